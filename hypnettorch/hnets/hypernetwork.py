@@ -1,0 +1,381 @@
+"""The base of the hypernetworks of this package: declare parameters, write the equation, get the interface."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import checks, formats
+from hypnettorch.core.table import Init, normal
+from hypnettorch.hnets import inputs
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.mnets.batched import set_conditions
+from hypnettorch.mnets.extension_protocol import Shapes
+from hypnettorch.mnets.network import Network, equation_is_current
+from hypnettorch.mnets.stages import Norm, Run
+from hypnettorch.utils.batchnorm_layer import BatchNormLayer
+
+EMBEDDING = "embedding"
+"""The kind of conditional tensor that is an input: what ``cond_input`` replaces."""
+
+
+@dataclass
+class Inputs:
+    """The inputs of one evaluation, all of one batch size ``N`` (with many parameter sets ``[B, N, ...]``).
+
+    Attributes:
+        uncond: Unconditional input ``[N, uncond_in_size]``.
+        cond: Conditional tensors ``[N, *shape]`` by kind.
+    """
+
+    uncond: Tensor | None
+    cond: dict[str, Tensor] = field(default_factory=dict)
+
+
+class HyperNetwork(Network, HyperNetInterface):
+    """A hypernetwork, given by its declaration and its equation.
+
+    A subclass declares stages and, with :meth:`_declare_condition`, what belongs to one condition, calls ``_publish()``
+    and implements :meth:`_generate`, the equation. Kinds of conditional tensors that users may pass instead of
+    ``cond_id`` (keys of the dictionary ``weights``) stand in ``_cond_keys``.
+    """
+
+    _cond_keys: tuple[str, ...] = ()
+
+    def __init__(self, target_shapes: Any, uncond_in_size: int, cond_in_size: int) -> None:
+        Network.__init__(self)
+        HyperNetInterface.__init__(self)
+        self._target_shapes = checks.shapes("target_shapes", target_shapes)
+        if not self._target_shapes:
+            checks.fail("target_shapes", "at least one shape", "none")
+        self._uncond_in_size = checks.integer("uncond_in_size", uncond_in_size, 0)
+        self._cond_in_size = checks.integer("cond_in_size", cond_in_size, 0)
+        self._num_known_conds = 0
+        self._conditional: dict[str, list[int]] = {}
+        self._inclusions: list[tuple[HyperNetwork, int, list[int]]] = []
+
+    @abstractmethod
+    def _generate(self, given: Inputs, run: Run) -> Tensor:
+        """The equation: flat weights ``[N, num_outputs]`` (with many sets ``[B, N, num_outputs]``)."""
+
+    def _declare_condition(self, condition: int) -> None:
+        """Declare the tensors of one more condition (:meth:`_add_conditional`)."""
+
+    def _add_conditional(
+        self, kind: str, shape: Sequence[int], condition: int, external: bool, block: int = 0, **extra: Any
+    ) -> None:
+        """Declare a tensor N(0, 1) that belongs to one condition."""
+        init: Init = normal(1.0)
+        slot = self._table.add(
+            shape, "embedding", 0, init=init, external=external, condition=condition, block=block, extra=extra
+        )
+        self._conditional.setdefault(kind, []).append(slot)
+
+    def _publish(self) -> None:
+        self._unconditional_param_shapes_ref = [
+            i for i, slot in enumerate(self._table.published()) if self._table.rows[slot].condition is None
+        ]
+        self._unconditional_params_ref = None
+        super()._publish()
+
+    def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:
+        return [], []
+
+    def _norm_stage(self, size: int, external: bool) -> Norm:
+        """A batch norm layer of this network, with its statistics."""
+        if self._batchnorm_layers is None:
+            self._batchnorm_layers = nn.ModuleList()
+        self._batchnorm_layers.append(BatchNormLayer(size, affine=not external))
+        number = len(self._batchnorm_layers) - 1
+        return Norm(self._table, self._batchnorm_layers[number], number, external)  # type: ignore[arg-type]
+
+    def _include(self, inner: HyperNetwork, block: int = 0) -> list[int]:
+        """Take the rows of an inner hypernetwork into this table, as one block that shares its parameters.
+
+        Args:
+            inner: The inner hypernetwork, a registered submodule.
+            block: Where the block is published.
+
+        Returns:
+            The slots in this table, parallel to the inner rows; it grows when conditions are added.
+        """
+        slots: list[int] = []
+        self._inclusions.append((inner, block, slots))
+        self._sync_inclusions()
+        return slots
+
+    def _sync_inclusions(self) -> None:
+        """Take over rows that inner hypernetworks have and this table has not."""
+        for inner, block, slots in self._inclusions:
+            values = inner._values_by_slot()
+            new = range(len(slots), len(inner._table.rows))
+            rows = [inner._table.rows[i] for i in new]
+            slots += self._table.include(rows, [values.get(i) for i in new], block)
+            for kind, inner_slots in inner._conditional.items():
+                self._conditional[kind] = [slots[i] for i in inner_slots]
+
+    def add_conditions(self, n: int, init: Callable[[Tensor], Any] | None = None) -> list[nn.Parameter]:
+        """Let the network know ``n`` more conditions.
+
+        Parameters that exist stay the same objects, so an optimiser keeps its state. Networks whose batch norm keeps
+        statistics per condition get further statistics.
+
+        Args:
+            n: Number of new conditions.
+            init: Fills each new tensor in place (default: N(0, 1)).
+
+        Returns:
+            The new parameters, for ``optimizer.add_param_group``; empty if they are external.
+
+        Raises:
+            ValueError: If ``n`` is not positive, or the network has no conditional parameters.
+
+        Example:
+            >>> from hypnettorch.hnets import HMLP
+            >>> hnet = HMLP([[4, 3]], cond_in_size=2, num_cond_embs=1, verbose=False)
+            >>> [tuple(p.shape) for p in hnet.add_conditions(2)], hnet.num_known_conds
+            ([(2,), (2,)], 3)
+        """
+        checks.integer("n", n, 1)
+        known = {id(param) for param in self._internal_params or ()}
+        first = self.num_known_conds
+        if not self._takes_conditions():
+            raise checks.StateError(f"add_conditions: {type(self).__name__} has no conditional parameters")
+        for inner, *_ in self._inclusions:
+            if inner._takes_conditions():
+                inner.add_conditions(n)
+        self._sync_inclusions()
+        for condition in range(first, first + n):
+            self._declare_condition(condition)
+        self._num_known_conds = first + n
+        for layer in self._batchnorm_layers or ():
+            if first > 1 and layer.num_stats == first:
+                for _ in range(n):
+                    layer.checkpoint_stats()  # type: ignore[operator]
+        self._publish()
+        new = [param for param in self._internal_params or () if id(param) not in known]
+        if init is not None:
+            with torch.no_grad():
+                for param in new:
+                    init(param)
+        return new
+
+    def _takes_conditions(self) -> bool:
+        """Whether something depends on the condition."""
+        return self._cond_in_size > 0 or bool(self._conditional)
+
+    def forward(
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+        weights: Any = None,
+        distilled_params: Any = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> Any:
+        """Compute the weights of the target network.
+
+        Args:
+            uncond_input: Unconditional input ``[N, uncond_in_size]``.
+            cond_input: Conditional input ``[N, cond_in_size]``.
+            cond_id: Id or ids of conditions; excludes ``cond_input``.
+            weights: External parameters (:class:`~hypnettorch.hnets.hnet_interface.HyperNetInterface`).
+            distilled_params: Must be ``None``.
+            condition: Id of the batch norm statistics; ignored without batch norm.
+            ret_format: ``'squeezed'``, ``'sequential'``, ``'flattened'`` or ``'stacked'``.
+
+        Returns:
+            The weights in the format that was asked for.
+
+        Raises:
+            ValueError: If inputs or weights are missing, do not fit or exclude each other.
+            TypeError: If an argument has the wrong type.
+        """
+        if distilled_params is not None:
+            checks.fail("distilled_params", "None", type(distilled_params).__name__)
+        given, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, ret_format)
+        return formats.from_flat(self._generate(given, run), self.target_shapes, ret_format)
+
+    def batched_forward(  # type: ignore[override]
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+        weights: Any = None,
+        share_input: bool = False,
+        condition: int | Sequence[int] | None = None,
+        ret_format: str = "squeezed",
+    ) -> Any:
+        """Evaluate the hypernetwork with ``B`` sets of its own parameters, in one pass of batched products.
+
+        See :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.batched_forward`.
+        """
+        if not equation_is_current(type(self), "_generate"):
+            return super().batched_forward(
+                uncond_input, cond_input, cond_id, weights, share_input, condition, ret_format
+            )
+        sets = inputs.count_stacked(weights)
+        for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
+            inputs.check_sets(name, value, sets, share_input)
+        if share_input:
+            uncond_input, cond_input = (
+                value if value is None else value.expand(sets, *value.shape) for value in (uncond_input, cond_input)
+            )
+        ids = None if condition is None else set_conditions(condition, sets)
+        given, run = self._prepare(uncond_input, cond_input, cond_id, weights, ids, ret_format, sets)
+        return formats.from_flat(self._generate(given, run), self.target_shapes, ret_format)
+
+    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+        ids = inputs.parse_cond_id(cond_id, self.num_known_conds)
+        values = self._values_by_slot()
+        found = {
+            kind: inputs.select([values.get(slot) for slot in slots], ids)
+            for kind, slots in self._conditional.items()
+        }
+        arguments: dict[str, Any] = {}
+        if EMBEDDING in found:
+            arguments["cond_input"] = found.pop(EMBEDDING)
+        if found:
+            arguments["weights"] = found
+        return arguments
+
+    def parameters_of_condition(self, cond_id: int) -> list[Tensor]:
+        """The internal parameters that belong to one condition, in published order."""
+        values = self._values_by_slot()
+        return [values[slot] for slot in self._slots if self._table.rows[slot].condition == cond_id and slot in values]
+
+    def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
+        """Internal input embeddings with the id of their condition."""
+        values = self._values_by_slot()
+        slots = self._conditional.get(EMBEDDING, [])
+        return ((condition, values[slot]) for condition, slot in enumerate(slots) if slot in values)
+
+    def _prepare(
+        self,
+        uncond_input: Tensor | None,
+        cond_input: Tensor | None,
+        cond_id: Any,
+        weights: Any,
+        condition: Any,
+        ret_format: str,
+        sets: int | None = None,
+    ) -> tuple[Inputs, Run]:
+        """Check the arguments of ``forward`` and resolve them."""
+        checks.one_of("ret_format", ret_format, formats.FORMATS)
+        weights, passed = self._split_weights(weights)
+        if passed and cond_id is not None:
+            checks.fail("cond_id", f"None, since weights has the keys {sorted(passed)}", cond_id)
+        inputs.check_combination(
+            uncond_input, cond_input, cond_id, required=not passed and (self._uncond_in_size or self._conditional)
+        )
+        optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
+        if sets is not None and weights is None:
+            resolved = self._layout.resolve(None, self._internal_params or (), optional=optional)  # type: ignore[union-attr]
+        else:
+            resolved = self._layout.resolve(  # type: ignore[union-attr]
+                weights, self._internal_params or (), stacked=sets is not None, optional=optional
+            )
+        run = self._start_run(resolved, stats_id=condition)
+        run.sets = sets
+        cond = self._conditions(cond_input, cond_id, passed, run)
+        lead = 0 if sets is None else 1
+        values = {"uncond_input": uncond_input, **cond}
+        uncond, *rest = inputs.join_batches(values, lead)
+        given = Inputs(uncond, {kind: value for kind, value in zip(cond, rest, strict=True) if value is not None})
+        self._check_inputs(given)
+        return given, run
+
+    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Tensor]]:
+        """Separate conditional tensors passed as entries of ``weights`` from parameters."""
+        if not isinstance(weights, Mapping):
+            return weights, {}
+        passed = {key: weights[key] for key in self._cond_keys if key in weights}
+        rest = {key: value for key, value in weights.items() if key not in passed}
+        return (None if passed and not rest else rest), passed
+
+    def _conditions(
+        self, cond_input: Tensor | None, cond_id: Any, passed: Mapping[str, Tensor], run: Run
+    ) -> dict[str, Tensor]:
+        """The conditional tensors of this evaluation by kind."""
+        if cond_id is None:
+            return {**({} if cond_input is None else {EMBEDDING: cond_input}), **passed}
+        ids = inputs.parse_cond_id(cond_id, self.num_known_conds)
+        found = {}
+        for kind, slots in self._conditional.items():
+            values = [run.values[slot] for slot in slots]
+            stacked = run.sets is not None and values[0] is not None and run.given[slots[0]]
+            tensor = inputs.select(values, ids, int(stacked))
+            if run.sets is not None and not stacked:
+                tensor = tensor.expand(run.sets, *tensor.shape)
+            found[kind] = tensor
+        return found
+
+    def _check_inputs(self, given: Inputs) -> None:
+        """Check the width of each input by itself."""
+        embedding = given.cond.get(EMBEDDING)
+        for name, value, size in (
+            ("uncond_input", given.uncond, self._uncond_in_size),
+            ("cond_input", embedding, self._cond_in_size),
+        ):
+            if size and value is None:
+                checks.fail(name, f"an input of {size} entries", None)
+            if value is not None:
+                if not size:
+                    checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
+                checks.width(name, value, size)
+
+    def _concat_inputs(self, given: Inputs) -> Tensor:
+        """``[uncond_input, cond_input]`` along the last dimension."""
+        parts = [part for part in (given.uncond, given.cond.get(EMBEDDING)) if part is not None]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def distillation_targets(self) -> list[Tensor] | None:
+        """``None``: there is nothing to distil."""
+        return None
+
+    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
+        """The input embedding of a condition.
+
+        Args:
+            cond_id: Id of the condition.
+
+        Returns:
+            The parameter ``[cond_in_size]`` itself.
+
+        Raises:
+            RuntimeError: If the embeddings are not internal or there is no such condition (the class is a ``ValueError``
+                as well).
+        """
+        return self._conditional_param(EMBEDDING, cond_id)
+
+    def _conditional_param(self, kind: str, cond_id: Any) -> nn.Parameter:
+        values = self._values_by_slot()
+        slots = self._conditional.get(kind, [])
+        if isinstance(cond_id, bool) or not hasattr(cond_id, "__index__"):
+            raise checks.StateError(f"cond_id: expected an integer, got {type(cond_id).__name__}")
+        if not 0 <= int(cond_id) < len(slots) or slots[int(cond_id)] not in values:
+            raise checks.StateError(
+                f"cond_id: expected the id of one of {len([s for s in slots if s in values])} "
+                f"internally kept conditions, got {cond_id}"
+            )
+        return values[slots[int(cond_id)]]
+
+    def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Bring a file with fewer conditions into this network's numbering (``strict=False`` then loads it)."""
+        name = prefix + "_internal_params."
+        old = sorted((key for key in state_dict if key.startswith(name)), key=lambda key: int(key[len(name) :]))
+        conditions = [
+            self._table.rows[slot].condition for slot in self._slots if not self._table.rows[slot].external
+        ]
+        for known in range(self.num_known_conds):
+            kept = [i for i, condition in enumerate(conditions) if condition is None or condition < known]
+            if len(kept) == len(old) < len(conditions):
+                moved = [state_dict.pop(key) for key in old]
+                state_dict.update({f"{name}{i}": value for i, value in zip(kept, moved, strict=True)})
+                return

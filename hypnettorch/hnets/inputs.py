@@ -1,0 +1,114 @@
+"""Inputs of hypernetworks: which may be combined, how conditions are looked up, how batch sizes meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypnettorch.core import checks
+from hypnettorch.mnets.batched import count_sets
+
+Ids = list[int] | Tensor
+"""Checked ids of conditions, or an index tensor ``[N]`` of values that cannot be read (compilation, vmap)."""
+
+
+def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required: bool) -> None:
+    """Raise if inputs exclude each other, or none is given where one is required."""
+    if required and uncond_input is None and cond_input is None and cond_id is None:
+        raise checks.StateError("forward: expected uncond_input, cond_input or cond_id, got no input at all")
+    if cond_input is not None and cond_id is not None:
+        checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
+    for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
+        if value is not None:
+            checks.tensor(name, value)
+            if value.dim() < 2:
+                checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
+
+
+def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
+    """Ids of conditions as a list of ints in range.
+
+    Args:
+        cond_id: An int, a sequence of ints, or a tensor of dimension 0 or 1.
+        num_conds: Number of known conditions.
+
+    Returns:
+        The ids; a tensor stays an index where its values cannot be read (``torch.compile``, ``vmap``).
+
+    Raises:
+        ValueError: If an id is out of range, or none is given.
+        TypeError: If an id is no integer.
+    """
+    if isinstance(cond_id, Tensor):
+        if cond_id.is_floating_point() or cond_id.dtype == torch.bool:
+            raise TypeError(f"cond_id: expected integers, got a tensor of {cond_id.dtype}")
+        if cond_id.dim() > 1:
+            checks.fail("cond_id", "an id or a 1-D tensor of ids", f"shape {tuple(cond_id.shape)}")
+        cond_id = cond_id.reshape(-1)
+        if torch.compiler.is_compiling():
+            return cond_id
+        try:
+            cond_id = cond_id.tolist()
+        except RuntimeError:  # vmap hides the values
+            return cond_id
+    ids = [cond_id] if not isinstance(cond_id, (list, tuple)) and not hasattr(cond_id, "__len__") else cond_id
+    if len(ids) == 0:
+        checks.fail("cond_id", "at least one id", "none")
+    return [checks.integer("cond_id", i, 0, num_conds - 1) for i in ids]
+
+
+def select(values: Sequence[Tensor | None], ids: Ids, dim: int = 0) -> Tensor:
+    """Tensors of the conditions ``ids``, stacked at dimension ``dim``."""
+    if isinstance(ids, Tensor):
+        return torch.stack(_complete(values), dim).index_select(dim, ids)
+    if len(ids) == 1:
+        return _complete([values[ids[0]]])[0].unsqueeze(dim)
+    return torch.stack(_complete([values[i] for i in ids]), dim)
+
+
+def _complete(values: Sequence[Tensor | None]) -> list[Tensor]:
+    tensors = [value for value in values if value is not None]
+    if len(tensors) != len(values):
+        raise checks.StateError("cond_id: expected conditional weights for the chosen conditions, got none")
+    return tensors
+
+
+def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tensor | None]:
+    """Expand inputs of batch size 1 to the batch size of the others.
+
+    Args:
+        values: Inputs by argument name; the batch is dimension ``dim``.
+        dim: Where the batch is.
+
+    Raises:
+        RuntimeError: If two batch sizes differ and neither is 1 (the class is a ``ValueError`` as well).
+    """
+    sizes = {name: value.shape[dim] for name, value in values.items() if value is not None}
+    size = max(sizes.values(), default=1)
+    for name, own in sizes.items():
+        if own not in (1, size):
+            raise checks.StateError(f"{name}: expected batch size 1 or {size} as the other inputs, got {own}")
+    return [
+        None if value is None else value.expand(*value.shape[:dim], size, *value.shape[dim + 1 :])
+        for value in values.values()
+    ]
+
+
+def count_stacked(weights: Any) -> int:
+    """Number ``B`` of parameter sets in stacked ``weights``."""
+    if weights is None:
+        checks.fail("weights", "stacked parameters [B, *shape]", None)
+    return count_sets(weights)
+
+
+def check_sets(name: str, value: Tensor | None, sets: int, share_input: bool) -> None:
+    """Raise unless an input ``[B, N, ...]`` (``[N, ...]`` if shared) fits ``B`` sets."""
+    if value is None:
+        return
+    checks.tensor(name, value)
+    if value.dim() < 3 - share_input or (not share_input and value.shape[0] != sets):
+        lead = "" if share_input else f"{sets}, "
+        checks.fail(name, f"shape ({lead}N, size)", tuple(value.shape))

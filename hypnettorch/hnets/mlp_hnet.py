@@ -1,0 +1,172 @@
+"""The full hypernetwork: a multilayer perceptron that produces all weights at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets import hyperfan
+from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork, Inputs
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
+
+
+class HMLP(HyperNetwork):
+    """``h(u, e) = W_L σ(… σ(W_1 [u, e] + b_1) …) + b_L``, cut into tensors of the target shapes.
+
+    ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the network
+    keeps itself. A hidden layer is the linear map, batch norm, dropout and the nonlinearity. Parameters are published in
+    the order embeddings ``[cond_in_size]``, batch norm, layers.
+
+    Args:
+        target_shapes: Shapes of the tensors to produce.
+        uncond_in_size: Size of the unconditional input.
+        cond_in_size: Size of the conditional input.
+        layers: Sizes of the hidden layers; ``()`` gives a linear hypernetwork.
+        verbose: Whether to print a line about the network.
+        activation_fn: Nonlinearity of the hidden layers; ``None`` for none.
+        use_bias: Whether the layers have bias vectors.
+        no_uncond_weights: Whether all parameters but the embeddings are external.
+        no_cond_weights: Whether the embeddings are external.
+        num_cond_embs: Number of embeddings, drawn from N(0, 1).
+        dropout_rate: Probability of dropping a hidden unit; -1 for no dropout.
+        use_spectral_norm: Divide each weight matrix by its largest singular value. The output layer has one row per
+            target weight, so this is expensive.
+        use_batch_norm: Whether hidden layers are batch-normalised; in training it needs more than one weight set per
+            call.
+
+    Raises:
+        ValueError: If a size or rate is out of range.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> hnet = HMLP([[10, 5], [10]], cond_in_size=8, num_cond_embs=3, verbose=False)
+        >>> [tuple(w.shape) for w in hnet(cond_id=0)]
+        [(10, 5), (10,)]
+        >>> hnet(cond_id=[0, 2], ret_format='flattened').shape
+        torch.Size([2, 60])
+    """
+
+    def __init__(
+        self,
+        target_shapes: Sequence[Sequence[int]],
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        layers: Sequence[int] = (100, 100),
+        verbose: bool = True,
+        activation_fn: Callable[[Tensor], Tensor] | None = nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+        dropout_rate: float = -1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+    ) -> None:
+        super().__init__(target_shapes, uncond_in_size, cond_in_size)
+        num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
+        if self._uncond_in_size + self._cond_in_size == 0:
+            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
+        if self._cond_in_size == 0 and num_cond_embs > 0:
+            warnings.warn("num_cond_embs has no effect without conditional input (cond_in_size=0)", stacklevel=2)
+            num_cond_embs = 0
+        elif self._cond_in_size > 0 and num_cond_embs == 0 and not no_cond_weights:
+            warnings.warn("num_cond_embs=0: every conditional input must be passed as cond_input", stacklevel=2)
+        self._no_cond_weights = no_cond_weights
+        self._no_uncond_weights = no_uncond_weights
+        self._act_fn = activation_fn
+        self._dropout_rate = checks.dropout_rate("dropout_rate", dropout_rate)
+        self._dropout = nn.Dropout(max(self._dropout_rate, 0.0))
+        self._use_batch_norm = use_batch_norm
+        self._use_spectral_norm = use_spectral_norm
+        self._has_bias = use_bias
+        self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
+
+        self._table.next_layer()  # the embeddings
+        for condition in range(num_cond_embs):
+            self._declare_condition(condition)
+        self._num_known_conds = num_cond_embs
+        self._stages = self._declare(
+            [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1), self.num_outputs]
+        )
+        self._publish()
+        if verbose:
+            print(self)
+
+    def _declare_condition(self, condition: int) -> None:
+        if self._cond_in_size > 0:
+            self._add_conditional(EMBEDDING, [self._cond_in_size], condition, self._no_cond_weights)
+
+    def _declare(self, sizes: Sequence[int]) -> list[Stage]:
+        """The stages of the network in order of use."""
+        table, external = self._table, self._no_uncond_weights
+        stages: list[Stage] = []
+        *hidden, output = pairwise(sizes)
+        for fan_in, size in hidden:
+            stages.append(Linear(table, fan_in, size, bool(self._has_bias), external, self._use_spectral_norm))
+            if self._use_batch_norm:
+                stages.append(self._norm_stage(size, external))
+            if self._dropout_rate > 0:
+                stages.append(Elementwise(self._dropout))
+            if self._act_fn is not None:
+                stages.append(Elementwise(self._act_fn))
+        stages.append(Linear(table, *output, bool(self._has_bias), external, self._use_spectral_norm))
+        return stages
+
+    def _generate(self, given: Inputs, run: Run) -> Tensor:
+        return self._map(self._concat_inputs(given), run)
+
+    def _map(self, x: Tensor, run: Run) -> Tensor:
+        """``x [..., in]`` to flat weights ``[..., num_outputs]``."""
+        for stage in self._stages:
+            x = stage(x, run)
+        return x
+
+    def apply_hyperfan_init(
+        self,
+        method: str = "in",
+        use_xavier: bool = False,
+        uncond_var: float = 1.0,
+        cond_var: float = 1.0,
+        mnet: MainNetInterface | None = None,
+        w_val: Any = None,
+        w_var: Any = None,
+        b_val: Any = None,
+        b_var: Any = None,
+    ) -> None:
+        """Initialise such that the produced weights have the variance of an ordinary initialisation.
+
+        The mathematics stand in :mod:`hypnettorch.hnets.hyperfan`.
+
+        Args:
+            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic mean
+                of the two variances).
+            use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
+            uncond_var: Variance of the unconditional input.
+            cond_var: Variance of the conditional input.
+            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more than
+                one dimension count as weights and vectors as the bias of the weight before them.
+            w_val: Mean of the rows of the output layer: a list (one entry per target, ``None`` for the default) or a
+                dictionary by ``name`` of ``param_shapes_meta``.
+            w_var: Their variance.
+            b_val: Mean of the output layer's biases.
+            b_var: Their variance. By default batch norm scales and gains start at 1 and shifts at 0 whatever the input.
+
+        Raises:
+            ValueError: If ``method`` is unknown, the parameters are external, or a neutral value other than 0 is needed but
+                the output layer has no bias.
+        """
+        hyperfan.initialize(
+            self,
+            self._act_fn,
+            hyperfan.Inputs(self._uncond_in_size, uncond_var, self._cond_in_size, cond_var),
+            method,
+            use_xavier,
+            mnet,
+            hyperfan.Given(w_val, w_var, b_val, b_var),
+        )

@@ -1,0 +1,117 @@
+"""A hypernetwork and its main network as one ordinary module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+
+
+class HyperModel(nn.Module):
+    """``f(x; h(e; θ))`` as one module, for optimisers, ``DistributedDataParallel``, ``torch.compile`` and trainers.
+
+    One condition means ``mnet.forward``; several conditions mean ``mnet.batched_forward`` with ``x`` of shape
+    ``[B, N, ...]``.
+
+    Args:
+        hnet: The hypernetwork.
+        mnet: The main network, whose ``hyper_shapes_learned`` (or ``param_shapes``) the hypernetwork produces.
+
+    Raises:
+        ValueError: If the hypernetwork produces other shapes.
+
+    Example:
+        >>> import torch
+        >>> from hypnettorch.hnets import HMLP
+        >>> from hypnettorch.mnets import MLP
+        >>> mnet = MLP(n_in=4, n_out=2, no_weights=True, verbose=False)
+        >>> model = HyperModel(HMLP(mnet.hyper_shapes_learned, num_cond_embs=3, verbose=False), mnet)
+        >>> model(torch.randn(5, 4), cond_id=1).shape
+        torch.Size([5, 2])
+        >>> model(torch.randn(3, 5, 4), cond_id=[0, 1, 2]).shape
+        torch.Size([3, 5, 2])
+    """
+
+    def __init__(self, hnet: HyperNetInterface, mnet: MainNetInterface) -> None:
+        super().__init__()
+        checks.instance("hnet", hnet, HyperNetInterface)
+        checks.instance("mnet", mnet, MainNetInterface)
+        produced = [list(shape) for shape in hnet.target_shapes]
+        if produced not in (mnet.hyper_shapes_learned, mnet.param_shapes):
+            checks.fail("hnet", "target_shapes equal to mnet.hyper_shapes_learned or mnet.param_shapes", produced)
+        self.hnet = hnet
+        self.mnet = mnet
+        # Outside of the registry: its submodules are ours already.
+        self.__dict__["_joint"] = _Joint(hnet, mnet)
+
+    def forward(
+        self,
+        *args: Any,
+        cond_id: Any = None,
+        cond_input: Tensor | None = None,
+        uncond_input: Tensor | None = None,
+        condition: Any = None,
+        regularizer: Callable[[HyperNetInterface], Tensor] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Produce weights and evaluate the main network with them.
+
+        Args:
+            *args: Positional arguments of the main network, first of all its input.
+            cond_id: Id or ids of conditions, see ``HyperNetInterface.forward``.
+            cond_input: Conditional input ``[B, cond_in_size]`` instead.
+            uncond_input: Unconditional input ``[B, uncond_in_size]``.
+            condition: ``condition`` of the main network; by default ``cond_id`` where the network keeps statistics per
+                condition.
+            regularizer: Called with the hypernetwork inside of this forward pass.
+            **kwargs: Keyword arguments of the main network.
+
+        Returns:
+            The output of the main network; with ``regularizer`` the pair of it and the regulariser's value.
+
+        Raises:
+            ValueError: If arguments are missing or do not fit.
+        """
+        arguments = {"uncond_input": uncond_input, "cond_input": cond_input}
+        if cond_id is not None:
+            if cond_input is not None:
+                checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
+            arguments.update(self.hnet.condition_inputs(cond_id))
+            if condition is None and self._keeps_statistics_per_condition():
+                condition = cond_id
+        output = self._joint(args, kwargs, arguments, condition)
+        return output if regularizer is None else (output, regularizer(self.hnet))
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile everything but the look-up of conditions, so that one graph serves all of them.
+
+        Args:
+            *args: Arguments of ``torch.compile``.
+            **kwargs: Arguments of ``torch.compile``.
+        """
+        self._joint.compile(*args, **kwargs)
+
+    def _keeps_statistics_per_condition(self) -> bool:
+        return any(layer.num_stats > 1 for layer in self.mnet.batchnorm_layers or ())  # type: ignore[operator]
+
+
+class _Joint(nn.Module):
+    """What follows the look-up of conditions."""
+
+    def __init__(self, hnet: HyperNetInterface, mnet: MainNetInterface) -> None:
+        super().__init__()
+        self.hnet = hnet
+        self.mnet = mnet
+
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: dict[str, Any], condition: Any) -> Any:
+        weights = self.hnet.forward(**inputs, ret_format="stacked")
+        if weights[0].shape[0] > 1:
+            return self.mnet.batched_forward(*args, weights=weights, condition=condition, **kwargs)
+        if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
+            condition = int(condition[0])
+        return self.mnet.forward(*args, weights=[w.squeeze(0) for w in weights], condition=condition, **kwargs)

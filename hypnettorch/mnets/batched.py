@@ -1,0 +1,135 @@
+"""Many weight sets at once for any ``forward``, by ``torch.func.vmap``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from hypnettorch.core import checks
+
+
+def set_conditions(condition: Any, sets: int) -> list[Any]:
+    """One condition per weight set.
+
+    Args:
+        condition: ``None``, one condition (an int or a dictionary), or ``sets`` ints.
+        sets: Number ``B`` of weight sets.
+
+    Raises:
+        ValueError: If the number of conditions is not ``B``.
+    """
+    if isinstance(condition, Tensor) and condition.dim() == 1:
+        condition = condition.tolist()
+    if condition is None or isinstance(condition, Mapping) or not isinstance(condition, Sequence):
+        return [condition] * sets
+    checks.length("condition", condition, sets)
+    return checks.integers("condition", condition, 0)
+
+
+def count_sets(weights: Any) -> int:
+    """The leading dimension ``B`` that all tensors in a list or dictionary share."""
+    tensors = [leaf for leaf in pytree.tree_leaves(weights) if isinstance(leaf, Tensor)]
+    sizes = {tensor.shape[0] if tensor.dim() else 0 for tensor in tensors}
+    if len(sizes) != 1:
+        checks.fail("weights", "stacked tensors [B, *shape] with one and the same B", f"leading sizes {sorted(sizes)}")
+    return int(sizes.pop())
+
+
+def batched_by_vmap(
+    net: nn.Module,
+    x: Tensor,
+    weights: Any,
+    share_input: bool = False,
+    condition: Any = None,
+    distilled_params: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """``net.forward`` over ``B`` weight sets (see ``MainNetInterface.batched_forward``)."""
+    sets = count_sets(weights)
+    if not share_input and (x.dim() == 0 or x.shape[0] != sets):
+        checks.fail("x", f"a leading dimension of {sets} weight sets", f"shape {tuple(x.shape)}")
+
+    def one_set(x: Tensor, weights: Any, distilled_params: Any, condition: Any) -> Any:
+        # ``net(...)`` would run hooks of nn.Module on mapped tensors.
+        return net.forward(x, weights=weights, distilled_params=distilled_params, condition=condition, **kwargs)
+
+    mapped = {"x": not share_input, "weights": True, "distilled_params": distilled_params is not None}
+    arguments = {"x": x, "weights": weights, "distilled_params": distilled_params}
+    return map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=writes_statistics(net))
+
+
+def writes_statistics(net: Any) -> bool:
+    """Whether evaluating ``net`` updates running statistics."""
+    layers = getattr(net, "batchnorm_layers", None) or ()
+    return bool(getattr(net, "training", False)) and any(layer.num_stats > 0 for layer in layers)
+
+
+def map_sets(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    mapped: Mapping[str, bool],
+    conditions: Sequence[Any],
+    loop: bool = False,
+) -> Any:
+    """Map a function over weight sets, one ``vmap`` for every different condition.
+
+    Args:
+        function: Called with ``arguments`` and ``condition`` as keywords.
+        arguments: Tensors, or lists and dictionaries of them.
+        mapped: Which arguments carry the leading dimension of sets.
+        conditions: One condition per set.
+        loop: Call the function for each set instead (needed where it writes statistics).
+
+    Returns:
+        The outputs with a leading dimension of sets on every tensor.
+    """
+    names = list(arguments)
+    leaves = {name: pytree.tree_map(lambda t: t, arguments[name]) for name in names}
+
+    def select(index: Any) -> dict[str, Any]:
+        return {
+            name: pytree.tree_map(lambda t: t[index] if isinstance(t, Tensor) else t, leaves[name])
+            if mapped[name]
+            else leaves[name]
+            for name in names
+        }
+
+    if loop:
+        outputs = [function(**select(b), condition=condition) for b, condition in enumerate(conditions)]
+        return pytree.tree_map(lambda *parts: torch.stack(parts), *outputs)
+
+    groups: dict[Any, list[int]] = {}
+    for b, condition in enumerate(conditions):
+        groups.setdefault(_hashable(condition), []).append(b)
+    in_dims = tuple(0 if mapped[name] else None for name in names)
+    results = []
+    for members in groups.values():
+        chosen = leaves if len(groups) == 1 else select(members)
+        run = _Positional(function, names, conditions[members[0]])
+        results.append(
+            torch.func.vmap(run, in_dims=in_dims, randomness="different")(*(chosen[name] for name in names))
+        )
+    if len(results) == 1:
+        return results[0]
+    order = torch.tensor([b for members in groups.values() for b in members]).argsort()
+    return pytree.tree_map(lambda *parts: torch.cat(parts)[order.to(parts[0].device)], *results)
+
+
+def _hashable(condition: Any) -> Any:
+    return tuple(sorted(condition.items())) if isinstance(condition, Mapping) else condition
+
+
+class _Positional:
+    """A function of keywords as the positional function that ``vmap`` wants."""
+
+    def __init__(self, function: Callable[..., Any], names: Sequence[str], condition: Any) -> None:
+        self._function = function
+        self._names = names
+        self._condition = condition
+
+    def __call__(self, *values: Any) -> Any:
+        return self._function(**dict(zip(self._names, values, strict=True)), condition=self._condition)

@@ -1,0 +1,272 @@
+r"""The regulariser that keeps a hypernetwork's outputs for earlier tasks.
+
+While task ``t`` is learned, the weights that the hypernetwork produces for each earlier task ``j`` are held at the
+targets that it produced before (its parameters then were ``θ*``, ``e*``):
+
+    ``R = 1/K Σ_{j ∈ S} s_j Σ_i F_ji (h_i(e_j*, θ*) - h_i(e_j + Δe_j, θ + Δθ))²``
+
+with ``S`` all earlier tasks, or a random part of them, and ``K`` their number. All tasks are one batch of the
+hypernetwork.
+
+References:
+    von Oswald, Henning, Sacramento, Grewe, "Continual learning with hypernetworks", ICLR 2020,
+    https://arxiv.org/abs/1906.00695, eq. 2 (``Δθ`` is the look-ahead; ``F = s = 1``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import checks, formats
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+
+
+class Targets(list[list[Tensor]]):
+    """Weights per task (a list of lists), which remembers them as one tensor ``[T, num_outputs]``."""
+
+    def __init__(self, flat: Tensor, shapes: Sequence[Sequence[int]]) -> None:
+        super().__init__(formats.from_flat(flat, shapes, "sequential"))
+        self._flat = flat
+        self._rows = tuple(self)
+
+    @property
+    def flat(self) -> Tensor | None:
+        """All targets ``[T, num_outputs]``; ``None`` once the list was changed."""
+        unchanged = len(self) == len(self._rows) and all(a is b for a, b in zip(self, self._rows, strict=True))
+        return self._flat if unchanged else None
+
+
+def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tensor]]:
+    """What a hypernetwork produces now for all tasks before ``task_id``.
+
+    Computed in evaluation mode and without gradient; the mode is restored.
+
+    Args:
+        task_id: The task that is about to be learned.
+        hnet: The hypernetwork.
+
+    Returns:
+        One list of weights per earlier task, empty for the first task.
+
+    Raises:
+        ValueError: If ``task_id`` is out of range.
+
+    Example:
+        >>> from hypnettorch.hnets import HMLP
+        >>> hnet = HMLP([[4, 3], [4]], num_cond_embs=3, verbose=False)
+        >>> targets = get_current_targets(2, hnet)
+        >>> len(targets), [tuple(w.shape) for w in targets[0]]
+        (2, [(4, 3), (4,)])
+    """
+    _check_hnet(hnet)
+    checks.integer("task_id", task_id, 0, hnet.num_known_conds)
+    if task_id == 0:
+        return []
+    with _evaluation(hnet), torch.no_grad():
+        flat = hnet.forward(cond_id=list(range(task_id)), ret_format="flattened")
+    return Targets(flat, hnet.target_shapes)
+
+
+def calc_fix_target_reg(
+    hnet: HyperNetInterface,
+    task_id: int,
+    targets: Sequence[Sequence[Tensor]] | None = None,
+    dTheta: Sequence[Tensor] | None = None,
+    dTembs: Sequence[Tensor] | None = None,
+    mnet: MainNetInterface | None = None,
+    inds_of_out_heads: Sequence[Sequence[int]] | None = None,
+    fisher_estimates: Sequence[Sequence[Tensor]] | None = None,
+    prev_theta: Sequence[Tensor] | None = None,
+    prev_task_embs: Sequence[Tensor] | None = None,
+    batch_size: int | None = None,
+    reg_scaling: Sequence[float] | None = None,
+) -> Tensor:
+    """The regulariser ``R`` (top of this module), with gradient into the hypernetwork.
+
+    Args:
+        hnet: The hypernetwork; all its unconditional parameters must be internal.
+        task_id: The current task; the tasks ``0 .. task_id - 1`` are regularised.
+        targets: Their weights from :func:`get_current_targets`.
+        dTheta: Look-ahead ``Δθ``, parallel to ``hnet.unconditional_params``.
+        dTembs: Look-ahead ``Δe``, parallel to ``hnet.conditional_params``.
+        mnet: The main network, needed for ``inds_of_out_heads``.
+        inds_of_out_heads: Per earlier task the output units of the main network that count; weights of other units are
+            left out.
+        fisher_estimates: Per earlier task the factors ``F``, parallel to ``hnet.target_shapes``.
+        prev_theta: ``θ*``; together with ``prev_task_embs`` the targets are computed here, in evaluation mode.
+        prev_task_embs: ``e*``, parallel to ``hnet.conditional_params`` then.
+        batch_size: Regularise a random part of the tasks of this size, drawn by ``numpy.random.choice``; -1 for all.
+        reg_scaling: Per earlier task the factor ``s``.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If an argument is wrong, targets are missing or given twice, or parameters are external.
+
+    Note:
+        A hypernetwork with batch norm in training mode is evaluated once per task, since a joint batch would mix their
+        statistics.
+    """
+    task_id = _check_arguments(hnet, task_id, targets, prev_theta, prev_task_embs)
+    for name, values in (
+        ("inds_of_out_heads", inds_of_out_heads),
+        ("fisher_estimates", fisher_estimates),
+        ("reg_scaling", reg_scaling),
+    ):
+        if values is not None and len(values) < task_id:
+            checks.fail(name, f"an entry for each of the {task_id} earlier tasks", f"{len(values)} entries")
+    tasks = _choose_tasks(task_id, batch_size)
+
+    outputs = _outputs(hnet, tasks, _look_ahead(hnet, dTheta, dTembs))
+    if targets is None:
+        previous = {"uncond_weights": prev_theta, "cond_weights": prev_task_embs}
+        with _evaluation(hnet), torch.no_grad():
+            wanted = hnet.forward(cond_id=tasks, weights=previous, ret_format="flattened")
+    else:
+        wanted = _flat_targets(targets, tasks, hnet)
+    squares = (outputs - wanted).square()
+    if inds_of_out_heads is not None:
+        squares = squares * _head_masks(mnet, hnet, [inds_of_out_heads[j] for j in tasks], squares.device)
+    if fisher_estimates is not None:
+        squares = squares * torch.stack([_flatten(fisher_estimates[j], hnet, "fisher_estimates") for j in tasks])
+    if reg_scaling is None:
+        return squares.sum() / len(tasks)
+    scaling = torch.as_tensor([float(reg_scaling[j]) for j in tasks]).to(squares)
+    return (squares.sum(dim=1) * scaling).sum() / len(tasks)
+
+
+def flatten_and_remove_out_heads(
+    mnet: MainNetInterface, weights: Sequence[Tensor], allowed_outputs: Sequence[int]
+) -> Tensor:
+    """Weights of a main network as a vector, without those of other output units.
+
+    Args:
+        mnet: The main network.
+        weights: Parallel to its ``param_shapes`` or ``hyper_shapes_learned``.
+        allowed_outputs: The output units to keep.
+
+    Returns:
+        A 1-D tensor: tensors of the output layer reduced to the rows of the allowed units, all others whole.
+
+    Raises:
+        ValueError: If the number of weights fits neither list, or a unit does not exist.
+    """
+    masks = mnet.get_output_weight_mask(allowed_outputs)
+    if len(weights) != len(mnet.param_shapes):
+        refs = mnet.hyper_shapes_learned_ref or []
+        checks.length("weights", weights, len(refs))
+        masks = [masks[ref] for ref in refs]
+    return torch.cat(
+        [
+            weight.flatten() if mask is None else weight[mask.to(weight.device)]
+            for weight, mask in zip(weights, masks, strict=True)
+        ]
+    )
+
+
+def _check_hnet(hnet: HyperNetInterface) -> None:
+    checks.instance("hnet", hnet, HyperNetInterface)
+
+
+def _check_arguments(hnet: Any, task_id: Any, targets: Any, prev_theta: Any, prev_task_embs: Any) -> int:
+    _check_hnet(hnet)
+    task_id = checks.integer("task_id", task_id, 1, hnet.num_known_conds)
+    if len(hnet.unconditional_params or ()) != len(hnet.unconditional_param_shapes):
+        checks.fail("hnet", "a hypernetwork whose unconditional parameters are internal", "external ones")
+    if (targets is None) == (prev_theta is None):
+        got = "neither" if targets is None else "both"
+        checks.fail("targets", "either 'targets' or 'prev_theta' and 'prev_task_embs'", got)
+    if prev_theta is not None and prev_task_embs is None:
+        checks.fail("prev_task_embs", "the conditional parameters that belong to prev_theta", None)
+    if targets is not None:
+        if prev_task_embs is not None:
+            checks.fail("targets", "either 'targets' or 'prev_theta' and 'prev_task_embs'", "both")
+        checks.length("targets", targets, task_id)
+    return task_id
+
+
+def _choose_tasks(task_id: int, batch_size: int | None) -> list[int]:
+    if batch_size is None or batch_size == -1 or checks.integer("batch_size", batch_size, 1) >= task_id:
+        return list(range(task_id))
+    return [int(j) for j in np.random.choice(task_id, size=batch_size, replace=False)]
+
+
+def _look_ahead(
+    hnet: HyperNetInterface, d_theta: Sequence[Tensor] | None, d_tembs: Sequence[Tensor] | None
+) -> dict[str, list[Tensor]] | None:
+    weights: dict[str, list[Tensor]] = {}
+    if d_theta is not None:
+        weights["uncond_weights"] = hnet.add_to_uncond_params(d_theta)
+    if d_tembs is not None:
+        own = hnet.conditional_params or []
+        checks.length("dTembs", d_tembs, len(own))
+        weights["cond_weights"] = [param + change for param, change in zip(own, d_tembs, strict=True)]
+    return weights or None
+
+
+def _outputs(hnet: Any, tasks: list[int], weights: dict[str, list[Tensor]] | None) -> Tensor:
+    """Flat weights of the tasks ``[K, num_outputs]``."""
+    if not (hnet.training and hnet.batchnorm_layers):
+        flat: Tensor = hnet.forward(cond_id=tasks, weights=weights, ret_format="flattened")
+        return flat
+    try:
+        return torch.cat([hnet.forward(cond_id=[j], weights=weights, ret_format="flattened") for j in tasks])
+    except ValueError as error:
+        raise ValueError(
+            "calc_fix_target_reg: a hypernetwork with batch norm in training mode is evaluated one task at a time, and "
+            f"this one cannot be (use eval mode): {error}"
+        ) from error
+
+
+def _flat_targets(targets: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetInterface) -> Tensor:
+    flat = targets.flat if isinstance(targets, Targets) else None
+    if flat is None:
+        return torch.stack([_flatten(targets[j], hnet, "targets") for j in tasks])
+    return flat if tasks == list(range(len(targets))) else flat[tasks]
+
+
+def _flatten(tensors: Sequence[Tensor], hnet: HyperNetInterface, name: str) -> Tensor:
+    checks.length(name, tensors, len(hnet.target_shapes))
+    for i, (tensor, shape) in enumerate(zip(tensors, hnet.target_shapes, strict=True)):
+        checks.shape((name, i), tensor, shape)
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _head_masks(
+    mnet: MainNetInterface | None, hnet: HyperNetInterface, heads: list[Sequence[int]], device: torch.device
+) -> Tensor:
+    """Per task which weights count ``[K, num_outputs]``."""
+    if mnet is None:
+        checks.fail("mnet", "the main network, since inds_of_out_heads is given", None)
+    positions: Sequence[int] = range(len(mnet.param_shapes))
+    if len(hnet.target_shapes) != len(mnet.param_shapes):
+        positions = mnet.hyper_shapes_learned_ref or []
+    rows = []
+    for units in heads:
+        masks = mnet.get_output_weight_mask(units, device=device)
+        parts = [masks[position] for position in positions]
+        full = [
+            torch.ones(shape, dtype=torch.bool, device=device) if mask is None else mask
+            for mask, shape in zip(parts, hnet.target_shapes, strict=True)
+        ]
+        rows.append(torch.cat([mask.flatten() for mask in full]))
+    return torch.stack(rows)
+
+
+@contextmanager
+def _evaluation(net: Any) -> Iterator[nn.Module]:
+    """Evaluation mode within the block."""
+    training = net.training
+    net.eval()
+    try:
+        yield net
+    finally:
+        net.train(training)
