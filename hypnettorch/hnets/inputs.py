@@ -87,7 +87,7 @@ def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tens
         RuntimeError: If two batch sizes differ and neither is 1 (the class is a ``ValueError`` as well).
     """
     sizes = {name: value.shape[dim] for name, value in values.items() if value is not None}
-    size = max(sizes.values(), default=1)
+    size = max([1, *sizes.values()])
     for name, own in sizes.items():
         if own not in (1, size):
             raise checks.StateError(f"{name}: expected batch size 1 or {size} as the other inputs, got {own}")

@@ -87,40 +87,30 @@ def map_sets(
     Returns:
         The outputs with a leading dimension of sets on every tensor.
     """
-    names = list(arguments)
-    leaves = {name: pytree.tree_map(lambda t: t, arguments[name]) for name in names}
-
-    def select(index: Any) -> dict[str, Any]:
+    def members(index: Any) -> dict[str, Any]:
         return {
-            name: pytree.tree_map(lambda t: t[index] if isinstance(t, Tensor) else t, leaves[name])
-            if mapped[name]
-            else leaves[name]
-            for name in names
+            name: pytree.tree_map_only(Tensor, lambda t: t[index], value) if mapped[name] else value
+            for name, value in arguments.items()
         }
 
     if loop:
-        outputs = [function(**select(b), condition=condition) for b, condition in enumerate(conditions)]
+        outputs = [function(**members(b), condition=condition) for b, condition in enumerate(conditions)]
         return pytree.tree_map(lambda *parts: torch.stack(parts), *outputs)
 
     groups: dict[Any, list[int]] = {}
     for b, condition in enumerate(conditions):
-        groups.setdefault(_hashable(condition), []).append(b)
-    in_dims = tuple(0 if mapped[name] else None for name in names)
+        key = tuple(sorted(condition.items())) if isinstance(condition, Mapping) else condition
+        groups.setdefault(key, []).append(b)
+    in_dims = tuple(0 if mapped[name] else None for name in arguments)
     results = []
-    for members in groups.values():
-        chosen = leaves if len(groups) == 1 else select(members)
-        run = _Positional(function, names, conditions[members[0]])
-        results.append(
-            torch.func.vmap(run, in_dims=in_dims, randomness="different")(*(chosen[name] for name in names))
-        )
+    for group in groups.values():
+        values = (arguments if len(groups) == 1 else members(group)).values()
+        mappable = _Positional(function, list(arguments), conditions[group[0]])
+        results.append(torch.func.vmap(mappable, in_dims=in_dims, randomness="different")(*values))
     if len(results) == 1:
         return results[0]
-    order = torch.tensor([b for members in groups.values() for b in members]).argsort()
+    order = torch.tensor([b for group in groups.values() for b in group]).argsort()
     return pytree.tree_map(lambda *parts: torch.cat(parts)[order.to(parts[0].device)], *results)
-
-
-def _hashable(condition: Any) -> Any:
-    return tuple(sorted(condition.items())) if isinstance(condition, Mapping) else condition
 
 
 class _Positional:

@@ -1,0 +1,1 @@
+"""Speed of the library beside plain PyTorch, reported as ratios (``python -m benchmarks``)."""

@@ -1,0 +1,97 @@
+"""The regulariser of earlier tasks: one batch of all tasks beside a loop over them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import Case, Step
+from hypnettorch.hnets import HMLP, ChunkedHMLP, HyperNetInterface
+from hypnettorch.mnets import MLP
+from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+
+EMBEDDING, HIDDEN, CHUNK = 8, 100, 1000
+
+
+def _networks(kind: str, tasks: int) -> HyperNetInterface:
+    """A hypernetwork for an MLP 784-100-100-10 whose parameters have moved since the targets were made."""
+    torch.manual_seed(1)
+    shapes = MLP.weight_shapes(784, 10, [100, 100])
+    if kind == "HMLP":
+        return HMLP(shapes, cond_in_size=EMBEDDING, layers=[HIDDEN, HIDDEN], num_cond_embs=tasks + 1, verbose=False)
+    return ChunkedHMLP(
+        shapes, CHUNK, EMBEDDING, cond_in_size=EMBEDDING, layers=[HIDDEN, HIDDEN], num_cond_embs=tasks + 1, verbose=False
+    )
+
+
+def _move(parameters: list[nn.Parameter]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
+
+
+def _gradient_step(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return torch.stack([loss.detach(), *(g.norm() for g in gradients if g is not None)])
+
+
+def library(kind: str, tasks: int) -> Step:
+    """``calc_fix_target_reg``."""
+    hnet = _networks(kind, tasks)
+    targets = get_current_targets(tasks, hnet)
+    parameters = list(hnet.internal_params or ())
+    _move(parameters)
+    return lambda: _gradient_step(calc_fix_target_reg(hnet, tasks, targets=targets), parameters)
+
+
+def naive(kind: str, tasks: int) -> Step:
+    """One pass of the hypernetwork per task."""
+    hnet = _networks(kind, tasks)
+    with torch.no_grad():
+        targets = [torch.cat([w.flatten() for w in hnet.forward(cond_id=j)]) for j in range(tasks)]
+    parameters = list(hnet.internal_params or ())
+    _move(parameters)
+
+    def step() -> Tensor:
+        loss = torch.zeros(())
+        for j, target in enumerate(targets):
+            loss = loss + (torch.cat([w.flatten() for w in hnet.forward(cond_id=j)]) - target).square().sum()
+        return _gradient_step(loss / tasks, parameters)
+
+    return step
+
+
+def by_hand(kind: str, tasks: int) -> Step:
+    """The same in plain PyTorch, all tasks in one batch."""
+    hnet = _networks(kind, tasks)
+    parameters = list(hnet.internal_params or ())
+    embeddings, rest = parameters[: tasks + 1], parameters[tasks + 1 :]
+    layers, chunks = (rest, None) if kind == "HMLP" else (rest[:-1], rest[-1])
+
+    def outputs() -> Tensor:
+        x = torch.stack(embeddings[:tasks])
+        if chunks is not None:
+            x = torch.cat(
+                [chunks.expand(tasks, *chunks.shape), x.unsqueeze(1).expand(tasks, len(chunks), EMBEDDING)], dim=-1
+            )
+        for i in range(0, len(layers), 2):
+            x = nn.functional.linear(x, layers[i], layers[i + 1])
+            x = x.relu() if i + 2 < len(layers) else x
+        return x.reshape(tasks, -1)[:, : hnet.num_outputs]
+
+    with torch.no_grad():
+        targets = outputs()
+    _move(parameters)
+    return lambda: _gradient_step((outputs() - targets).square().sum() / tasks, parameters)
+
+
+CASES = [
+    Case(
+        f"regulariser, {kind}, {tasks} earlier tasks",
+        {"hypnettorch": library, "hand-written": by_hand, "naive loop": naive},
+        {"kind": kind, "tasks": tasks},
+    )
+    for kind in ("HMLP", "ChunkedHMLP")
+    for tasks in (10, 100)
+]
