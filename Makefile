@@ -1,0 +1,62 @@
+# Each target makes its virtual environment and installs what it needs when that is missing.
+#   make demo       learn five tasks one after another, with and without protection from forgetting
+#   make test       the test suite                      make test ARGS="-k mlp -x"
+#   make lint       ruff (rules and format) and mypy
+#   make format     let ruff write the format
+#   make docs       HTML pages in docs/_build/html
+#   make bench      the benchmarks                      make bench ARGS=--help
+#   make clean      remove what tools leave behind; the environment and results stay
+#
+# Variables: PYTHON (makes the environment), VENV (where it is), CONSTRAINTS (empty: newest versions).
+
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+ARGS ?=
+
+python := $(VENV)/bin/python
+pip := $(python) -m pip --disable-pip-version-check --quiet install $(addprefix -c ,$(CONSTRAINTS))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test docs bench lint format clean
+
+help:
+	@sed -n '/^#/!q; s/^# \?//p' Makefile
+
+demo: $(VENV)/.has-experiments
+	$(python) -m hypnettorch.examples.hypercl.demo $(ARGS)
+
+test: $(VENV)/.has-test
+	$(python) -m pytest --durations=15 $(ARGS)
+
+docs: $(VENV)/.has-docs
+	$(python) -m sphinx -W --keep-going -q docs docs/_build/html $(ARGS)
+	@echo "documentation: docs/_build/html/index.html"
+
+bench: $(VENV)/.has-experiments
+	$(python) -m benchmarks $(ARGS)
+
+lint: $(VENV)/.has-dev
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+format: $(VENV)/.has-dev
+	$(python) -m ruff check --fix-only --quiet .
+	$(python) -m ruff format .
+
+clean:
+	rm -rf build dist *.egg-info docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find hypnettorch tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp per set of optional dependencies; a stamp is written last, so that an interrupted installation is repeated.
+.PRECIOUS: $(VENV)/.has-%
+$(VENV)/.has-%: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/pip
+	@echo "installing hypnettorch[$*] and what it needs into $(VENV)"
+	@$(pip) "setuptools>=77"
+	@$(pip) --no-build-isolation --editable ".[$*]"
+	@touch $@
+
+$(VENV)/bin/pip:
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)

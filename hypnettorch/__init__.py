@@ -1,0 +1,11 @@
+"""Hypernetworks in PyTorch: networks that generate the weights of other networks.
+
+The subpackages are imported by name, so that ``import hypnettorch`` costs nothing:
+
+- :mod:`hypnettorch.mnets`: main networks, whose weights can come from outside.
+- :mod:`hypnettorch.hnets`: hypernetworks, which generate these weights.
+- :mod:`hypnettorch.utils`: regularisers, initialisations and layers for both.
+- :mod:`hypnettorch.examples`: experiments with a command line each.
+"""
+
+__version__ = "1.0.0.dev0"
