@@ -1,7 +1,7 @@
 """Time contenders for the same work against each other.
 
-Every contender runs in a process of its own (in one process they change each other's allocator), and the processes take
-turns in short blocks. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
+Every contender runs in a process of its own (in one process they change each other's allocator), and the processes
+take turns in short blocks. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
 Before anything is timed, the contenders must agree on their results.
 """
 

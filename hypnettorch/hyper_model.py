@@ -48,6 +48,7 @@ class HyperModel(nn.Module):
         self.mnet = mnet
         # Outside of the registry: its submodules are ours already.
         self.__dict__["_joint"] = _Joint(hnet, mnet)
+        self._joint: _Joint
 
     def forward(
         self,
@@ -111,7 +112,7 @@ class _Joint(nn.Module):
     def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: dict[str, Any], condition: Any) -> Any:
         weights = self.hnet.forward(**inputs, ret_format="stacked")
         if weights[0].shape[0] > 1:
-            return self.mnet.batched_forward(*args, weights=weights, condition=condition, **kwargs)
+            return self.mnet.batched_forward(*args, **{**kwargs, "weights": weights, "condition": condition})
         if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
             condition = int(condition[0])
         return self.mnet.forward(*args, weights=[w.squeeze(0) for w in weights], condition=condition, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -127,7 +127,7 @@ class WeightLayout:
                 self._misfit(position, tensor, stacked) for position, tensor in zip(positions, weights, strict=True)
             ):
                 return dict(zip(positions, weights, strict=True))
-        self._fail_list(weights, candidates, stacked)
+        return self._fail_list(weights, candidates, stacked)
 
     def _candidates(self) -> dict[str, Positions]:
         candidates: dict[str, Positions] = {}
@@ -156,14 +156,14 @@ class WeightLayout:
             checks.fail("weights", "the same number B of weight sets in every tensor", sorted(sizes))
         return sizes.pop()
 
-    def _fail_missing(self, position: int, weights: Any) -> None:
+    def _fail_missing(self, position: int, weights: Any) -> NoReturn:
         owner = next((key for key, positions in self.parts.items() if position in positions), "weights")
         got = "None" if weights is None else "only other tensors"
         checks.fail(
             "weights", f"the external tensors (hyper_shapes_learned, or a dictionary with key '{owner}')", got
         )
 
-    def _fail_list(self, weights: list[Tensor], candidates: Mapping[str, Positions], stacked: bool) -> Any:
+    def _fail_list(self, weights: list[Tensor], candidates: Mapping[str, Positions], stacked: bool) -> NoReturn:
         lead = ("B",) if stacked else ()
         for name, positions in candidates.items():
             if len(positions) != len(weights):

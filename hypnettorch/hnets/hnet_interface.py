@@ -160,6 +160,23 @@ class HyperNetInterface(MainNetInterface):
         checks.length("dparams", dparams, len(own))
         return [param + dparam for param, dparam in zip(own, dparams, strict=True)]
 
+    def add_conditions(self, n: int, init: Callable[[Tensor], Any] | None = None) -> list[nn.Parameter]:
+        """Let the hypernetwork know ``n`` more conditions.
+
+        Parameters that exist stay the same objects, so an optimiser keeps its state.
+
+        Args:
+            n: Number of new conditions.
+            init: Fills each new tensor in place (default: as the constructor does).
+
+        Returns:
+            The new parameters, for ``optimizer.add_param_group``; empty if they are external.
+
+        Raises:
+            NotImplementedError: If the class cannot take more conditions.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement add_conditions")
+
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up, as arguments of ``forward`` that replace ``cond_id``.
 
@@ -320,7 +337,7 @@ class HyperNetInterface(MainNetInterface):
         inputs.check_combination(uncond_input, cond_input, cond_id, required=_input_required)
         conditional = self.conditional_param_shapes_ref
         optional = frozenset(conditional) if cond_id is None else frozenset()
-        resolved = self._layout.resolve(kwargs["weights"], self._internal_params or (), optional=optional)  # type: ignore[union-attr]
+        resolved = self._resolve_weights(kwargs["weights"], optional=optional)
         uncond_weights = [resolved.values[i] for i in self.unconditional_param_shapes_ref]
         cond_weights = [resolved.values[i] for i in conditional]
         if cond_id is not None:

@@ -165,6 +165,10 @@ class HyperNetwork(Network, HyperNetInterface):
                     init(param)
         return new
 
+    def _takes_input(self) -> bool:
+        """Whether there is anything that ``forward`` could be given."""
+        return self._uncond_in_size > 0 or self._takes_conditions()
+
     def _takes_conditions(self) -> bool:
         """Whether something depends on the condition."""
         return self._cond_in_size > 0 or bool(self._conditional)
@@ -272,15 +276,10 @@ class HyperNetwork(Network, HyperNetInterface):
         if passed and cond_id is not None:
             checks.fail("cond_id", f"None, since weights has the keys {sorted(passed)}", cond_id)
         inputs.check_combination(
-            uncond_input, cond_input, cond_id, required=not passed and (self._uncond_in_size or self._conditional)
+            uncond_input, cond_input, cond_id, required=not passed and self._takes_input()
         )
         optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
-        if sets is not None and weights is None:
-            resolved = self._layout.resolve(None, self._internal_params or (), optional=optional)  # type: ignore[union-attr]
-        else:
-            resolved = self._layout.resolve(  # type: ignore[union-attr]
-                weights, self._internal_params or (), stacked=sets is not None, optional=optional
-            )
+        resolved = self._resolve_weights(weights, sets is not None and weights is not None, optional)
         run = self._start_run(resolved, stats_id=condition)
         run.sets = sets
         cond = self._conditions(cond_input, cond_id, passed, run)

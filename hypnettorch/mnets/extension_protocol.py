@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hypnettorch.core import checks
 from hypnettorch.core.state import install_hooks
 from hypnettorch.core.table import NAMES
-from hypnettorch.core.weights import WeightLayout
+from hypnettorch.core.weights import Resolved, WeightLayout
 from hypnettorch.utils.batchnorm_layer import BatchNormLayer
 from hypnettorch.utils.context_mod_layer import ContextModLayer
 from hypnettorch.utils.torch_utils import init_params
@@ -28,7 +28,7 @@ Shapes = list[list[int]]
 _OLD_NAMES = {"_all_shapes": "_param_shapes", "_hyper_shapes": "_hyper_shapes_learned"}
 
 
-class HandFilledLists(ABC):
+class HandFilledLists(ABC):  # noqa: B024
     """The state of a network that implements the interface, and the helpers that extend it."""
 
     def __init__(self) -> None:
@@ -138,7 +138,15 @@ class HandFilledLists(ABC):
             parts["mod_weights"] = tuple(sorted(modulation))
         return parts
 
-    def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
+    def _resolve_weights(
+        self, weights: Any, stacked: bool = False, optional: frozenset[int] = frozenset()
+    ) -> Resolved:
+        """One value per entry of ``param_shapes`` (see ``WeightLayout.resolve``)."""
+        if self._layout is None:
+            raise NotImplementedError(f"{type(self).__name__} does not describe its parameters (param_shapes_meta)")
+        return self._layout.resolve(weights, list(self._internal_params or ()), stacked, optional)
+
+    def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:  # noqa: B027
         """Rename keys of a loaded ``state_dict`` in place, before anything else looks at them."""
 
     def _add_param(

@@ -47,8 +47,8 @@ class MainNetwork(Network):
             weights: External weights: the first list that fits of ``hyper_shapes_learned``, the context-modulation
                 tensors (optionally ``[N, *shape]``, one modulation per sample) and ``param_shapes``; or a dictionary
                 with the keys ``internal_weights`` and/or ``mod_weights``; or the flat ``hyper_shapes_learned``.
-            distilled_params: Running means and variances ``[mean, var, mean, var, ...]`` that replace those of the batch
-                norm layers.
+            distilled_params: Running means and variances ``[mean, var, mean, var, ...]`` that replace those of the
+                batch norm layers.
             condition: Id of the batch norm statistics, or a dictionary with the keys ``bn_stats_id`` and/or
                 ``cmod_ckpt_id`` (checkpointed modulation). Ignored where nothing depends on it.
 
@@ -61,7 +61,7 @@ class MainNetwork(Network):
             TypeError: If an argument has the wrong type.
         """
         checks.tensor("x", x)
-        resolved = self._layout.resolve(weights, self._internal_params or ())  # type: ignore[union-attr]
+        resolved = self._resolve_weights(weights)
         stats_id, ckpt_id = _parse_condition(condition)
         run = self._start_run(
             resolved, stats_id=stats_id, ckpt_id=ckpt_id, distilled=self._check_distilled(distilled_params)
@@ -93,7 +93,7 @@ class MainNetwork(Network):
         if kwargs or not equation_is_current(type(self), "_compute"):
             return super().batched_forward(x, weights, share_input, condition, distilled_params, **kwargs)
         checks.tensor("x", x)
-        resolved = self._layout.resolve(weights, self._internal_params or (), stacked=True)  # type: ignore[union-attr]
+        resolved = self._resolve_weights(weights, stacked=True)
         sets: int = resolved.sets  # type: ignore[assignment]
         if share_input:
             x = x.expand(sets, *x.shape)

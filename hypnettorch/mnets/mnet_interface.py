@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,11 @@ class MainNetInterface(HandFilledLists):
     The class is abstract and no ``nn.Module``: ``class Net(nn.Module, MainNetInterface)`` is the usual way to
     implement it.
     """
+
+    if TYPE_CHECKING:
+        training: bool
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
