@@ -83,7 +83,7 @@ class HyperModel(nn.Module):
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
             arguments.update(self.hnet.condition_inputs(cond_id))
-            if condition is None and self._keeps_statistics_per_condition():
+            if condition is None and self.mnet.keeps_statistics_per_condition:
                 condition = cond_id
         output = self._joint(args, kwargs, arguments, condition)
         return output if regularizer is None else (output, regularizer(self.hnet))
@@ -96,9 +96,6 @@ class HyperModel(nn.Module):
             **kwargs: Arguments of ``torch.compile``.
         """
         self._joint.compile(*args, **kwargs)
-
-    def _keeps_statistics_per_condition(self) -> bool:
-        return any(layer.num_stats > 1 for layer in self.mnet.batchnorm_layers or ())  # type: ignore[operator]
 
 
 class _Joint(nn.Module):

@@ -179,6 +179,11 @@ class MainNetInterface(HandFilledLists):
         """Context-modulation layers in order of use."""
         return self._context_mod_layers
 
+    @property
+    def keeps_statistics_per_condition(self) -> bool:
+        """Whether running statistics depend on ``condition``: batch norm layers hold more than one set."""
+        return any(layer.num_stats > 1 for layer in self._batchnorm_layers or ())  # type: ignore[operator]
+
     @staticmethod
     def shapes_to_num_weights(dims: Sequence[Sequence[int]]) -> int:
         """Number of elements of tensors with these shapes.
