@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from hypnettorch.core import checks, formats
@@ -157,7 +158,8 @@ class ModuleNet(nn.Module, MainNetInterface):
             for alias in self._names[name]:
                 owner, key = _place(plain, alias)
                 external.internalize(owner)
-                owner._buffers.pop(key, None)
+                if key in owner._buffers:
+                    delattr(owner, key)
                 owner.register_parameter(key, parameter)
         for norm in self._norms:
             external.internalize(plain.get_submodule(norm))
@@ -209,7 +211,7 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         def one_set(args: Any, weights: dict[str, Tensor], condition: Any, **rest: Any) -> Any:
             named = {key.removeprefix("kwargs."): value for key, value in rest.items()}
-            with self._replaced(list(weights.items()), condition), _slow_attention():
+            with self._replaced(list(weights.items()), condition), _mappable_attention():
                 return self.module(*args, **static, **named)
 
         mapped = {name: name != "args" or not share_input for name in arguments}
@@ -263,8 +265,9 @@ class ModuleNet(nn.Module, MainNetInterface):
         first, *others = self._names[name]
         place = _place(self.module, first)
         external.externalize(place[0], [place[1]], persistent)
-        for other in others:
-            external.share(*_place(self.module, other), place)
+        for other in (_place(self.module, name) for name in others):
+            if other != place:
+                external.share(*other, place)
 
     def _list_parameters(self) -> None:
         """Fill the lists of internal tensors; they refer to parameters that the module keeps registered."""
@@ -324,7 +327,7 @@ class ModuleNet(nn.Module, MainNetInterface):
 
 
 def _names_of_parameters(module: nn.Module) -> dict[str, list[str]]:
-    """All names of each parameter, by the first one."""
+    """All names of each parameter, by the first one; there are several if it is tied or its layer is used twice."""
     first: dict[int, str] = {}
     names: dict[str, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -345,11 +348,12 @@ def _versions(tensors: Sequence[tuple[str, Tensor]]) -> list[int]:
 
 
 @contextmanager
-def _slow_attention() -> Iterator[None]:
-    """Keep attention layers of torch off the inference path that ``vmap`` cannot follow."""
+def _mappable_attention() -> Iterator[None]:
+    """Keep attention off the fused kernels for which ``vmap`` has no rule."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
