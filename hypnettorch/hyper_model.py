@@ -78,6 +78,7 @@ class HyperModel(nn.Module):
         Raises:
             ValueError: If arguments are missing or do not fit.
         """
+        checks.function("regularizer", regularizer)
         arguments = {"uncond_input": uncond_input, "cond_input": cond_input}
         if cond_id is not None:
             if cond_input is not None:

@@ -23,6 +23,10 @@ class StateError(RuntimeError, ValueError):
     """An object is not in a state, or was not built, to do what was asked of it."""
 
 
+class Unavailable(NotImplementedError, ValueError):
+    """An argument asks for something that an object does not offer."""
+
+
 def label(name: Name) -> str:
     """The text by which a message calls an argument."""
     return name if isinstance(name, str) else f"{name[0]}[{name[1]}]"
@@ -56,12 +60,10 @@ def integer(name: Name, value: Any, low: int | None = None, high: int | None = N
 
 def number(name: Name, value: Any, low: float | None = None, high: float | None = None) -> float:
     """``value`` as a finite ``float`` in ``[low, high]``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = float(operator.index(value)) if hasattr(value, "__index__") else value.__float__()
-        except (AttributeError, TypeError, RuntimeError):
-            raise TypeError(f"{label(name)}: expected a number, got {type(value).__name__}") from None
-    result = float(value)
+    try:
+        result = float("" if isinstance(value, (bool, str, bytes)) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{label(name)}: expected a number, got {type(value).__name__}") from None
     if math.isnan(result) or (low is not None and result < low) or (high is not None and result > high):
         fail(name, f"a number {interval(low, high)}", result)
     return result
@@ -81,7 +83,9 @@ def one_of(name: Name, value: Any, options: Collection[Any]) -> None:
 
 
 def length(name: Name, value: Sequence[Any], expected: int) -> None:
-    """Raise ``ValueError`` unless ``value`` has ``expected`` entries."""
+    """Raise unless ``value`` has ``expected`` entries."""
+    if not hasattr(value, "__len__"):
+        raise TypeError(f"{label(name)}: expected {expected} entries, got {type(value).__name__}")
     if len(value) != expected:
         fail(name, f"{expected} entries", len(value))
 
@@ -123,6 +127,13 @@ def width(name: Name, value: Tensor, expected: int) -> None:
 def flag(name: Name, value: Any) -> None:
     """Raise ``TypeError`` unless ``value`` is a ``bool``."""
     instance(name, value, bool)
+
+
+def function(name: Name, value: Any) -> None:
+    """Raise ``TypeError`` unless ``value`` is a function (or a module) or ``None``."""
+    if value is not None and (isinstance(value, type) or not callable(value)):
+        got = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{label(name)}: expected a function or an instance of a module, got {got}")
 
 
 def dropout_rate(name: Name, value: Any) -> float:

@@ -76,9 +76,12 @@ def from_stacked(stacked: Sequence[Tensor], shapes: Shapes, ret_format: str) -> 
         return list(stacked)
     if ret_format == "flattened":
         return flatten(stacked, shapes)
-    columns = [part.unbind(part.dim() - len(shape) - 1) for part, shape in zip(stacked, shapes, strict=True)]
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    return rows[0] if ret_format == "squeezed" and len(rows) == 1 else rows
+    dims = [part.dim() - len(shape) - 1 for part, shape in zip(stacked, shapes, strict=True)]
+    if stacked[0].shape[dims[0]] == 1:  # a view, where unbind would copy all gradients
+        row = [part.squeeze(dim) for part, dim in zip(stacked, dims, strict=True)]
+        return row if ret_format == "squeezed" else [row]
+    columns = [part.unbind(dim) for part, dim in zip(stacked, dims, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def from_flat(flat: Tensor, shapes: Shapes, ret_format: str) -> Any:
@@ -90,20 +93,36 @@ def to_stacked(weights: Any, shapes: Shapes, src_format: str) -> list[Tensor]:
     """Turn weights of any format into a stacked list."""
     if src_format == "flattened":
         checks.tensor("hnet_out", weights)
+        if weights.dim() < 2 or weights.shape[-1] != num_elements(shapes):
+            checks.fail("hnet_out", f"shape (N, {num_elements(shapes)})", tuple(weights.shape))
         return unflatten(weights, shapes)
-    checks.instance("hnet_out", weights, (list, tuple), "a list")
     if src_format == "stacked":
-        checks.length("hnet_out", weights, len(shapes))
+        _check_set("hnet_out", weights, shapes)
+        if weights[0].dim() == len(shapes[0]):
+            checks.fail("hnet_out[0]", f"shape {('N', *shapes[0])}", tuple(weights[0].shape))
         return list(weights)
+    checks.instance("hnet_out", weights, (list, tuple), "a list")
     single = src_format == "squeezed" and len(weights) > 0 and isinstance(weights[0], Tensor)
     rows = [weights] if single else weights
+    if not rows:
+        checks.fail("hnet_out", "at least one weight set", "none")
     for i, row in enumerate(rows):
-        checks.instance(("hnet_out", i), row, (list, tuple), "a list of tensors")
-        checks.length(("hnet_out", i), row, len(shapes))
+        _check_set("hnet_out" if single else f"hnet_out[{i}]", row, shapes)
     return [
         torch.stack(column, dim=column[0].dim() - len(shape))
         for column, shape in zip(zip(*rows, strict=True), shapes, strict=True)
     ]
+
+
+def _check_set(name: str, tensors: Any, shapes: Shapes) -> None:
+    """Raise unless ``tensors`` is a list of one tensor ``[..., *shape]`` per shape, with one and the same ``...``."""
+    checks.instance(name, tensors, (list, tuple), "a list of tensors")
+    checks.length(name, tensors, len(shapes))
+    for i, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
+        checks.tensor((name, i), tensor)
+        lead = tensors[0].shape[: tensors[0].dim() - len(shapes[0])]
+        if tuple(tensor.shape) != (*lead, *shape):
+            checks.fail((name, i), f"shape {('...', *shape)}, with one '...' for all", tuple(tensor.shape))
 
 
 def convert(weights: Any, shapes: Shapes, src_format: str, trgt_format: str) -> Any:
@@ -120,10 +139,6 @@ def convert(weights: Any, shapes: Shapes, src_format: str, trgt_format: str) -> 
     checks.one_of("src_format", src_format, FORMATS)
     checks.one_of("trgt_format", trgt_format, FORMATS)
     stacked = to_stacked(weights, shapes, src_format)
-    for i, (part, shape) in enumerate(zip(stacked, shapes, strict=True)):
-        checks.tensor(("hnet_out", i), part)
-        if tuple(part.shape[part.dim() - len(shape) :]) != tuple(shape):
-            checks.fail(("hnet_out", i), f"a tensor of shape (..., {tuple(shape)})", tuple(part.shape))
     if src_format == trgt_format == "flattened":
         return weights
     return from_stacked(stacked, shapes, trgt_format)

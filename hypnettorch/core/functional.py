@@ -6,9 +6,13 @@ function is one (batched) product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Size = int | tuple[int, int]
 
 
 def per_set(value: Tensor, x: Tensor, dims: int) -> Tensor:
@@ -49,6 +53,124 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     else:
         y = torch.baddbmm(bias.unsqueeze(1) if bias.dim() == 2 else bias, rows, weight.mT)
     return y.view(*x.shape[:-1], y.shape[-1])
+
+
+def join_sets(x: Tensor) -> Tensor:
+    """The channels of all sets side by side: ``[B, N, C, *]`` to ``[N, B·C, *]``.
+
+    What follows a grouped convolution keeps this order in memory, so that joining is a view from there on.
+    """
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def split_sets(x: Tensor, sets: int) -> Tensor:
+    """The inverse of :func:`join_sets`: a view ``[B, N, C, *]`` of ``[N, B·C, *]``."""
+    return x.unflatten(1, (sets, -1)).transpose(0, 1)
+
+
+def map_images(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of images ``[N, C, H, W]`` that treats channels alike, also to those of many sets.
+
+    Args:
+        function: What to apply, such as pooling.
+        x: ``[N, C, H, W]`` or ``[B, N, C, H, W]``.
+
+    Example:
+        >>> map_images(torch.nn.MaxPool2d(2), torch.ones(3, 5, 1, 8, 8)).shape
+        torch.Size([3, 5, 1, 4, 4])
+    """
+    return function(x) if x.dim() == 4 else split_sets(function(join_sets(x)), x.shape[0])
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
+    """Convolution for one or many weight sets; stacked weights are one grouped convolution.
+
+    Args:
+        x: ``[N, C, H, W]``; of many sets ``[B, N, C, H, W]``.
+        weight: ``[O, C, k, k]`` or ``[B, O, C, k, k]``.
+        bias: ``[O]`` or ``[B, O]``.
+        stride: Distance of two patches.
+        padding: Zeros at each side of the input.
+
+    Returns:
+        ``[N, O, H', W']``; of many sets ``[B, N, O, H', W']``.
+
+    Example:
+        >>> conv2d(torch.ones(3, 5, 1, 8, 8), torch.ones(3, 2, 1, 3, 3), torch.zeros(3, 2)).shape
+        torch.Size([3, 5, 2, 6, 6])
+    """
+    if x.dim() == 4:
+        return F.conv2d(x, weight, bias, stride, padding)
+    sets = x.shape[0]
+    if weight.dim() == 5:
+        joined_bias = bias if bias is None else bias.expand(sets, weight.shape[1]).flatten()
+        y = F.conv2d(join_sets(x), weight.flatten(0, 1), joined_bias, stride, padding, groups=sets)
+        return split_sets(y, sets)
+    own_bias = bias if bias is None or bias.dim() == 1 else None
+    y = F.conv2d(x.flatten(0, 1), weight, own_bias, stride, padding).unflatten(0, (sets, -1))
+    return y if bias is own_bias or bias is None else y + bias[:, None, :, None, None]
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    output_padding: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """Transpose convolution for one or many weight sets; stacked weights are one grouped transpose convolution.
+
+    Args:
+        x: ``[N, C, H, W]``; of many sets ``[B, N, C, H, W]``.
+        weight: ``[C, O, k_h, k_w]`` or ``[B, C, O, k_h, k_w]``.
+        bias: ``[O]`` or ``[B, O]``.
+        stride: Distance of two patches of the output, (vertical, horizontal) as all that follows.
+        padding: Pixels cut off at each side of the output.
+        output_padding: Pixels appended at the end of the output.
+
+    Returns:
+        ``[N, O, H', W']``; of many sets ``[B, N, O, H', W']``.
+
+    Example:
+        >>> conv_transpose2d(torch.ones(3, 5, 1, 4, 4), torch.ones(3, 1, 2, 2, 2), stride=(2, 2)).shape
+        torch.Size([3, 5, 2, 8, 8])
+    """
+    if x.dim() == 4:
+        return F.conv_transpose2d(x, weight, bias, stride, padding, output_padding)
+    sets = x.shape[0]
+    if weight.dim() == 5:
+        joined_bias = bias if bias is None else bias.expand(sets, weight.shape[2]).flatten()
+        y = F.conv_transpose2d(
+            join_sets(x), weight.flatten(0, 1), joined_bias, stride, padding, output_padding, groups=sets
+        )
+        return split_sets(y, sets)
+    own_bias = bias if bias is None or bias.dim() == 1 else None
+    y = F.conv_transpose2d(x.flatten(0, 1), weight, own_bias, stride, padding, output_padding).unflatten(0, (sets, -1))
+    return y if bias is own_bias or bias is None else y + bias[:, None, :, None, None]
+
+
+def local_conv2d(
+    x: Tensor, filters: Tensor, bias: Tensor | None, kernel_size: Size, stride: Size = 1, padding: Size = 0
+) -> Tensor:
+    """Convolution with a filter of its own for each of the ``P`` output pixels, for one or many weight sets.
+
+    Args:
+        x: ``[N, C, H, W]``; of many sets ``[B, N, C, H, W]``.
+        filters: ``[O, C·k·k, P]`` or ``[B, O, C·k·k, P]``.
+        bias: ``[O, P]`` or ``[B, O, P]``.
+        kernel_size: Size of a patch, here as below a number or height and width.
+        stride: Distance of two patches.
+        padding: Zeros at each side of the input.
+
+    Returns:
+        ``[N, O, P]``; of many sets ``[B, N, O, P]``.
+    """
+    patches = F.unfold(x.flatten(0, -4), kernel_size, padding=padding, stride=stride).unflatten(0, x.shape[:-3])
+    # One product per pixel; a product of strided matrices would copy them one by one.
+    filters = filters.movedim(-1, -3).contiguous()
+    y = torch.matmul(patches.movedim(-1, -3), filters.mT).movedim(-3, -1)
+    return y if bias is None else y + per_set(bias, y, 2)
 
 
 def spectral_normalize(weight: Tensor, dims: int) -> Tensor:

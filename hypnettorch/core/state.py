@@ -71,6 +71,7 @@ def install_hooks(module: nn.Module, rename: Callable[[nn.Module, dict[str, Any]
         rename: Called with the module, the loaded dictionary and the prefix before anything else; it may rename keys
             in place.
     """
+    module.__dict__["_known_aliases"] = aliases(module)
     module.register_state_dict_post_hook(_drop_aliases)
     module.register_load_state_dict_pre_hook(_LoadHook(rename))
     module.register_load_state_dict_post_hook(_retie_after_load)
@@ -87,13 +88,16 @@ class _LoadHook:
 
     def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
         self._rename(module, state_dict, prefix)
-        second_names = aliases(module)
+        own = dict(module.named_parameters(remove_duplicate=False))
+        known: dict[str, str] = module.__dict__["_known_aliases"]
+        # After to_empty they are tensors of their own, of which files know nothing.
+        lost = {alias: name for alias, name in known.items() if alias in own and prefix + alias not in state_dict}
+        second_names = {**lost, **aliases(module)}
         for alias, name in second_names.items():
             if prefix + name in state_dict:
                 state_dict[prefix + alias] = state_dict[prefix + name]
             elif prefix + alias in state_dict:
                 state_dict[prefix + name] = state_dict[prefix + alias]
-        own = dict(module.named_parameters(remove_duplicate=False))
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key[len(prefix) :]
             if name not in own and _OLD_ALIAS.search(name) and not _is_buffer(name):
@@ -102,9 +106,9 @@ class _LoadHook:
 
 
 def _is_buffer(name: str) -> bool:
-    """Whether a name belongs to statistics or checkpoints, which stand under their layer."""
+    """Whether a name belongs to statistics, checkpoints or constants, which stand under their layer or network."""
     last = name.rpartition(".")[2]
-    return bool(re.match(r"_num_stats|_num_ckpts|mean_|var_|gain_ckpt_|shift_ckpt_", last))
+    return bool(re.match(r"_num_stats|_num_ckpts|mean_|var_|gain_ckpt_|shift_ckpt_|output_scale|output_offset", last))
 
 
 def _retie_after_load(module: nn.Module, _: Any) -> None:

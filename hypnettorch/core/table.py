@@ -68,6 +68,7 @@ class ParameterTable:
         *,
         value: nn.Parameter | None = None,
         init: Init | None = None,
+        like: Tensor | None = None,
         external: bool = False,
         condition: int | None = None,
         block: int = 0,
@@ -81,6 +82,7 @@ class ParameterTable:
             layer: See :class:`Row`.
             value: The parameter that holds the value, if it exists already.
             init: Fills a new parameter in place (default: zeros).
+            like: A tensor whose type and device a new parameter gets.
             external: See :class:`Row`; such a row has no value.
             condition: See :class:`Row`.
             block: Blocks are published one after the other.
@@ -89,27 +91,44 @@ class ParameterTable:
         order = (block, _RANK.get(role or "", 3))
         row = Row(tuple(shape), role, layer, external, condition, order, dict(extra or {}))
         if not external and value is None:
-            value = nn.Parameter(torch.zeros(row.shape))
+            value = nn.Parameter(torch.zeros(row.shape) if like is None else like.new_zeros(row.shape))
             if init is not None:
                 with torch.no_grad():
                     init(value)
         return self._append(row, value)
 
-    def include(self, rows: Sequence[Row], values: Sequence[nn.Parameter | None], block: int) -> list[int]:
+    @property
+    def num_layers(self) -> int:
+        """How many layer numbers are in use."""
+        return self._layers
+
+    def include(
+        self,
+        rows: Sequence[Row],
+        values: Sequence[nn.Parameter | None],
+        block: int,
+        first_layer: int | None = 0,
+        extra: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         """Declare the rows of another table as one block, sharing their parameters.
 
         Args:
             rows: Rows of the included network, in order of declaration.
             values: Their parameters, ``None`` for external rows.
             block: Where the block is published.
+            first_layer: Number that layer 0 of the included network gets; ``None`` makes all layers unknown.
+            extra: See :class:`Row`; added to what the rows have.
 
         Returns:
             The slots in this table, parallel to ``rows``.
         """
-        return [
-            self._append(replace(row, order=(block, *row.order)), value)
-            for row, value in zip(rows, values, strict=True)
-        ]
+        slots = []
+        for row, value in zip(rows, values, strict=True):
+            layer = -1 if row.layer < 0 or first_layer is None else first_layer + row.layer
+            included = replace(row, order=(block, *row.order), layer=layer, extra={**row.extra, **(extra or {})})
+            slots.append(self._append(included, value))
+            self._layers = max(self._layers, layer + 1)
+        return slots
 
     def _append(self, row: Row, value: nn.Parameter | None) -> int:
         slot = len(self.rows)

@@ -1,7 +1,21 @@
 """Hypernetworks: networks that produce the weights of another network."""
 
+from hypnettorch.hnets.chunked_deconv_hnet import ChunkedHDeconv
 from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
+from hypnettorch.hnets.deconv_hnet import HDeconv
+from hypnettorch.hnets.hnet_container import HContainer
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.structured_mlp_hnet import StructuredHMLP
 
-__all__ = ["HMLP", "ChunkedHMLP", "HyperNetInterface"]
+__all__ = [
+    "HMLP",
+    "ChunkedHDeconv",
+    "ChunkedHMLP",
+    "HContainer",
+    "HDeconv",
+    "HPerturbWrapper",
+    "HyperNetInterface",
+    "StructuredHMLP",
+]

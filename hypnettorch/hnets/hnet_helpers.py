@@ -41,6 +41,8 @@ def init_conditional_embeddings(
         [1.0, 1.0]
     """
     checks.instance("hnet", hnet, HyperNetInterface)
+    checks.number("normal_std", normal_std, 0)
+    checks.function("init_fct", init_fct)
     if not hnet.conditional_params:
         warnings.warn("the hypernetwork keeps no conditional parameters, so no embedding is initialised", stacklevel=2)
         return
@@ -68,6 +70,8 @@ def init_chunk_embeddings(
             ``cond_id`` is the condition that the embedding belongs to, if any.
     """
     checks.instance("hnet", hnet, HyperNetInterface)
+    checks.number("normal_std", normal_std, 0)
+    checks.function("init_fct", init_fct)
     with torch.no_grad():
         for embedding, chunk_id, cond_id in hnet.chunk_embeddings():
             if init_fct is None:

@@ -20,6 +20,9 @@ from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistic
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
+UNKNOWN_CONDITION = -1
+"""The condition of a conditional tensor whose class does not say which one it is."""
+
 
 class HyperNetInterface(MainNetInterface):
     """What every hypernetwork can be asked, besides what every network can be asked.
@@ -152,12 +155,14 @@ class HyperNetInterface(MainNetInterface):
             The sums; the parameters themselves stay as they are.
 
         Raises:
-            ValueError: If there are no parameters to add to, or the numbers of tensors differ.
+            ValueError: If there are no parameters to add to, or the numbers or shapes of tensors differ.
         """
         own: Sequence[Tensor] | None = self.unconditional_params if params is None else params
         if own is None:
             checks.fail("params", "tensors, since no unconditional parameter is internal", None)
         checks.length("dparams", dparams, len(own))
+        for i, (param, dparam) in enumerate(zip(own, dparams, strict=True)):
+            checks.shape(("dparams", i), dparam, param.shape)
         return [param + dparam for param, dparam in zip(own, dparams, strict=True)]
 
     def add_conditions(self, n: int, init: Callable[[Tensor], Any] | None = None) -> list[nn.Parameter]:
@@ -177,11 +182,33 @@ class HyperNetInterface(MainNetInterface):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement add_conditions")
 
+    def _start_at(self, destinations: Sequence[Any], plan: Any) -> None:
+        """Initialise such that each target starts as the main network wants it.
+
+        Args:
+            destinations: For each target where it ends up (:mod:`hypnettorch.hnets.partwise_hyperfan`).
+            plan: Which initialisation (:class:`hypnettorch.hnets.hyperfan.Plan`).
+
+        Raises:
+            NotImplementedError: If the class has no such initialisation.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
+
+    def _takes_conditions(self) -> bool:
+        """Whether something depends on the condition, so that :meth:`add_conditions` concerns this network.
+
+        Raises:
+            NotImplementedError: If so, but the class cannot take more conditions.
+        """
+        if self.num_known_conds > 0 and type(self).add_conditions is HyperNetInterface.add_conditions:
+            raise NotImplementedError(f"{type(self).__name__} does not implement add_conditions")
+        return self.num_known_conds > 0
+
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up, as arguments of ``forward`` that replace ``cond_id``.
 
-        ``hnet(**hnet.condition_inputs(ids))`` equals ``hnet(cond_id=ids)``. Done outside of a compiled region, it leaves
-        one graph for all conditions, checks the ids and keeps the gradients of other conditions ``None``.
+        ``hnet(**hnet.condition_inputs(ids))`` equals ``hnet(cond_id=ids)``. Done outside of a compiled region, it
+        leaves one graph for all conditions, checks the ids and keeps the gradients of other conditions ``None``.
 
         Args:
             cond_id: As for ``forward``.
@@ -308,6 +335,12 @@ class HyperNetInterface(MainNetInterface):
             indices = [self.param_shapes_meta[ref]["index"] for ref in refs or ()]
             self._unconditional_params_ref = [index for index in indices if index >= 0] or None
 
+    def _condition_of(self, position: int) -> int | None:
+        conditional = self.conditional_param_shapes_ref
+        if position not in conditional:
+            return None
+        return conditional.index(position) if len(conditional) == self.num_known_conds else UNKNOWN_CONDITION
+
     def _weight_parts(self, modulation: frozenset[int]) -> Mapping[str, tuple[int, ...]]:
         return {
             "uncond_weights": tuple(self.unconditional_param_shapes_ref),
@@ -326,8 +359,8 @@ class HyperNetInterface(MainNetInterface):
             **kwargs: All arguments of ``forward``.
 
         Returns:
-            ``uncond_input``, ``cond_input``, the unconditional and the conditional tensors. Inputs are at least 2-D and of
-            one batch size.
+            ``uncond_input``, ``cond_input``, the unconditional and the conditional tensors. Inputs are at least 2-D
+            and of one batch size.
 
         Raises:
             ValueError: If an argument is wrong.

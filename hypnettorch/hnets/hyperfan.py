@@ -86,6 +86,36 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Which initialisation is wanted, and what the inputs are like (see ``HMLP.apply_hyperfan_init``)."""
+
+    method: str
+    use_xavier: bool
+    uncond_var: float
+    cond_var: float
+
+    @property
+    def gain(self) -> float:
+        """``c``: 1 for Xavier, 2 for Kaiming initialisation."""
+        return 1.0 if self.use_xavier else 2.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a produced tensor starts: constant entries of some mean and variance, and what depends on the input.
+
+    Attributes:
+        mean: Mean of the constant.
+        constant: Variance of the constant.
+        generated: Variance of what depends on the input; its mean is 0.
+    """
+
+    mean: float
+    constant: float
+    generated: float
+
+
+@dataclass(frozen=True)
 class Given:
     """Means and variances that a user prescribes, each a list, a dictionary or ``None``."""
 
@@ -108,16 +138,16 @@ def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterf
     """
     shapes = [tuple(shape) for shape in target_shapes]
     metas = _meta_of(shapes, mnet) or _guess_meta(shapes)
-    names = [meta["name"] or ("weight" if len(shape) > 1 else "bias") for meta, shape in zip(metas, shapes, strict=True)]
+    names = [
+        meta["name"] or ("weight" if len(shape) > 1 else "bias") for meta, shape in zip(metas, shapes, strict=True)
+    ]
     partners = _pair_biases(shapes, names, [meta["layer"] for meta in metas])
     targets = []
     for i, (shape, name, meta) in enumerate(zip(shapes, names, metas, strict=True)):
         partner = partners.get(i)
         owner = partner if name == "bias" and partner is not None else i
         fan_in, fan_out = _fans(shapes[owner], metas[owner])
-        targets.append(
-            Target(shape, name, meta.get("fan_in") or fan_in, meta.get("fan_out") or fan_out, partner)
-        )
+        targets.append(Target(shape, name, meta.get("fan_in") or fan_in, meta.get("fan_out") or fan_out, partner))
     return targets
 
 
@@ -162,7 +192,8 @@ def _pair_biases(shapes: list[tuple[int, ...]], names: list[str], layers: list[i
         same = [j for j in range(len(names)) if names[j] == "weight" and layers[j] == layers[i] != -1]
         before = i - 1
         fits = before >= 0 and names[before] == "weight" and shapes[before][0] == shapes[i][0] and before not in pairs
-        weight = same[0] if same else before if fits and layers[i] == -1 else None
+        nearest = min(same, key=lambda j: abs(i - j), default=None)
+        weight = before if nearest is None and fits and layers[i] == -1 else nearest
         if weight is not None:
             pairs[i], pairs[weight] = weight, i
     return pairs
@@ -182,30 +213,47 @@ def harmonic_mean(a: float, b: float) -> float:
     return 0.0 if a == 0 or b == 0 else 2 / (1 / a + 1 / b)
 
 
-def generated_variances(targets: Sequence[Target], method: str, gain: float) -> list[float]:
-    """The variance that each produced weight or bias should have: the table above without ``d · q``."""
+def generated_variance(target: Target, method: str, gain: float) -> float:
+    """The variance that a produced weight or bias should have: the table above without ``d · q``."""
+    bias = {"in": gain / 2, "out": max(0.0, gain * (1 - target.fan_in / target.fan_out))}
+    bias_variance = _by_method(bias, method)
+    if target.name == "bias":
+        return bias_variance
+    shared = target.partner is not None and bias_variance > 0
+    return _by_method({"in": gain / ((2 if shared else 1) * target.fan_in), "out": gain / target.fan_out}, method)
 
-    def bias_variance(fan_in: int, fan_out: int) -> float:
-        both = {"in": gain / 2, "out": max(0.0, gain * (1 - fan_in / fan_out))}
-        return both[method] if method in both else harmonic_mean(both["in"], both["out"])
 
-    def weight_variance(target: Target) -> float:
-        shared = target.partner is not None and bias_variance(target.fan_in, target.fan_out) > 0
-        both = {"in": gain / ((2 if shared else 1) * target.fan_in), "out": gain / target.fan_out}
-        return both[method] if method in both else harmonic_mean(both["in"], both["out"])
+def _by_method(variances: Mapping[str, float], method: str) -> float:
+    return variances[method] if method in variances else harmonic_mean(variances["in"], variances["out"])
 
-    return [bias_variance(t.fan_in, t.fan_out) if t.name == "bias" else weight_variance(t) for t in targets]
+
+def start_of(target: Target, plan: Plan) -> Start:
+    """How a tensor starts that is produced for a target."""
+    generated = target.name in ("weight", "bias")
+    return Start(
+        mean=_NEUTRAL.get(target.name, 0.0),
+        constant=_BIAS_VARIANCE.get(target.name, 0.0),
+        generated=generated_variance(target, plan.method, plan.gain) if generated else 0.0,
+    )
+
+
+def gaussian_moments(
+    activation: Callable[[Tensor], Tensor] | None, variance: float, like: Tensor
+) -> tuple[float, float]:
+    """``E[σ(z)]`` and ``E[σ(z)²]`` for ``z ~ N(0, variance)``, by quadrature."""
+    if activation is None:
+        return 0.0, variance
+    grid = torch.linspace(-10, 10, 20001, dtype=like.dtype, device=like.device)
+    with torch.no_grad():
+        values = activation(grid * math.sqrt(variance)).double()
+    density = torch.exp(-0.5 * grid.double() ** 2)
+    density = density / density.sum()
+    return float((values * density).sum()), float((values**2 * density).sum())
 
 
 def second_moment(activation: Callable[[Tensor], Tensor] | None, variance: float, like: Tensor) -> float:
-    """``E[σ(z)²]`` for ``z ~ N(0, variance)``, by quadrature."""
-    if activation is None:
-        return variance
-    grid = torch.linspace(-10, 10, 20001, dtype=like.dtype, device=like.device)
-    with torch.no_grad():
-        values = activation(grid * math.sqrt(variance)).double() ** 2
-    density = torch.exp(-0.5 * grid.double() ** 2)
-    return float((values * density).sum() / density.sum())
+    """``E[σ(z)²]`` for ``z ~ N(0, variance)``."""
+    return gaussian_moments(activation, variance, like)[1]
 
 
 def initialize(
@@ -219,18 +267,43 @@ def initialize(
 ) -> None:
     """Initialise a full hypernetwork in place (see :meth:`hypnettorch.hnets.mlp_hnet.HMLP.apply_hyperfan_init`)."""
     check_arguments(hnet, method, inputs)
-    gain = 1.0 if use_xavier else 2.0
+    plan = Plan(method, use_xavier, inputs.uncond_var, inputs.cond_var)
+    targets = describe_targets(hnet.target_shapes, mnet)
+    starts = [start_of(target, plan) for target in targets]
+    initialize_full(hnet, activation, inputs, plan, starts, [target.name for target in targets], given)
+
+
+def initialize_full(
+    hnet: Any,
+    activation: Callable[[Tensor], Tensor] | None,
+    inputs: Inputs,
+    plan: Plan,
+    starts: Sequence[Start],
+    names: Sequence[str] = (),
+    given: Given | None = None,
+) -> None:
+    """Initialise a full hypernetwork such that the tensors that it produces start as they should.
+
+    Args:
+        hnet: An ``HMLP``.
+        activation: Its nonlinearity.
+        inputs: Its inputs.
+        plan: Which initialisation is wanted.
+        starts: How each produced tensor should start.
+        names: Their names, by which ``given`` may refer to them.
+        given: What a user prescribes instead.
+    """
     *hidden, output = hnet.layer_weight_tensors
     moment = inputs.variance
-    initialize_hidden(hidden, hnet.layer_bias_vectors[:-1], gain)
+    initialize_hidden(hidden, hnet.layer_bias_vectors[:-1], plan.gain)
     for layer in hnet.batchnorm_layers or ():
         nn.init.ones_(layer.scale)
         nn.init.zeros_(layer.bias)
     for _ in hidden:
-        moment = second_moment(activation, 1.0 if hnet.batchnorm_layers else gain * moment, output)
-    targets = describe_targets(hnet.target_shapes, mnet)
+        moment = second_moment(activation, 1.0 if hnet.batchnorm_layers else plan.gain * moment, output)
     bias = hnet.layer_bias_vectors[-1] if hnet.has_bias else None
-    _initialize_output(output, bias, targets, generated_variances(targets, method, gain), moment, given)
+    sizes = [math.prod(shape) for shape in hnet.target_shapes]
+    _initialize_output(output, bias, sizes, starts, moment, names, given)
 
 
 def check_arguments(hnet: Any, method: str, inputs: Inputs) -> None:
@@ -255,30 +328,29 @@ def initialize_hidden(weights: Sequence[Tensor], biases: Sequence[Tensor | None]
 def _initialize_output(
     weight: Tensor,
     bias: Tensor | None,
-    targets: Sequence[Target],
-    variances: Sequence[float],
+    sizes: Sequence[int],
+    starts: Sequence[Start],
     moment: float,
-    given: Given,
+    names: Sequence[str],
+    given: Given | None,
 ) -> None:
-    names = [target.name for target in targets]
     w_val, w_var, b_val, b_var = (
-        per_target(name, getattr(given, name), names) for name in ("w_val", "w_var", "b_val", "b_var")
+        [None] * len(sizes) if given is None else per_target(name, getattr(given, name), names)
+        for name in ("w_val", "w_var", "b_val", "b_var")
     )
     row = 0
-    for i, target in enumerate(targets):
-        generated = target.name in ("weight", "bias")
-        rows = slice(row, row + target.size)
-        row += target.size
-        default_var = variances[i] / (weight.shape[1] * moment) if generated and moment > 0 else 0.0
-        _uniform(weight[rows], _first(w_val[i], 0.0), _first(w_var[i], default_var))
-        neutral = _first(b_val[i], _NEUTRAL.get(target.name, 0.0))
-        spread = _first(b_var[i], _BIAS_VARIANCE.get(target.name, 0.0))
+    for i, (size, start) in enumerate(zip(sizes, starts, strict=True)):
+        rows = slice(row, row + size)
+        row += size
+        default_var = start.generated / (weight.shape[1] * moment) if moment > 0 else 0.0
+        fill_uniform(weight[rows], _first(w_val[i], 0.0), _first(w_var[i], default_var))
+        neutral, spread = _first(b_val[i], start.mean), _first(b_var[i], start.constant)
         if bias is not None:
-            _uniform(bias[rows], neutral, spread)
+            fill_uniform(bias[rows], neutral, spread)
         elif neutral != 0 and w_var[i] is None:
             checks.fail(
                 "b_val",
-                f"a hypernetwork with biases, or w_var for target {i} ('{target.name}' starts at {neutral})",
+                f"a hypernetwork with biases, or w_var for target {i} (it starts at {neutral})",
                 "use_bias=False",
             )
 
@@ -303,7 +375,7 @@ def _first(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _uniform(tensor: Tensor, mean: float, variance: float) -> None:
+def fill_uniform(tensor: Tensor, mean: float, variance: float) -> None:
     """Fill a tensor with U(mean ± √(3 · variance))."""
     bound = math.sqrt(3 * variance)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
-from hypnettorch.core.table import Init, normal
+from hypnettorch.core.table import normal
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.batched import set_conditions
 from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.network import Network, equation_is_current
+from hypnettorch.mnets.network import Inclusion, Network, equation_is_current
 from hypnettorch.mnets.stages import Norm, Run
 from hypnettorch.utils.batchnorm_layer import BatchNormLayer
 
@@ -57,22 +58,47 @@ class HyperNetwork(Network, HyperNetInterface):
         self._cond_in_size = checks.integer("cond_in_size", cond_in_size, 0)
         self._num_known_conds = 0
         self._conditional: dict[str, list[int]] = {}
-        self._inclusions: list[tuple[HyperNetwork, int, list[int]]] = []
 
     @abstractmethod
-    def _generate(self, given: Inputs, run: Run) -> Tensor:
-        """The equation: flat weights ``[N, num_outputs]`` (with many sets ``[B, N, num_outputs]``)."""
+    def _generate(self, given: Any, run: Run) -> Tensor | list[Tensor]:
+        """The equation, from what :meth:`_prepare` made of the arguments.
+
+        Returns:
+            Flat weights ``[N, num_outputs]``, or a list with a tensor ``[N, *shape]`` per target; with many parameter
+            sets ``[B, N, ...]``.
+        """
+
+    def _format(self, generated: Tensor | list[Tensor], ret_format: str) -> Any:
+        """Bring generated weights into a return format."""
+        convert = formats.from_flat if isinstance(generated, Tensor) else formats.from_stacked
+        return convert(generated, self.target_shapes, ret_format)  # type: ignore[arg-type]
 
     def _declare_condition(self, condition: int) -> None:
         """Declare the tensors of one more condition (:meth:`_add_conditional`)."""
 
     def _add_conditional(
-        self, kind: str, shape: Sequence[int], condition: int, external: bool, block: int = 0, **extra: Any
+        self,
+        kind: str,
+        shape: Sequence[int],
+        condition: int,
+        external: bool,
+        block: int = 0,
+        role: str | None = "embedding",
+        layer: int = 0,
+        std: float = 1.0,
+        **extra: Any,
     ) -> None:
-        """Declare a tensor N(0, 1) that belongs to one condition."""
-        init: Init = normal(1.0)
+        """Declare a tensor N(0, std²) that belongs to one condition."""
         slot = self._table.add(
-            shape, "embedding", 0, init=init, external=external, condition=condition, block=block, extra=extra
+            shape,
+            role,
+            layer,
+            init=normal(std),
+            like=self._internal_params[0] if self._internal_params else None,
+            external=external,
+            condition=condition,
+            block=block,
+            extra=extra,
         )
         self._conditional.setdefault(kind, []).append(slot)
 
@@ -94,30 +120,16 @@ class HyperNetwork(Network, HyperNetInterface):
         number = len(self._batchnorm_layers) - 1
         return Norm(self._table, self._batchnorm_layers[number], number, external)  # type: ignore[arg-type]
 
-    def _include(self, inner: HyperNetwork, block: int = 0) -> list[int]:
-        """Take the rows of an inner hypernetwork into this table, as one block that shares its parameters.
-
-        Args:
-            inner: The inner hypernetwork, a registered submodule.
-            block: Where the block is published.
-
-        Returns:
-            The slots in this table, parallel to the inner rows; it grows when conditions are added.
-        """
-        slots: list[int] = []
-        self._inclusions.append((inner, block, slots))
-        self._sync_inclusions()
-        return slots
-
     def _sync_inclusions(self) -> None:
-        """Take over rows that inner hypernetworks have and this table has not."""
-        for inner, block, slots in self._inclusions:
-            values = inner._values_by_slot()
-            new = range(len(slots), len(inner._table.rows))
-            rows = [inner._table.rows[i] for i in new]
-            slots += self._table.include(rows, [values.get(i) for i in new], block)
-            for kind, inner_slots in inner._conditional.items():
-                self._conditional[kind] = [slots[i] for i in inner_slots]
+        super()._sync_inclusions()
+        for part in self._inclusions:
+            self._adopt_conditional(part)
+
+    def _adopt_conditional(self, part: Inclusion) -> None:
+        """Take over the conditional tensors of an inner network, which are inputs of this network then."""
+        if isinstance(part.network, HyperNetwork):
+            for kind, inner_slots in part.network._conditional.items():
+                self._conditional[kind] = [part.slots[i] for i in inner_slots]
 
     def add_conditions(self, n: int, init: Callable[[Tensor], Any] | None = None) -> list[nn.Parameter]:
         """Let the network know ``n`` more conditions.
@@ -142,13 +154,13 @@ class HyperNetwork(Network, HyperNetInterface):
             ([(2,), (2,)], 3)
         """
         checks.integer("n", n, 1)
+        checks.function("init", init)
         known = {id(param) for param in self._internal_params or ()}
         first = self.num_known_conds
         if not self._takes_conditions():
             raise checks.StateError(f"add_conditions: {type(self).__name__} has no conditional parameters")
-        for inner, *_ in self._inclusions:
-            if inner._takes_conditions():
-                inner.add_conditions(n)
+        for inner in self._condition_owners():
+            inner.add_conditions(n)
         self._sync_inclusions()
         for condition in range(first, first + n):
             self._declare_condition(condition)
@@ -164,6 +176,11 @@ class HyperNetwork(Network, HyperNetInterface):
                 for param in new:
                     init(param)
         return new
+
+    def _condition_owners(self) -> list[HyperNetInterface]:
+        """The inner networks that have to know a new condition, too."""
+        inner = [part.network for part in self._inclusions]
+        return [net for net in inner if isinstance(net, HyperNetInterface) and net._takes_conditions()]
 
     def _takes_input(self) -> bool:
         """Whether there is anything that ``forward`` could be given."""
@@ -202,9 +219,9 @@ class HyperNetwork(Network, HyperNetInterface):
             TypeError: If an argument has the wrong type.
         """
         if distilled_params is not None:
-            checks.fail("distilled_params", "None", type(distilled_params).__name__)
+            raise checks.Unavailable(f"distilled_params: expected None, got {type(distilled_params).__name__}")
         given, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, ret_format)
-        return formats.from_flat(self._generate(given, run), self.target_shapes, ret_format)
+        return self._format(self._generate(given, run), ret_format)
 
     def batched_forward(  # type: ignore[override]
         self,
@@ -220,7 +237,7 @@ class HyperNetwork(Network, HyperNetInterface):
 
         See :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.batched_forward`.
         """
-        if not equation_is_current(type(self), "_generate"):
+        if not self._takes_many_sets():
             return super().batched_forward(
                 uncond_input, cond_input, cond_id, weights, share_input, condition, ret_format
             )
@@ -233,20 +250,28 @@ class HyperNetwork(Network, HyperNetInterface):
             )
         ids = None if condition is None else set_conditions(condition, sets)
         given, run = self._prepare(uncond_input, cond_input, cond_id, weights, ids, ret_format, sets)
-        return formats.from_flat(self._generate(given, run), self.target_shapes, ret_format)
+        return self._format(self._generate(given, run), ret_format)
 
-    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+    def _takes_many_sets(self) -> bool:
+        """Whether the equation is what ``forward`` evaluates, and can be evaluated for many parameter sets at once."""
+        return equation_is_current(type(self), "_generate")
+
+    def _look_up(self, cond_id: Any) -> dict[str, Tensor]:
+        """The internal conditional tensors of some conditions, ``[N, *shape]`` by kind."""
         ids = inputs.parse_cond_id(cond_id, self.num_known_conds)
         values = self._values_by_slot()
-        found = {
-            kind: inputs.select([values.get(slot) for slot in slots], ids)
-            for kind, slots in self._conditional.items()
+        return {
+            kind: inputs.select([values.get(slot) for slot in slots], ids) for kind, slots in self._conditional.items()
         }
+
+    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+        """See :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.condition_inputs`."""
+        found = self._look_up(cond_id)
         arguments: dict[str, Any] = {}
         if EMBEDDING in found:
             arguments["cond_input"] = found.pop(EMBEDDING)
         if found:
-            arguments["weights"] = found
+            arguments["weights"] = inputs.join_lists(found)
         return arguments
 
     def parameters_of_condition(self, cond_id: int) -> list[Tensor]:
@@ -269,34 +294,38 @@ class HyperNetwork(Network, HyperNetInterface):
         condition: Any,
         ret_format: str,
         sets: int | None = None,
-    ) -> tuple[Inputs, Run]:
-        """Check the arguments of ``forward`` and resolve them."""
+    ) -> tuple[Any, Run]:
+        """Check the arguments of ``forward`` and resolve them: what the equation computes with."""
         checks.one_of("ret_format", ret_format, formats.FORMATS)
         weights, passed = self._split_weights(weights)
         if passed and cond_id is not None:
             checks.fail("cond_id", f"None, since weights has the keys {sorted(passed)}", cond_id)
-        inputs.check_combination(
-            uncond_input, cond_input, cond_id, required=not passed and self._takes_input()
-        )
+        inputs.check_combination(uncond_input, cond_input, cond_id, required=not passed and self._takes_input())
         optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
-        resolved = self._resolve_weights(weights, sets is not None and weights is not None, optional)
-        run = self._start_run(resolved, stats_id=condition)
-        run.sets = sets
+        run = self._resolve(weights, optional, condition, sets)
         cond = self._conditions(cond_input, cond_id, passed, run)
         lead = 0 if sets is None else 1
-        values = {"uncond_input": uncond_input, **cond}
+        by_id = cond_id is not None
+        values = {"uncond_input": uncond_input, **{_source(kind, by_id): value for kind, value in cond.items()}}
         uncond, *rest = inputs.join_batches(values, lead)
         given = Inputs(uncond, {kind: value for kind, value in zip(cond, rest, strict=True) if value is not None})
         self._check_inputs(given)
         return given, run
 
-    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Tensor]]:
-        """Separate conditional tensors passed as entries of ``weights`` from parameters."""
+    def _resolve(self, weights: Any, optional: frozenset[int], condition: Any, sets: int | None) -> Run:
+        """An evaluation with these weights, of which the ``optional`` positions may be missing."""
+        resolved = self._resolve_weights(weights, sets is not None and weights is not None, optional)
+        run = self._start_run(resolved, stats_id=condition)
+        run.sets = sets
+        return run
+
+    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Any]]:
+        """Separate what is passed in ``weights`` under one of ``_cond_keys`` from parameters; lists entry by entry."""
         if not isinstance(weights, Mapping):
             return weights, {}
         passed = {key: weights[key] for key in self._cond_keys if key in weights}
         rest = {key: value for key, value in weights.items() if key not in passed}
-        return (None if passed and not rest else rest), passed
+        return (None if passed and not rest else rest), inputs.split_lists(passed)
 
     def _conditions(
         self, cond_input: Tensor | None, cond_id: Any, passed: Mapping[str, Tensor], run: Run
@@ -348,8 +377,8 @@ class HyperNetwork(Network, HyperNetInterface):
             The parameter ``[cond_in_size]`` itself.
 
         Raises:
-            RuntimeError: If the embeddings are not internal or there is no such condition (the class is a ``ValueError``
-                as well).
+            RuntimeError: If the embeddings are not internal or there is no such condition (the class is a
+                ``ValueError`` as well).
         """
         return self._conditional_param(EMBEDDING, cond_id)
 
@@ -369,12 +398,26 @@ class HyperNetwork(Network, HyperNetInterface):
         """Bring a file with fewer conditions into this network's numbering (``strict=False`` then loads it)."""
         name = prefix + "_internal_params."
         old = sorted((key for key in state_dict if key.startswith(name)), key=lambda key: int(key[len(name) :]))
-        conditions = [
-            self._table.rows[slot].condition for slot in self._slots if not self._table.rows[slot].external
-        ]
+        conditions = [self._table.rows[slot].condition for slot in self._slots if not self._table.rows[slot].external]
         for known in range(self.num_known_conds):
             kept = [i for i, condition in enumerate(conditions) if condition is None or condition < known]
             if len(kept) == len(old) < len(conditions):
                 moved = [state_dict.pop(key) for key in old]
                 state_dict.update({f"{name}{i}": value for i, value in zip(kept, moved, strict=True)})
                 return
+
+
+def common_bias(hnets: Sequence[HyperNetInterface]) -> bool:
+    """Whether all of some networks have biases; a warning if some have and some have not."""
+    found = {bool(hnet.has_bias) for hnet in hnets}
+    if len(found) > 1:
+        warnings.warn("has_bias is False, although some of the inner hypernetworks have biases", stacklevel=4)
+    return found == {True}
+
+
+def _source(kind: str, by_id: bool) -> str:
+    """Where a conditional tensor came from, for messages."""
+    if by_id:
+        return f"cond_id ({kind})"
+    key, bracket, number = kind.partition("[")
+    return "cond_input" if kind == EMBEDDING else f"weights['{key}']{bracket}{number}"

@@ -54,7 +54,9 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
             cond_id = cond_id.tolist()
         except RuntimeError:  # vmap hides the values
             return cond_id
-    ids = [cond_id] if not isinstance(cond_id, (list, tuple)) and not hasattr(cond_id, "__len__") else cond_id
+    if isinstance(cond_id, (Mapping, set)):
+        raise TypeError(f"cond_id: expected an id or a sequence of ids, got {type(cond_id).__name__}")
+    ids = cond_id if hasattr(cond_id, "__len__") else [cond_id]
     if len(ids) == 0:
         checks.fail("cond_id", "at least one id", "none")
     return [checks.integer("cond_id", i, 0, num_conds - 1) for i in ids]
@@ -76,6 +78,56 @@ def _complete(values: Sequence[Tensor | None]) -> list[Tensor]:
     return tensors
 
 
+def split_lists(passed: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists in a dictionary as one entry ``key[i]`` per element.
+
+    Example:
+        >>> split_lists({'a': [1, 2], 'b': 3})
+        {'a[0]': 1, 'a[1]': 2, 'b': 3}
+    """
+    split: dict[str, Any] = {}
+    for key, value in passed.items():
+        split |= {f"{key}[{i}]": v for i, v in enumerate(value)} if isinstance(value, (list, tuple)) else {key: value}
+    return split
+
+
+def join_lists(split: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`split_lists`; entries of a list stand in its order."""
+    joined: dict[str, Any] = {}
+    for name, value in split.items():
+        key, bracket, _ = name.partition("[")
+        if bracket:
+            joined.setdefault(key, []).append(value)
+        else:
+            joined[key] = value
+    return joined
+
+
+def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None, shared: bool) -> Tensor:
+    """The inputs ``[u, c_j, e]`` with which a chunk generator produces every chunk ``j`` of every weight set.
+
+    Args:
+        uncond: ``u``, ``[..., N, size]``.
+        chunks: The embeddings ``c_j``: ``[..., N, num_chunks, size]``, or ``[num_chunks, size]`` if all weight sets
+            share them (``[B, num_chunks, size]`` for many parameter sets). ``None`` for one chunk without embedding.
+        cond: ``e``, ``[..., N, size]``.
+        shared: Whether all weight sets share the chunk embeddings.
+
+    Returns:
+        ``[..., N, num_chunks, sum of sizes]``.
+
+    Example:
+        >>> chunk_rows(torch.zeros(2, 1), torch.zeros(4, 3), torch.zeros(2, 5), shared=True).shape
+        torch.Size([2, 4, 9])
+    """
+    if chunks is not None and shared and chunks.dim() > 2:
+        chunks = chunks.unsqueeze(-3)
+    before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
+    parts = [part for part in (before, chunks, after) if part is not None]
+    lead = torch.broadcast_shapes(*[part.shape[:-1] for part in parts])
+    return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], dim=-1)
+
+
 def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tensor | None]:
     """Expand inputs of batch size 1 to the batch size of the others.
 
@@ -86,15 +138,24 @@ def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tens
     Raises:
         RuntimeError: If two batch sizes differ and neither is 1 (the class is a ``ValueError`` as well).
     """
-    sizes = {name: value.shape[dim] for name, value in values.items() if value is not None}
-    size = max([1, *sizes.values()])
-    for name, own in sizes.items():
-        if own not in (1, size):
-            raise checks.StateError(f"{name}: expected batch size 1 or {size} as the other inputs, got {own}")
+    size = common_size({name: value.shape[dim] for name, value in values.items() if value is not None})
     return [
         None if value is None else value.expand(*value.shape[:dim], size, *value.shape[dim + 1 :])
         for value in values.values()
     ]
+
+
+def common_size(sizes: Mapping[str, int]) -> int:
+    """The batch size to which all of some batches, by name, can be expanded.
+
+    Raises:
+        RuntimeError: If two sizes differ and neither is 1 (the class is a ``ValueError`` as well).
+    """
+    size = max([1, *sizes.values()])
+    for name, own in sizes.items():
+        if own not in (1, size):
+            raise checks.StateError(f"{name}: expected batch size 1 or {size} as the other inputs, got {own}")
+    return size
 
 
 def count_stacked(weights: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets import hyperfan
-from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork, Inputs
+from hypnettorch.hnets import hyperfan, partwise_hyperfan
+from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
+from hypnettorch.mnets.stages import Elementwise, Linear, Stage
 
 
-class HMLP(HyperNetwork):
+class HMLP(FullHyperNetwork):
     """``h(u, e) = W_L σ(… σ(W_1 [u, e] + b_1) …) + b_L``, cut into tensors of the target shapes.
 
     ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the network
@@ -68,39 +67,27 @@ class HMLP(HyperNetwork):
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
     ) -> None:
-        super().__init__(target_shapes, uncond_in_size, cond_in_size)
-        num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
-        if self._uncond_in_size + self._cond_in_size == 0:
-            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
-        if self._cond_in_size == 0 and num_cond_embs > 0:
-            warnings.warn("num_cond_embs has no effect without conditional input (cond_in_size=0)", stacklevel=2)
-            num_cond_embs = 0
-        elif self._cond_in_size > 0 and num_cond_embs == 0 and not no_cond_weights:
-            warnings.warn("num_cond_embs=0: every conditional input must be passed as cond_input", stacklevel=2)
-        self._no_cond_weights = no_cond_weights
-        self._no_uncond_weights = no_uncond_weights
-        self._act_fn = activation_fn
+        super().__init__(
+            target_shapes,
+            uncond_in_size,
+            cond_in_size,
+            activation_fn,
+            use_bias,
+            no_uncond_weights,
+            no_cond_weights,
+            num_cond_embs,
+            use_spectral_norm,
+            use_batch_norm,
+        )
         self._dropout_rate = checks.dropout_rate("dropout_rate", dropout_rate)
         self._dropout = nn.Dropout(max(self._dropout_rate, 0.0))
-        self._use_batch_norm = use_batch_norm
-        self._use_spectral_norm = use_spectral_norm
-        self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
-
-        self._table.next_layer()  # the embeddings
-        for condition in range(num_cond_embs):
-            self._declare_condition(condition)
-        self._num_known_conds = num_cond_embs
         self._stages = self._declare(
             [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1), self.num_outputs]
         )
         self._publish()
         if verbose:
             print(self)
-
-    def _declare_condition(self, condition: int) -> None:
-        if self._cond_in_size > 0:
-            self._add_conditional(EMBEDDING, [self._cond_in_size], condition, self._no_cond_weights)
 
     def _declare(self, sizes: Sequence[int]) -> list[Stage]:
         """The stages of the network in order of use."""
@@ -118,14 +105,11 @@ class HMLP(HyperNetwork):
         stages.append(Linear(table, *output, bool(self._has_bias), external, self._use_spectral_norm))
         return stages
 
-    def _generate(self, given: Inputs, run: Run) -> Tensor:
-        return self._map(self._concat_inputs(given), run)
-
-    def _map(self, x: Tensor, run: Run) -> Tensor:
-        """``x [..., in]`` to flat weights ``[..., num_outputs]``."""
-        for stage in self._stages:
-            x = stage(x, run)
-        return x
+    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
+        given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
+        hyperfan.check_arguments(self, plan.method, given)
+        starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
+        hyperfan.initialize_full(self, self._act_fn, given, plan, starts)
 
     def apply_hyperfan_init(
         self,

@@ -32,6 +32,10 @@ def set_conditions(condition: Any, sets: int) -> list[Any]:
 
 def count_sets(weights: Any) -> int:
     """The leading dimension ``B`` that all tensors in a list or dictionary share."""
+    if weights is None:
+        checks.fail("weights", "stacked tensors [B, *shape]", None)
+    if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
+        raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
     tensors = [leaf for leaf in pytree.tree_leaves(weights) if isinstance(leaf, Tensor)]
     sizes = {tensor.shape[0] if tensor.dim() else 0 for tensor in tensors}
     if len(sizes) != 1:
@@ -95,7 +99,7 @@ def map_sets(
 
     if loop:
         outputs = [function(**members(b), condition=condition) for b, condition in enumerate(conditions)]
-        return pytree.tree_map(lambda *parts: torch.stack(parts), *outputs)
+        return _merge(lambda parts: torch.stack(parts), outputs)
 
     groups: dict[Any, list[int]] = {}
     for b, condition in enumerate(conditions):
@@ -106,15 +110,21 @@ def map_sets(
     for group in groups.values():
         values = (arguments if len(groups) == 1 else members(group)).values()
         mappable = _Positional(function, list(arguments), conditions[group[0]])
-        results.append(torch.func.vmap(mappable, in_dims=in_dims, randomness="different")(*values))
+        tensors = torch.func.vmap(mappable, in_dims=in_dims, randomness="different")(*values)
+        results.append(mappable.restore(tensors))
     if len(results) == 1:
         return results[0]
     order = torch.tensor([b for group in groups.values() for b in group]).argsort()
-    return pytree.tree_map(lambda *parts: torch.cat(parts)[order.to(parts[0].device)], *results)
+    return _merge(lambda parts: torch.cat(parts)[order.to(parts[0].device)], results)
+
+
+def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> Any:
+    """Join the tensors of several outputs; what is no tensor is taken from the first."""
+    return pytree.tree_map(lambda *parts: join(list(parts)) if isinstance(parts[0], Tensor) else parts[0], *outputs)
 
 
 class _Positional:
-    """A function of keywords as the positional function that ``vmap`` wants."""
+    """A function of keywords as the positional function of tensors alone that ``vmap`` wants."""
 
     def __init__(self, function: Callable[..., Any], names: Sequence[str], condition: Any) -> None:
         self._function = function
@@ -122,4 +132,12 @@ class _Positional:
         self._condition = condition
 
     def __call__(self, *values: Any) -> Any:
-        return self._function(**dict(zip(self._names, values, strict=True)), condition=self._condition)
+        output = self._function(**dict(zip(self._names, values, strict=True)), condition=self._condition)
+        self._leaves, self._structure = pytree.tree_flatten(output)
+        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)]
+
+    def restore(self, tensors: Sequence[Tensor]) -> Any:
+        """The output of the last call with other tensors in it."""
+        rest = iter(tensors)
+        leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        return pytree.tree_unflatten(leaves, self._structure)

@@ -138,6 +138,10 @@ class HandFilledLists(ABC):  # noqa: B024
             parts["mod_weights"] = tuple(sorted(modulation))
         return parts
 
+    def _condition_of(self, position: int) -> int | None:
+        """The condition that an entry of ``param_shapes`` belongs to; ``None`` if all conditions share it."""
+        return None
+
     def _resolve_weights(
         self, weights: Any, stacked: bool = False, optional: frozenset[int] = frozenset()
     ) -> Resolved:

@@ -25,9 +25,15 @@ class MainNetwork(Network):
     dimension more.
     """
 
+    _condition_keys: tuple[str, ...] = ("bn_stats_id",)
+    """What a plain ``condition`` stands for: keys of the dictionary."""
+
     @abstractmethod
-    def _compute(self, x: Tensor, run: Run) -> Any:
-        """The equation of the network, for one weight set or for many (``run.sets``)."""
+    def _compute(self, *args: Any, **options: Any) -> Any:
+        """The equation of the network ``(x, run)``, for one weight set or for many (``run.sets``).
+
+        A subclass names the options of its ``forward`` that other networks do not have.
+        """
 
     def _prepare_input(self, x: Tensor, sets: int | None) -> Tensor:
         """Check and reshape the input of ``forward``."""
@@ -60,13 +66,17 @@ class MainNetwork(Network):
                 are missing.
             TypeError: If an argument has the wrong type.
         """
+        return self._evaluate(x, weights, distilled_params, condition)
+
+    def _evaluate(self, x: Tensor, weights: Any, distilled_params: Any, condition: Any, **options: Any) -> Any:
+        """Resolve the arguments of ``forward`` and compute; ``options`` are those of the equation."""
         checks.tensor("x", x)
         resolved = self._resolve_weights(weights)
-        stats_id, ckpt_id = _parse_condition(condition)
+        stats_id, ckpt_id = self._parse_condition(condition)
         run = self._start_run(
             resolved, stats_id=stats_id, ckpt_id=ckpt_id, distilled=self._check_distilled(distilled_params)
         )
-        return self._compute(self._prepare_input(x, None), run)
+        return self._compute(self._prepare_input(x, None), run, **options)
 
     def batched_forward(
         self,
@@ -90,7 +100,7 @@ class MainNetwork(Network):
             >>> net.batched_forward(torch.randn(3, 5, 4), weights).shape
             torch.Size([3, 5, 2])
         """
-        if kwargs or not equation_is_current(type(self), "_compute"):
+        if not equation_is_current(type(self), "_compute"):
             return super().batched_forward(x, weights, share_input, condition, distilled_params, **kwargs)
         checks.tensor("x", x)
         resolved = self._resolve_weights(weights, stacked=True)
@@ -99,15 +109,25 @@ class MainNetwork(Network):
             x = x.expand(sets, *x.shape)
         elif x.dim() == 0 or x.shape[0] != sets:
             checks.fail("x", f"a leading dimension of {sets} weight sets", f"shape {tuple(x.shape)}")
-        if isinstance(condition, Mapping):
-            stats_id, ckpt_id = _parse_condition(condition)
-            ids: Any = stats_id
-        else:
-            ids, ckpt_id = condition if condition is None else set_conditions(condition, sets), None
+        stats_id, ckpt_id = self._parse_condition(condition, sets)
         run = self._start_run(
-            resolved, stats_id=ids, ckpt_id=ckpt_id, distilled=self._check_distilled(distilled_params, sets)
+            resolved, stats_id=stats_id, ckpt_id=ckpt_id, distilled=self._check_distilled(distilled_params, sets)
         )
-        return self._compute(self._prepare_input(x, sets), run)
+        return self._compute(self._prepare_input(x, sets), run, **kwargs)
+
+    def _parse_condition(self, condition: Any, sets: int | None = None) -> list[Any]:
+        """Ids of batch norm statistics and of checkpointed modulation, each one per weight set if there are many."""
+        known = ("bn_stats_id", "cmod_ckpt_id")
+        ids = condition if isinstance(condition, Mapping) else dict.fromkeys(self._condition_keys, condition)
+        if not ids or set(ids) - set(known):
+            checks.fail("condition", f"a dictionary with some of the keys {list(known)}", f"keys {list(ids)}")
+        return [self._parse_id(ids.get(key), sets) for key in known]
+
+    @staticmethod
+    def _parse_id(value: Any, sets: int | None) -> Any:
+        if value is None:
+            return None
+        return checks.integer("condition", value, 0) if sets is None else set_conditions(value, sets)
 
     def distillation_targets(self) -> list[Tensor] | None:
         """The latest running statistics ``[mean, var, mean, var, ...]``; ``None`` unless they are to be distilled."""
@@ -160,15 +180,3 @@ class MainNetwork(Network):
         for i, (param, new) in enumerate(zip(self._internal_params, init_weights, strict=True)):
             checks.shape(("init_weights", i), new, param.shape)
         self.overwrite_internal_params(init_weights)
-
-
-def _parse_condition(condition: Any) -> tuple[int | None, int | None]:
-    """Ids of batch norm statistics and of checkpointed modulation."""
-    if condition is None:
-        return None, None
-    if not isinstance(condition, Mapping):
-        return checks.integer("condition", condition, 0), None
-    unknown = set(condition) - {"bn_stats_id", "cmod_ckpt_id"}
-    if unknown or not condition:
-        checks.fail("condition", "a dictionary with the keys 'bn_stats_id' and/or 'cmod_ckpt_id'", sorted(condition))
-    return condition.get("bn_stats_id"), condition.get("cmod_ckpt_id")

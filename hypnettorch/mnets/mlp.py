@@ -86,6 +86,11 @@ class MLP(MainNetwork):
             *checks.integers("hidden_layers", hidden_layers, 1),
             checks.integer("n_out", n_out, 1),
         ]
+        checks.flag("use_bias", use_bias)
+        checks.function("activation_fn", activation_fn)
+        checks.function("out_fn", out_fn)
+        if context_mod_gain_offset and context_mod_gain_softplus:
+            checks.fail("context_mod_gain_softplus", "False if context_mod_gain_offset is True", True)
         if use_batch_norm and distill_bn_stats and not bn_track_stats:
             checks.fail("distill_bn_stats", "bn_track_stats=True to distil running statistics", "bn_track_stats=False")
         self._a_fun = activation_fn

@@ -192,7 +192,7 @@ class MainNetInterface(HandFilledLists):
             >>> MainNetInterface.shapes_to_num_weights([[10, 5], [10]])
             60
         """
-        return formats.num_elements(dims)
+        return formats.num_elements(checks.shapes("dims", dims))
 
     @staticmethod
     def flatten_params(params: Any, param_shapes: Sequence[Sequence[int]] | None = None, unflatten: bool = False) -> Any:
@@ -210,6 +210,8 @@ class MainNetInterface(HandFilledLists):
             ValueError: If shapes are missing or do not fit.
         """
         if not unflatten:
+            for i, param in enumerate(params):
+                checks.tensor(("params", i), param)
             return torch.cat([param.flatten() for param in params]) if len(params) else torch.empty(0)
         if param_shapes is None:
             checks.fail("param_shapes", "the shapes into which to cut the vector", None)
@@ -242,6 +244,7 @@ class MainNetInterface(HandFilledLists):
             normal_std: Standard deviation.
             zero_bias: Set biases to 0.
         """
+        checks.number("normal_std", normal_std, 0)
         for weight in self.layer_weight_tensors:
             if normal_init:
                 nn.init.normal_(weight, std=normal_std)

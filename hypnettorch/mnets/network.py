@@ -2,17 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
 from hypnettorch.core import state
-from hypnettorch.core.table import ParameterTable
+from hypnettorch.core.table import ParameterTable, Row
 from hypnettorch.core.weights import Resolved
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.stages import Run
+
+
+@dataclass
+class Inclusion:
+    """A network that is a part of another one and shares its parameters with it.
+
+    Attributes:
+        network: The inner network.
+        block: Where its rows are published in the outer network.
+        first_layer: The outer number of its layer 0; ``None`` if its layers have no number there.
+        first_norm: The position of its first batch norm layer among those of the outer network.
+        extra: What is added to its rows in ``param_shapes_meta``.
+        slots: The outer slot of each of its rows.
+    """
+
+    network: Any
+    block: int
+    first_layer: int | None
+    first_norm: int
+    extra: Mapping[str, Any]
+    slots: list[int] = field(default_factory=list)
+
+    def rows(self) -> tuple[Sequence[Row], Mapping[int, nn.Parameter]]:
+        """The rows of the inner network, and the values of those that are internal."""
+        if _is_declared(self.network):
+            return self.network._table.rows, self.network._values_by_slot()
+        metas, params = self.network.param_shapes_meta, self.network.internal_params or ()
+        rows = []
+        for i, (shape, meta) in enumerate(zip(self.network.param_shapes, metas, strict=True)):
+            extra = {key: value for key, value in meta.items() if key not in ("name", "index", "layer")}
+            condition = self.network._condition_of(i)
+            rows.append(Row(tuple(shape), meta["name"], meta["layer"], meta["index"] < 0, condition, extra=extra))
+        return rows, {i: params[meta["index"]] for i, meta in enumerate(metas) if meta["index"] >= 0}
+
+    def positions(self) -> list[int]:
+        """The outer slot of each entry of the inner network's ``param_shapes``."""
+        if _is_declared(self.network):
+            return [self.slots[slot] for slot in self.network._slots]
+        return self.slots
+
+    def part(self, run: Run) -> Run:
+        """An evaluation of the outer network as the inner network sees it."""
+        first, count = self.first_norm, len(self.network.batchnorm_layers or ())
+        return replace(
+            run,
+            values=[run.values[slot] for slot in self.slots],
+            given=[run.given[slot] for slot in self.slots],
+            distilled=None if run.distilled is None else run.distilled[2 * first : 2 * (first + count)],
+        )
 
 
 class Network(nn.Module, MainNetInterface):
@@ -27,6 +77,39 @@ class Network(nn.Module, MainNetInterface):
         MainNetInterface.__init__(self)
         self._table = ParameterTable()
         self._slots: list[int] = []
+        self._inclusions: list[Inclusion] = []
+
+    def _include(
+        self, inner: MainNetInterface, block: int = 0, numbered: bool = True, **extra: Any
+    ) -> Inclusion:
+        """Make a registered submodule a part of this network, with its parameters, batch norm and modulation layers.
+
+        Args:
+            inner: The inner network.
+            block: Where its rows are published, as one block.
+            numbered: Whether its layers continue the numbers of this network's layers; otherwise they have none.
+            **extra: Further entries of its rows in ``param_shapes_meta``.
+        """
+        first_norm = len(self._batchnorm_layers or ())
+        inclusion = Inclusion(inner, block, self._table.num_layers if numbered else None, first_norm, extra)
+        self._inclusions.append(inclusion)
+        for name in ("_batchnorm_layers", "_context_mod_layers"):
+            own, new = getattr(self, name), getattr(inner, name)
+            if new is not None:
+                setattr(self, name, nn.ModuleList([*(own or ()), *new]))
+        if inner.hyper_shapes_distilled is not None:
+            self._hyper_shapes_distilled = [*(self._hyper_shapes_distilled or []), *inner.hyper_shapes_distilled]
+        self._sync_inclusions()
+        return inclusion
+
+    def _sync_inclusions(self) -> None:
+        """Take over rows that inner networks have and this table has not."""
+        for part in self._inclusions:
+            rows, values = part.rows()
+            new = range(len(part.slots), len(rows))
+            part.slots += self._table.include(
+                [rows[i] for i in new], [values.get(i) for i in new], part.block, part.first_layer, part.extra
+            )
 
     def _publish(self) -> None:
         """Write the table into the lists of the interface, keeping the parameters that exist."""
@@ -50,7 +133,7 @@ class Network(nn.Module, MainNetInterface):
     def _publish_layer_tensors(self, values: Mapping[int, nn.Parameter]) -> None:
         weights, biases = nn.ParameterList(), nn.ParameterList()
         rows = [(self._table.rows[slot], values.get(slot)) for slot in self._slots]
-        for (row, weight), following in zip(rows, [*rows[1:], None], strict=True):
+        for (row, weight), following in zip(rows, [*rows, None][1:], strict=True):
             if row.role != "weight" or weight is None:
                 continue
             paired = following is not None and following[0].role == "bias" and following[0].layer == row.layer
@@ -83,6 +166,11 @@ class Network(nn.Module, MainNetInterface):
         super()._apply(fn, recurse)
         state.retie(self, second_names)
         return self
+
+
+def _is_declared(network: MainNetInterface) -> TypeGuard[Network]:
+    """Whether the table of a network holds all of its parameters (a subclass may have added some by hand)."""
+    return isinstance(network, Network) and len(network._slots) == len(network.param_shapes)
 
 
 def equation_is_current(cls: type, equation: str) -> bool:

@@ -121,8 +121,8 @@ def calc_fix_target_reg(
         ("fisher_estimates", fisher_estimates),
         ("reg_scaling", reg_scaling),
     ):
-        if values is not None and len(values) < task_id:
-            checks.fail(name, f"an entry for each of the {task_id} earlier tasks", f"{len(values)} entries")
+        if values is not None:
+            _check_per_task(name, values, task_id)
     tasks = _choose_tasks(task_id, batch_size)
 
     outputs = _outputs(hnet, tasks, _look_ahead(hnet, dTheta, dTembs))
@@ -134,12 +134,13 @@ def calc_fix_target_reg(
         wanted = _flat_targets(targets, tasks, hnet)
     squares = (outputs - wanted).square()
     if inds_of_out_heads is not None:
-        squares = squares * _head_masks(mnet, hnet, [inds_of_out_heads[j] for j in tasks], squares.device)
+        heads = [_check_head(mnet, j, inds_of_out_heads[j]) for j in tasks]
+        squares = squares * _head_masks(mnet, hnet, heads, squares.device)  # type: ignore[arg-type]
     if fisher_estimates is not None:
         squares = squares * torch.stack([_flatten(fisher_estimates[j], hnet, "fisher_estimates") for j in tasks])
     if reg_scaling is None:
         return squares.sum() / len(tasks)
-    scaling = torch.as_tensor([float(reg_scaling[j]) for j in tasks]).to(squares)
+    scaling = torch.as_tensor([checks.number(("reg_scaling", j), reg_scaling[j]) for j in tasks]).to(squares)
     return (squares.sum(dim=1) * scaling).sum() / len(tasks)
 
 
@@ -157,13 +158,17 @@ def flatten_and_remove_out_heads(
         A 1-D tensor: tensors of the output layer reduced to the rows of the allowed units, all others whole.
 
     Raises:
-        ValueError: If the number of weights fits neither list, or a unit does not exist.
+        ValueError: If the weights fit neither list, or a unit does not exist.
     """
+    checks.instance("mnet", mnet, MainNetInterface)
     masks = mnet.get_output_weight_mask(allowed_outputs)
     if len(weights) != len(mnet.param_shapes):
         refs = mnet.hyper_shapes_learned_ref or []
         checks.length("weights", weights, len(refs))
         masks = [masks[ref] for ref in refs]
+    for i, (weight, mask) in enumerate(zip(weights, masks, strict=True)):
+        if mask is not None:
+            checks.shape(("weights", i), weight, mask.shape)
     return torch.cat(
         [
             weight.flatten() if mask is None else weight[mask.to(weight.device)]
@@ -193,6 +198,22 @@ def _check_arguments(hnet: Any, task_id: Any, targets: Any, prev_theta: Any, pre
     return task_id
 
 
+def _check_per_task(name: str, values: Any, task_id: int) -> None:
+    if not hasattr(values, "__len__"):
+        raise TypeError(f"{name}: expected a list with an entry per earlier task, got {type(values).__name__}")
+    if len(values) < task_id:
+        checks.fail(name, f"an entry for each of the {task_id} earlier tasks", f"{len(values)} entries")
+
+
+def _check_head(mnet: MainNetInterface | None, task: int, units: Any) -> list[int]:
+    if mnet is None:
+        checks.fail("mnet", "the main network, since inds_of_out_heads is given", None)
+    checks.instance("mnet", mnet, MainNetInterface)
+    name = f"inds_of_out_heads[{task}]"
+    last = mnet.param_shapes[-1][0] - 1
+    return [checks.integer((name, i), unit, 0, last) for i, unit in enumerate(checks.integers(name, units))]
+
+
 def _choose_tasks(task_id: int, batch_size: int | None) -> list[int]:
     if batch_size is None or batch_size == -1 or checks.integer("batch_size", batch_size, 1) >= task_id:
         return list(range(task_id))
@@ -204,12 +225,18 @@ def _look_ahead(
 ) -> dict[str, list[Tensor]] | None:
     weights: dict[str, list[Tensor]] = {}
     if d_theta is not None:
-        weights["uncond_weights"] = hnet.add_to_uncond_params(d_theta)
+        weights["uncond_weights"] = _shifted("dTheta", d_theta, hnet.unconditional_params)
     if d_tembs is not None:
-        own = hnet.conditional_params or []
-        checks.length("dTembs", d_tembs, len(own))
-        weights["cond_weights"] = [param + change for param, change in zip(own, d_tembs, strict=True)]
+        weights["cond_weights"] = _shifted("dTembs", d_tembs, hnet.conditional_params)
     return weights or None
+
+
+def _shifted(name: str, changes: Sequence[Tensor], params: Sequence[Tensor] | None) -> list[Tensor]:
+    """Parameters after changes."""
+    checks.length(name, changes, len(params or ()))
+    for i, (param, change) in enumerate(zip(params or (), changes, strict=True)):
+        checks.shape((name, i), change, param.shape)
+    return [param + change for param, change in zip(params or (), changes, strict=True)]
 
 
 def _outputs(hnet: Any, tasks: list[int], weights: dict[str, list[Tensor]] | None) -> Tensor:
@@ -241,14 +268,15 @@ def _flatten(tensors: Sequence[Tensor], hnet: HyperNetInterface, name: str) -> T
 
 
 def _head_masks(
-    mnet: MainNetInterface | None, hnet: HyperNetInterface, heads: list[Sequence[int]], device: torch.device
+    mnet: MainNetInterface, hnet: HyperNetInterface, heads: list[list[int]], device: torch.device
 ) -> Tensor:
     """Per task which weights count ``[K, num_outputs]``."""
-    if mnet is None:
-        checks.fail("mnet", "the main network, since inds_of_out_heads is given", None)
     positions: Sequence[int] = range(len(mnet.param_shapes))
     if len(hnet.target_shapes) != len(mnet.param_shapes):
         positions = mnet.hyper_shapes_learned_ref or []
+    shapes = [mnet.param_shapes[position] for position in positions]
+    if shapes != [list(shape) for shape in hnet.target_shapes]:
+        checks.fail("mnet", f"the main network with weights of shapes {hnet.target_shapes}", shapes)
     rows = []
     for units in heads:
         masks = mnet.get_output_weight_mask(units, device=device)

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, functional
 from hypnettorch.utils.torch_utils import init_params
 
 
@@ -119,9 +118,8 @@ class LocalConv2dLayer(nn.Module):
             checks.fail("x", "shape [N, C, H, W]", tuple(x.shape))
         checks.shape("x", x, (len(x), *self._in_shape))
         filters, bias = self._resolve(weights)
-        patches = F.unfold(x, self._kernel_size, padding=self._padding, stride=self._stride)
-        y = torch.einsum("nip,oip->nop", patches, filters)
-        return (y if bias is None else y + bias).unflatten(2, self._out_shape[1:])
+        y = functional.local_conv2d(x, filters, bias, self._kernel_size, self._stride, self._padding)
+        return y.unflatten(2, self._out_shape[1:])
 
     def _resolve(self, weights: Sequence[Tensor] | None) -> tuple[Tensor, Tensor | None]:
         """Filters and bias: given ones, else those of the layer."""

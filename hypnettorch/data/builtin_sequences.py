@@ -1,0 +1,89 @@
+"""The task sequences that come with the package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypnettorch.core import checks
+from hypnettorch.data.classes import split_classes
+from hypnettorch.data.dataset import Dataset
+from hypnettorch.data.digits_data import DigitsData
+from hypnettorch.data.mnist_data import IN_SHAPE
+from hypnettorch.data.pixels import draw_permutations, padded_shape, permute_pixels
+from hypnettorch.data.special.permuted_mnist import PermutedMNISTList
+from hypnettorch.data.special.split_cifar import get_split_cifar_handlers
+from hypnettorch.data.special.split_mnist import get_split_mnist_handlers
+from hypnettorch.data.task_sequences import register_task_sequence
+
+PERMUTED_MNIST_PADDING = 2
+
+
+@register_task_sequence("splitdigits", num_tasks=5, num_classes_per_task=2)
+def split_digits(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """Handwritten digits of 8 x 8 pixels, by class."""
+    data = DigitsData(use_one_hot=True)
+    return split_classes(data, num_classes_per_task, num_tasks, validation_size=validation_size, seed=seed)
+
+
+@register_task_sequence("permdigits", num_tasks=10, num_classes_per_task=10)
+def permuted_digits(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """Handwritten digits of 8 x 8 pixels, with permuted pixels."""
+    _require_ten_classes(num_classes_per_task)
+    return permute_pixels(DigitsData(use_one_hot=True, validation_size=validation_size), num_tasks, seed=seed)
+
+
+@register_task_sequence("splitmnist", num_tasks=5, num_classes_per_task=2)
+def split_mnist(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """MNIST by class."""
+    return get_split_mnist_handlers(
+        data_dir,
+        validation_size=validation_size,
+        num_classes_per_task=num_classes_per_task,
+        num_tasks=num_tasks,
+        seed=seed,
+    )
+
+
+@register_task_sequence("permmnist", num_tasks=10, num_classes_per_task=10)
+def permuted_mnist(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """MNIST, padded to 32 x 32 pixels, with permuted pixels."""
+    _require_ten_classes(num_classes_per_task)
+    num_pixels = math.prod(padded_shape(IN_SHAPE, PERMUTED_MNIST_PADDING))
+    return PermutedMNISTList(
+        draw_permutations(num_tasks, num_pixels),
+        data_dir,
+        validation_size=validation_size,
+        padding=PERMUTED_MNIST_PADDING,
+        show_perm_change_msg=False,
+        seed=seed,
+    )
+
+
+@register_task_sequence("splitcifar", num_tasks=6, num_classes_per_task=10)
+def split_cifar(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """CIFAR-10, then CIFAR-100, by class."""
+    return get_split_cifar_handlers(
+        data_dir,
+        validation_size=validation_size,
+        use_data_augmentation=True,
+        num_classes_per_task=num_classes_per_task,
+        num_tasks=num_tasks,
+        seed=seed,
+    )
+
+
+def _require_ten_classes(num_classes_per_task: int) -> None:
+    if num_classes_per_task != 10:
+        checks.fail("num_classes_per_task", "10, since every task has all digits", num_classes_per_task)

@@ -1,0 +1,124 @@
+"""Pictures of samples."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnettorch.data import encoding
+from hypnettorch.data.extras import require
+from hypnettorch.data.samples import is_image_shape
+
+
+class SamplePlots:
+    """What a data set offers to look at its samples; a handler overrides the two hooks at the end."""
+
+    in_shape: Any
+    num_classes: Any
+    class_names: Any
+
+    def plot_samples(
+        self,
+        title: str,
+        inputs: NDArray,
+        outputs: NDArray | None = None,
+        predictions: NDArray | None = None,
+        num_samples_per_row: int = 4,
+        show: bool = True,
+        filename: str | Path | None = None,
+        interactive: bool = False,
+        figsize: tuple[float, float] = (10, 6),
+        **kwargs: Any,
+    ) -> None:
+        """Draw samples, one group of axes for each.
+
+        Args:
+            title: Title of the figure.
+            inputs: ``[N, prod(in_shape)]`` as the data set returns them.
+            outputs: Their outputs, class labels in either form.
+            predictions: Predicted labels ``[N, 1]`` or one value per class ``[N, num_classes]``.
+            num_samples_per_row: Samples side by side.
+            show: Whether to open a window.
+            filename: Where to save the picture.
+            interactive: Whether the program goes on while the window is open.
+            figsize: Width and height in inches.
+            kwargs: Passed to the handler's way of drawing one sample.
+        """
+        plt = require("matplotlib.pyplot", "plot_samples")
+        if (
+            outputs is not None
+            and self.num_classes
+            and outputs.shape[1] > 1
+            and outputs.shape[1] % self.num_classes == 0
+        ):
+            outputs = encoding.to_labels(outputs, self.num_classes)
+        config = self._plot_config(inputs, outputs=outputs, predictions=predictions)
+        rows = math.ceil(len(inputs) / num_samples_per_row)
+        fig = plt.figure(figsize=figsize)
+        fig.suptitle(title)
+        grid = fig.add_gridspec(rows, num_samples_per_row, wspace=config["outer_wspace"], hspace=config["outer_hspace"])
+        for index in range(len(inputs)):
+            cell = grid[index].subgridspec(
+                config["num_inner_rows"],
+                config["num_inner_cols"],
+                wspace=config["inner_wspace"],
+                hspace=config["inner_hspace"],
+            )
+            one = slice(index, index + 1)
+            chosen = {"outputs": outputs, "predictions": predictions}
+            parts = {name: None if array is None else array[one] for name, array in chosen.items()}
+            self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
+        if filename is not None:
+            fig.savefig(filename, bbox_inches="tight")
+        if show:
+            plt.show(block=not interactive)
+        if not (show and interactive):
+            plt.close(fig)
+
+    def _plot_config(
+        self, inputs: NDArray, outputs: NDArray | None = None, predictions: NDArray | None = None
+    ) -> dict[str, Any]:
+        """Distances and numbers of the axes that one sample gets."""
+        spaces = {"outer_wspace": 0.4, "outer_hspace": 0.4, "inner_hspace": 0.2, "inner_wspace": 0.2}
+        return {**spaces, "num_inner_rows": 1, "num_inner_cols": 1, "num_inner_plots": 1}
+
+    def _plot_sample(
+        self,
+        fig: Any,
+        inner_grid: Any,
+        num_inner_plots: int,
+        ind: int,
+        inputs: NDArray,
+        outputs: NDArray | None = None,
+        predictions: NDArray | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Draw sample ``ind`` (arrays ``[1, ...]``) into the axes of ``inner_grid``."""
+        axes = fig.add_subplot(inner_grid[0])
+        if is_image_shape(self.in_shape):
+            image = np.asarray(inputs).reshape(self.in_shape)
+            axes.imshow(image.squeeze(2) if image.shape[2] == 1 else image, cmap="gray")
+        else:
+            axes.plot(np.asarray(inputs).reshape(-1))
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(self._caption(outputs, predictions), fontsize=8)
+
+    def _caption(self, outputs: NDArray | None, predictions: NDArray | None) -> str:
+        parts = []
+        if outputs is not None:
+            parts.append(self._class_text(outputs))
+        if predictions is not None:
+            parts.append(f"predicted {self._class_text(predictions)}")
+        return ", ".join(parts)
+
+    def _class_text(self, values: NDArray) -> str:
+        values = np.asarray(values).reshape(-1)
+        if not self.num_classes:
+            return ", ".join(f"{value:.3g}" for value in values)
+        label = int(values[0]) if len(values) == 1 else int(values.argmax())
+        return str(self.class_names[label] if self.class_names else label)

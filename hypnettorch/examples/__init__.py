@@ -1,0 +1,1 @@
+"""Experiments that run from the command line; import their packages by name."""

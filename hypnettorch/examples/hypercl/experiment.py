@@ -1,0 +1,151 @@
+"""One run: a method learns a sequence of tasks, with one seed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from hypnettorch.core import checks
+from hypnettorch.data.samples import Split
+from hypnettorch.examples.hypercl import checkpoint
+from hypnettorch.examples.hypercl.folder import RunFolder
+from hypnettorch.examples.hypercl.learners import METHODS, Learner, Settings
+from hypnettorch.examples.hypercl.monitor import Monitor
+from hypnettorch.examples.hypercl.networks import make_model
+from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.examples.hypercl.tasks import Task, make_tasks
+
+
+def make_learner(options: Options, in_shape: list[int]) -> Learner:
+    """The learner of the chosen method, with the chosen networks."""
+    device = choose_device(options)
+    return METHODS[options.method](lambda: make_model(options, in_shape).to(device), settings_of(options))
+
+
+def settings_of(options: Options) -> Settings:
+    """The options that a learner has to know."""
+    return Settings(
+        num_tasks=options.num_tasks,
+        beta=options.beta,
+        targets_online=options.calc_hnet_reg_targets_online,
+        reg_batch_size=options.hnet_reg_batch_size,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        adam_beta1=options.adam_beta1,
+    )
+
+
+def choose_device(options: Options) -> torch.device:
+    """The GPU if there is one and it may be used."""
+    return torch.device("cuda" if torch.cuda.is_available() and not options.no_cuda else "cpu")
+
+
+def accuracy(learner: Learner, task: Task, split: Split, batch_size: int) -> float:
+    """Accuracy in percent on a split of a task.
+
+    Args:
+        learner: Who is asked.
+        task: The task, which the learner is told.
+        split: ``'test'`` or ``'val'``.
+        batch_size: Samples per batch.
+    """
+    predict = learner.predictor(task.index)
+    correct = total = 0
+    for batch in task.epoch(split, batch_size):
+        correct += int((predict(batch.inputs).argmax(1) == batch.labels).sum())
+        total += len(batch.labels)
+    return 100 * correct / total
+
+
+class Experiment:
+    """A run and where it stands.
+
+    Everything random is seeded here, so that constructing a second experiment does not disturb the first one only if
+    the first one has ended.
+
+    Args:
+        options: What to do.
+
+    Attributes:
+        matrix: ``A[t][j]``, the accuracy in percent on task ``j`` after stage ``t``; ``None`` if not measured (yet).
+
+    Raises:
+        ValueError: If tasks, networks and options do not fit each other.
+        FileNotFoundError: If files of a data set are missing.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        checkpoint.seed_all(options.random_seed)
+        self.device = choose_device(options)
+        self.tasks = make_tasks(options, self.device)
+        checks.length("tasks", self.tasks, options.num_tasks)
+        self.learner = make_learner(options, self.tasks[0].data.torch_in_shape)
+        self.matrix: list[list[float | None]] = [[None] * len(self.tasks) for _ in self.tasks]
+        self._stage = 0
+        self._step = 0
+
+    def run(self, folder: RunFolder, monitor: Monitor) -> None:
+        """Do what is left to do.
+
+        Args:
+            folder: Where checkpoints go.
+            monitor: What watches.
+        """
+        while self._stage < len(self.tasks):
+            stage = self._stage
+            self._learn(folder, monitor)
+            self._test(monitor)
+            self._stage, self._step = stage + 1, 0
+            folder.save_stage(stage, self.state_dict())
+
+    def _learn(self, folder: RunFolder, monitor: Monitor) -> None:
+        options, stage, learner = self.options, self._stage, self.learner
+        tasks = [self.tasks[index] for index in learner.tasks_in_stage(stage)]
+        size = math.ceil(options.batch_size / len(tasks))
+        num_steps = self.tasks[stage].num_steps(options)
+        if self._step == 0:
+            learner.begin(stage)
+        with monitor.stage(stage, num_steps, self._step):
+            while self._step < num_steps:
+                if self._step % options.val_iter == 0:
+                    self._validate(tasks, monitor)
+                outcome = learner.step([task.train_batch(size) for task in tasks])
+                monitor.after_step(stage, self._step, outcome, learner)
+                self._step += 1
+                if options.ckpt_iter and self._step % options.ckpt_iter == 0 and self._step < num_steps:
+                    folder.save(self.state_dict())
+
+    def _validate(self, tasks: list[Task], monitor: Monitor) -> None:
+        if self.options.val_set_size:
+            found = [accuracy(self.learner, task, "val", self.options.val_batch_size) for task in tasks]
+            monitor.validated(self._stage, self._step, sum(found) / len(found))
+
+    def _test(self, monitor: Monitor) -> None:
+        split: Split = "val" if self.options.test_with_val_set else "test"
+        for index in self.learner.tasks_after(self._stage):
+            found = accuracy(self.learner, self.tasks[index], split, self.options.val_batch_size)
+            self.matrix[self._stage][index] = found
+        monitor.tested(self._stage, self.matrix[self._stage])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs to go on with the same results, bit for bit."""
+        return {
+            "stage": self._stage,
+            "step": self._step,
+            "matrix": self.matrix,
+            "learner": self.learner.state_dict(),
+            "data": [task.data.state_dict() for task in self.tasks],
+            "random": checkpoint.random_states(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the experiment was whose state this is; it had the same options."""
+        self.learner.load_state_dict(state["learner"])
+        for task, data in zip(self.tasks, state["data"], strict=True):
+            task.data.load_state_dict(data)
+        self._stage, self._step = state["stage"], state["step"]
+        self.matrix = state["matrix"]
+        checkpoint.set_random_states(state["random"])

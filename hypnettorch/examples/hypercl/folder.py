@@ -1,0 +1,119 @@
+"""The folder of a run: what is in it, and who may write there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypnettorch.examples.hypercl import checkpoint
+from hypnettorch.examples.hypercl.options import Options
+
+OPTIONS = "options.json"
+RESULTS = "results.json"
+LATEST = "latest.pt"
+LOG = "logfile.txt"
+
+# Options that say how a run is started or shown, but not what it computes.
+INCIDENTAL = ("resume", "out_dir", "data_dir", "no_cuda", "loglevel_info", "tensorboard", "ckpt_iter")
+
+
+def default_path() -> Path:
+    """A new folder named after the time."""
+    return Path("out") / time.strftime("run_%Y-%m-%d_%H-%M-%S")
+
+
+def begin(path: Path) -> None:
+    """Claim a folder for a new run.
+
+    Raises:
+        FileExistsError: If it is not empty.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise FileExistsError(
+            f"--out_dir: '{path}' is not empty. Choose another folder, or add --resume to go on there."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def read_options(path: Path) -> dict[str, Any] | None:
+    """The options of the run in a folder, or ``None`` if it has not begun.
+
+    Raises:
+        CheckpointError: If the folder belongs to something else.
+    """
+    file = path / OPTIONS
+    if not file.is_file():
+        left = [entry.name for entry in path.iterdir() if not entry.name.endswith(".part")] if path.is_dir() else []
+        if left:
+            raise checkpoint.CheckpointError(
+                f"--resume: '{path}' has files, but no '{OPTIONS}': it belongs to another program."
+            )
+        return None
+    try:
+        options = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{file}: expected the options of a run, got {error}") from error
+    if not isinstance(options, dict) or options.keys() != asdict(Options()).keys():
+        raise checkpoint.CheckpointError(f"{file}: expected the options of a run, got something else")
+    return options
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    text = json.dumps(content, indent=2) + "\n"
+    checkpoint.write_atomically(path, lambda file: file.write(text.encode()))
+
+
+class RunFolder:
+    """Options, checkpoints and results of a run.
+
+    Args:
+        path: The folder, which exists.
+        options: What the run does.
+    """
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path = path
+        self._options = options
+
+    def write_options(self) -> None:
+        """Write down the options, by which the folder is known as one of this experiment."""
+        write_json(self.path / OPTIONS, asdict(self._options))
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state from which the run can go on."""
+        checkpoint.save(self.path / LATEST, {"options": self._essential(), **state})
+
+    def save_stage(self, stage: int, state: dict[str, Any]) -> None:
+        """Write the state after a stage, to be kept and to go on from."""
+        checkpoint.save(self.path / f"task_{stage}.pt", {"options": self._essential(), **state})
+        self.save(state)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The state from which to go on, or ``None`` if there is none yet.
+
+        Raises:
+            CheckpointError: If the file is damaged, or belongs to a run with other options.
+        """
+        file = self.path / LATEST
+        if not file.is_file():
+            return None
+        try:
+            state = checkpoint.load(file, device)
+        except checkpoint.CheckpointError as error:
+            advice = f"To go on from the end of a task, put a copy of its file task_<number>.pt in place of {LATEST}."
+            raise checkpoint.CheckpointError(f"{error} {advice}") from error
+        here = self._essential()
+        if state["options"] != here:
+            names = sorted(name for name in here if state["options"].get(name) != here[name])
+            raise checkpoint.CheckpointError(f"{file}: belongs to a run with other options ({', '.join(names)})")
+        return state
+
+    def _essential(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self._options).items() if name not in INCIDENTAL}

@@ -1,0 +1,76 @@
+"""One hypernetwork for each task: nothing can be forgotten, and nothing is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from hypnettorch.examples.hypercl.learners.learner import (
+    Learner,
+    Settings,
+    Step,
+    adam,
+    classification_step,
+    evaluation,
+    frozen_predictor,
+)
+from hypnettorch.examples.hypercl.model import TaskModel
+from hypnettorch.examples.hypercl.tasks import Batch
+
+
+class SeparateLearner(Learner):
+    """Trains a new model for each task.
+
+    Args:
+        make_model: Makes a main network with a hypernetwork that knows one task.
+        settings: What the learner has to know.
+    """
+
+    def __init__(self, make_model: Callable[[], TaskModel], settings: Settings) -> None:
+        self._make_model = make_model
+        self._settings = settings
+        self._models: list[TaskModel] = []
+
+    def begin(self, stage: int) -> None:
+        """Make the model of this task."""
+        self._models.append(self._make_model())
+        self._optimizer = adam(self._models[-1].parameters(), self._settings)
+
+    def step(self, batches: Sequence[Batch]) -> Step:
+        """One step of Adam for the model of the task."""
+        loss, accuracy = classification_step(self._models[-1], batches, [0])
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return Step(loss.detach(), loss.detach(), loss.new_zeros(()), accuracy)
+
+    def predictor(self, task: int) -> Callable[[Tensor], Tensor]:
+        """A function from inputs to logits for a task."""
+        return frozen_predictor(self._models[task], 0)
+
+    def weights(self, task: int) -> list[Tensor]:
+        """The weights of the main network for a task."""
+        with evaluation(self._models[task]):
+            return self._models[task].hnet(cond_id=0)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of trainable parameters of all models together, and of weights of one main network."""
+        trainable = sum(model.hnet.num_params for model in self._models)
+        return {"trainable": trainable, "main_network": self._models[0].mnet.num_params}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All models, and the optimiser of the last one."""
+        return {
+            "models": [model.state_dict() for model in self._models],
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the learner was whose state this is."""
+        self._models = [self._make_model() for _ in state["models"]]
+        for model, values in zip(self._models, state["models"], strict=True):
+            model.load_state_dict(values)
+        self._optimizer = adam(self._models[-1].parameters(), self._settings)
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,83 @@
+"""How well a sequence of tasks was learned.
+
+All figures come from one matrix: ``A[t][j]`` is the accuracy in percent on task ``j`` when stage ``t`` has ended, and
+``None`` where task ``j`` had not been seen yet.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Matrix = Sequence[Sequence[float | None]]
+
+
+def summary(matrix: Matrix, sequential: bool = True) -> dict[str, Any]:
+    """The usual figures.
+
+    Args:
+        matrix: ``A``, ``T`` rows of ``T`` entries; the last row and the diagonal are complete.
+        sequential: Whether tasks came one after another. Otherwise only the final accuracies mean something.
+
+    Returns:
+        ``final`` and ``during`` (accuracies per task: ``A[T-1][j]`` and ``A[j][j]``), ``forgetting_per_task``
+        (``A[j][j] - A[T-1][j]``), the means ``final_average`` and ``during_average`` over all tasks, ``forgetting``
+        (the mean over all tasks but the last, which cannot be forgotten) and ``backward_transfer`` (its negative). What
+        does not mean anything is ``None``.
+
+    References:
+        D. Lopez-Paz, M. Ranzato, "Gradient episodic memory for continual learning", NeurIPS 2017,
+        https://arxiv.org/abs/1706.08840, eqs. 2 and 3.
+
+    Example:
+        >>> figures = summary([[100.0, None], [90.0, 98.0]])
+        >>> figures["final_average"], figures["during_average"], figures["forgetting"]
+        (94.0, 99.0, 10.0)
+    """
+    final = [known(accuracy) for accuracy in matrix[-1]]
+    figures: dict[str, Any] = {"final_average": statistics.fmean(final), "final": final}
+    if not sequential:
+        nothing = ("during_average", "forgetting", "backward_transfer", "during", "forgetting_per_task")
+        return figures | dict.fromkeys(nothing)
+    during = [known(row[task]) for task, row in enumerate(matrix)]
+    lost = [then - now for then, now in zip(during, final, strict=True)]
+    forgetting = statistics.fmean(lost[:-1]) if len(lost) > 1 else 0.0
+    return figures | {
+        "during_average": statistics.fmean(during),
+        "forgetting": forgetting,
+        "backward_transfer": 0.0 - forgetting,
+        "during": during,
+        "forgetting_per_task": lost,
+    }
+
+
+def known(accuracy: float | None) -> float:
+    """An accuracy that must have been measured."""
+    if accuracy is None:
+        raise ValueError("matrix: expected complete values in the last row and the diagonal, got None")
+    return float(accuracy)
+
+
+AVERAGES = ("final_average", "during_average", "forgetting", "backward_transfer")
+
+
+def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float] | None]:
+    """Mean and standard deviation of each average over runs with different seeds.
+
+    Args:
+        figures: What :func:`summary` returned for each run.
+
+    Returns:
+        ``{name: {"mean": ..., "std": ...}}``; the deviation is that of a sample (0 for a single run).
+
+    Example:
+        >>> over_seeds([{name: 1.0 for name in AVERAGES}, {name: 3.0 for name in AVERAGES}])["forgetting"]
+        {'mean': 2.0, 'std': 1.4142135623730951}
+    """
+    result: dict[str, dict[str, float] | None] = {}
+    for name in AVERAGES:
+        values = [run[name] for run in figures if run[name] is not None]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        result[name] = {"mean": statistics.fmean(values), "std": spread} if values else None
+    return result

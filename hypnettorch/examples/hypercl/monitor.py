@@ -1,0 +1,121 @@
+"""What shows a run while it goes on: progress bars, messages, and curves for TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypnettorch.data.extras import require
+from hypnettorch.examples.hypercl.learners.learner import Learner, Step
+
+logger = logging.getLogger("hypnettorch.hypercl")
+
+SCALAR_STEPS = 50
+BAR_STEPS = 10
+SECONDS_BETWEEN_LINES_IN_A_FILE = 10
+
+
+class Monitor:
+    """Watches a run.
+
+    Args:
+        num_tasks: Number of tasks.
+        curves: Folder for TensorBoard; ``None`` writes nothing.
+
+    Raises:
+        ImportError: If tqdm or, with ``curves``, TensorBoard is missing.
+    """
+
+    def __init__(self, num_tasks: int, curves: Path | None = None) -> None:
+        self._num_tasks = num_tasks
+        self._tqdm = require("tqdm", "progress bars").tqdm
+        self._writer: Any = None
+        if curves is not None:
+            require("tensorboard", "--tensorboard")
+            self._writer = require("torch.utils.tensorboard", "--tensorboard").SummaryWriter(str(curves))
+        self._bar: Any = None
+
+    @contextmanager
+    def stage(self, stage: int, num_steps: int, done: int) -> Iterator[None]:
+        """Inside, a stage of ``num_steps`` steps goes on, of which ``done`` were done before."""
+        interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES_IN_A_FILE
+        title = f"task {stage} ({stage + 1}/{self._num_tasks})"
+        with self._tqdm(total=num_steps, initial=done, desc=title, mininterval=interval, unit="step") as self._bar:
+            yield
+
+    def after_step(self, stage: int, step: int, outcome: Step, learner: Learner) -> None:
+        """A training step has ended."""
+        if step % BAR_STEPS == 0:
+            shown = {"loss": f"{outcome.loss:.3f}", "accuracy": f"{outcome.accuracy:.1f}"}
+            self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+        if self._writer is not None and step % SCALAR_STEPS == 0:
+            self._write_step(stage, step, outcome, learner)
+
+    def _write_step(self, stage: int, step: int, outcome: Step, learner: Learner) -> None:
+        values = {
+            "loss": outcome.loss,
+            "loss_task": outcome.task_loss,
+            "regularizer": outcome.regularizer,
+            "accuracy": outcome.accuracy,
+        }
+        for name, value in values.items():
+            self._writer.add_scalar(f"train/task_{stage}/{name}", float(value), step)
+        weights = torch.cat([tensor.flatten() for tensor in learner.weights(stage)])
+        self._writer.add_histogram(f"train/task_{stage}/predicted_weights", weights, step)
+
+    def validated(self, stage: int, step: int, accuracy: float) -> None:
+        """The tasks of the stage were validated before a step."""
+        logger.debug("task %d, step %d: accuracy on the validation set %.2f %%", stage, step, accuracy)
+        if self._writer is not None:
+            self._writer.add_scalar(f"eval/task_{stage}/accuracy", accuracy, step)
+
+    def tested(self, stage: int, accuracies: Sequence[float | None]) -> None:
+        """All tasks seen so far were tested after a stage."""
+        known = {task: found for task, found in enumerate(accuracies) if found is not None}
+        logger.info("after task %d: mean accuracy %.2f %%", stage, sum(known.values()) / len(known))
+        if self._writer is not None:
+            for task, found in known.items():
+                self._writer.add_scalar(f"test/task_{task}/accuracy", found, stage + 1)
+
+    def close(self) -> None:
+        """Write what is left to write."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def logging_to(file: Path, show_all: bool) -> Iterator[None]:
+    """Inside, messages of the experiment go to the screen and to a file.
+
+    Args:
+        file: The file; new messages are appended.
+        show_all: Whether the screen also shows messages of level ``DEBUG``.
+    """
+    to_file = logging.FileHandler(file, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - %(message)s"))
+    to_screen = _BesideProgressBars()
+    to_screen.setLevel(logging.DEBUG if show_all else logging.INFO)
+    level, logger.level = logger.level, logging.DEBUG
+    for handler in (to_file, to_screen):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in (to_file, to_screen):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+class _BesideProgressBars(logging.Handler):
+    """Writes messages so that they do not break progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        require("tqdm", "progress bars").tqdm.write(self.format(record), file=sys.stderr)

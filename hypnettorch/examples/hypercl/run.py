@@ -1,0 +1,144 @@
+"""Run an experiment from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypnettorch.core import checks
+from hypnettorch.data.extras import require
+from hypnettorch.examples.hypercl import command_line, folder, plots, report
+from hypnettorch.examples.hypercl.errors import UsageError, usage_errors
+from hypnettorch.examples.hypercl.experiment import Experiment
+from hypnettorch.examples.hypercl.folder import RunFolder
+from hypnettorch.examples.hypercl.monitor import Monitor, logger, logging_to
+from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, test, train
+
+__all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Train, test, and report, as the command line says.
+
+    Args:
+        argv: Arguments; by default those of the program.
+
+    Raises:
+        ValueError: If an option makes no sense (the message names it), or a checkpoint cannot be continued.
+        FileExistsError: If the folder for results is not empty.
+        FileNotFoundError: If files of a data set are missing; the message says what to put where.
+        ImportError: If an optional package is missing; the message says what to install.
+    """
+    results = execute(command_line.parse(argv))
+    path = Path(results["options"]["out_dir"])
+    print(report.full_report(results))
+    print(f"\nresults: {path / folder.RESULTS}\nplots:   {path / plots.ACCURACY}, {path / plots.FORGETTING}")
+
+
+def main() -> None:
+    """The same for a shell: what the user got wrong is a message without traceback."""
+    try:
+        run()
+    except (UsageError, OSError, ImportError) as error:
+        sys.exit(f"hypercl: {error}")
+    except KeyboardInterrupt:
+        sys.exit("hypercl: interrupted; --resume with the same --out_dir goes on")
+
+
+def execute(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what some options say.
+
+    Args:
+        given: Values by the name of their option; what is not given has its default.
+
+    Returns:
+        What is written to ``results.json``.
+    """
+    with usage_errors():
+        options, path = prepare(given)
+    with logging_to(path / folder.LOG, show_all=not options.loglevel_info), process_settings(options):
+        for sentence in command_line.without_effect(options):
+            logger.warning(sentence)
+        return run_seed(options, path) if options.seeds == 1 else run_seeds(options, path)
+
+
+@contextmanager
+def process_settings(options: Options) -> Iterator[None]:
+    """Inside, PyTorch uses as many threads, and as deterministic algorithms, as the options say."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(options.num_threads or threads)
+    torch.use_deterministic_algorithms(deterministic or options.deterministic_run, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def prepare(given: Mapping[str, Any]) -> tuple[Options, Path]:
+    """Check options and claim the folder for results; with ``--resume``, take the options of the run that is there."""
+    for module in ("tqdm", "matplotlib"):
+        require(module, "the experiment")
+    options = command_line.complete(given)
+    path = Path(options.out_dir) if options.out_dir else folder.default_path()
+    options = replace(options, out_dir=str(path))
+    stored = folder.read_options(path) if options.resume else None
+    if stored is None:
+        if not options.resume:
+            folder.begin(path)
+        path.mkdir(parents=True, exist_ok=True)
+        options = replace(options, resume=False)
+        RunFolder(path, options).write_options()
+        return options, path
+    for name, value in given.items():
+        if name not in folder.INCIDENTAL and value != stored[name]:
+            checks.fail(f"--{name}", f"{stored[name]!r} or nothing, since the run in '{path}' has it", repr(value))
+    incidental = {name: given[name] for name in folder.INCIDENTAL if name in given and name != "resume"}
+    return command_line.complete({**stored, **incidental}), path
+
+
+def run_seed(options: Options, path: Path) -> dict[str, Any]:
+    """One run with one seed; one that has ended before is not repeated."""
+    finished = path / folder.RESULTS
+    if not finished.is_file():
+        with usage_errors():
+            experiment = Experiment(options)
+        files = RunFolder(path, options)
+        state = files.load(experiment.device)
+        if state is not None:
+            experiment.load_state_dict(state)
+            logger.info("going on after %d of %d tasks", state["stage"], options.num_tasks)
+        monitor = Monitor(options.num_tasks, path / "summary" if options.tensorboard else None)
+        experiment.run(files, monitor)
+        monitor.close()
+        folder.write_json(finished, report.of_run(experiment))
+    plots.draw(path)
+    return json.loads(finished.read_text(encoding="utf-8"))
+
+
+def run_seeds(options: Options, path: Path) -> dict[str, Any]:
+    """Runs with several seeds, each in a folder of its own."""
+    runs = []
+    for seed in range(options.random_seed, options.random_seed + options.seeds):
+        logger.info("seed %d", seed)
+        own_path = path / f"seed_{seed}"
+        own_path.mkdir(exist_ok=True)
+        own = replace(options, random_seed=seed, seeds=1, out_dir=str(own_path))
+        RunFolder(own_path, own).write_options()
+        runs.append(run_seed(own, own_path))
+    results = report.of_seeds(runs, options)
+    folder.write_json(path / folder.RESULTS, results)
+    plots.draw(path)
+    return results
+
+
+if __name__ == "__main__":
+    main()

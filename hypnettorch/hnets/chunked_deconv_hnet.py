@@ -1,0 +1,129 @@
+"""The chunked deconvolutional hypernetwork: every image that one small network draws is a chunk of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.hnets import hyperfan
+from hypnettorch.hnets.calibrated_output import CalibratedOutput
+from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
+from hypnettorch.hnets.deconv_hnet import HDeconv, parse_image_shape
+from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.mnets.stages import Run
+
+
+class ChunkedHDeconv(CalibratedOutput, ChunkedHyperNetwork):
+    """Chunk ``j`` of the flat weights is the image ``h([u, c_j, e])`` with one :class:`HDeconv` ``h`` for all chunks.
+
+    ``u`` is the unconditional input, ``c_j`` the embedding of the chunk and ``e`` the conditional input. All chunks of
+    all conditions are one batch of ``h``; what the last chunk has too much is cut off. Parameters are published in the
+    order of ``h``, then the chunk embeddings ``[num_chunks, chunk_emb_size]``: one matrix, or one per condition.
+
+    Args:
+        target_shapes: Shapes of the tensors to produce.
+        hyper_img_shape: ``(width, height)`` or ``(width, height, channels)`` of an image; a chunk has as many weights.
+        chunk_emb_size: Size of a chunk embedding; they are drawn from N(0, 1).
+        cond_chunk_embs: Whether each condition has its own chunk embeddings; then both inputs may have size 0.
+        uncond_in_size: See :class:`HDeconv`, as all that follows.
+        cond_in_size: Size of the conditional input.
+        num_layers: Number of layers, including the fully connected one.
+        num_filters: Number of channels of each hidden layer.
+        kernel_size: Size of the kernels.
+        sa_units: After which hidden layers to apply self-attention.
+        verbose: Whether to print a line about the network.
+        activation_fn: Nonlinearity of the hidden layers.
+        use_bias: Whether the layers have bias vectors.
+        no_uncond_weights: Whether the parameters that all conditions share are external.
+        no_cond_weights: Whether the parameters of single conditions are external.
+        num_cond_embs: Number of conditions.
+        use_spectral_norm: Divide each weight by its largest singular value.
+        use_batch_norm: Whether hidden layers are batch-normalised, over chunks, conditions and pixels together.
+
+    Attributes:
+        output_scale: Buffer ``[num_outputs]`` by which the weights are multiplied, set by :meth:`apply_hyperfan_init`;
+            ``None`` for ones.
+        output_offset: Buffer ``[num_outputs]`` that is added then, likewise; ``None`` for zeros.
+
+    Raises:
+        ValueError: If an argument is out of range, or there is no input that tells conditions apart.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> hnet = ChunkedHDeconv(
+        ...     [[10, 5], [10]], (4, 4), num_layers=2, num_filters=[16], sa_units=(), num_cond_embs=3, verbose=False)
+        >>> hnet.num_chunks, [tuple(w.shape) for w in hnet(cond_id=0)]
+        (4, [(10, 5), (10,)])
+    """
+
+    _hnet: HDeconv
+
+    def __init__(
+        self,
+        target_shapes: Sequence[Sequence[int]],
+        hyper_img_shape: Sequence[int],
+        chunk_emb_size: int = 8,
+        cond_chunk_embs: bool = False,
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        num_layers: int = 5,
+        num_filters: Sequence[int] | None = None,
+        kernel_size: int | tuple[int, int] | list[Any] = 5,
+        sa_units: Sequence[int] = (1, 3),
+        verbose: bool = True,
+        activation_fn: Callable[[Tensor], Tensor] | None = nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+    ) -> None:
+        inner = partial(
+            HDeconv,
+            hyper_img_shape=hyper_img_shape,
+            num_layers=num_layers,
+            num_filters=num_filters,
+            kernel_size=kernel_size,
+            sa_units=sa_units,
+            activation_fn=activation_fn,
+            use_bias=use_bias,
+            use_spectral_norm=use_spectral_norm,
+            use_batch_norm=use_batch_norm,
+        )
+        super().__init__(
+            target_shapes,
+            inner,
+            math.prod(parse_image_shape(hyper_img_shape)),
+            chunk_emb_size,
+            cond_chunk_embs,
+            uncond_in_size,
+            cond_in_size,
+            verbose,
+            no_uncond_weights,
+            no_cond_weights,
+            num_cond_embs,
+        )
+
+    def _generate(self, given: Inputs, run: Run) -> Tensor:
+        return self._calibrate(super()._generate(given, run))
+
+    def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
+        hyperfan.check_arguments(self, plan.method, self._inputs(plan))
+        moments = self._hnet._draw(self._inputs(plan), plan)
+        self._set_constants(destinations, plan, moments.repeat(self.num_chunks)[: self.num_outputs])
+        with torch.no_grad():
+            for row, _, _ in self.chunk_embeddings():
+                row.normal_()
+
+    def _inputs(self, plan: hyperfan.Plan) -> hyperfan.Inputs:
+        """The inputs of the inner network: chunk embeddings have variance 1."""
+        own = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._chunk_emb_size, 1.0)
+        size = self._uncond_in_size + self._chunk_emb_size
+        return hyperfan.Inputs(size, own.variance, self._cond_in_size, plan.cond_var)

@@ -1,0 +1,207 @@
+"""The deconvolutional hypernetwork: transpose convolutions draw all weights as one image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets import deconv_hyperfan, hyperfan
+from hypnettorch.hnets.calibrated_output import CalibratedOutput
+from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, plan_upsamplings
+from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
+from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
+
+LAST_FILTERS = 128
+"""Default number of filters in the last hidden layer."""
+
+
+class HDeconv(CalibratedOutput, FullHyperNetwork):
+    """A linear map and transpose convolutions turn ``[u, e]`` into an image, whose pixels are the weights.
+
+    ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the
+    network keeps itself. Layer 0 is fully connected and gives a small image of ``num_filters[0]`` channels. Each of the
+    ``num_layers - 1`` transpose convolutions that follow doubles height and width, backwards from ``hyper_img_shape``;
+    a side that would have to come from less than 4 pixels keeps its length. A hidden layer is its linear map, batch
+    norm, the nonlinearity and, for layers in ``sa_units``, self-attention; the last layer is linear. The weights are
+    read row by row, pixel by pixel, channel by channel; what the image has too much is dropped.
+
+    Parameters are published in the order embeddings ``[cond_in_size]``, batch norm, layers. A layer has weight and
+    bias, followed by those of its self-attention (query, key, value, and ``gamma [1]``, which starts at 0).
+
+    Self-attention compares all pixels of a layer with each other: the last hidden layer of a 512 × 512 image has 65536
+    pixels, so ``4·10⁹`` pairs per sample.
+
+    Args:
+        target_shapes: Shapes of the tensors to produce.
+        hyper_img_shape: ``(width, height)`` or ``(width, height, channels)`` of the image, one channel by default. It
+            has at least as many entries as there are weights to produce.
+        uncond_in_size: Size of the unconditional input.
+        cond_in_size: Size of the conditional input.
+        num_layers: Number of layers, including the fully connected one.
+        num_filters: Number of channels of each hidden layer, ``num_layers - 1`` of them. By default 128 in the last
+            hidden layer and twice as many in each layer before.
+        kernel_size: One number, one pair ``(k_x, k_y)``, or a list with a number or pair for each of the
+            ``num_layers - 1`` transpose convolutions.
+        sa_units: After which hidden layers to apply self-attention; 0 is the fully connected one.
+        verbose: Whether to print a line about the network.
+        activation_fn: Nonlinearity of the hidden layers; ``None`` for none.
+        use_bias: Whether the layers (those of self-attention, too) have bias vectors.
+        no_uncond_weights: Whether all parameters but the embeddings are external.
+        no_cond_weights: Whether the embeddings are external.
+        num_cond_embs: Number of embeddings, drawn from N(0, 1).
+        use_spectral_norm: Divide each weight, read as a matrix with a row per output channel, by its largest singular
+            value. That is a singular value decomposition per layer in every step.
+        use_batch_norm: Whether the channels of hidden layers are batch-normalised.
+
+    Attributes:
+        output_scale: Buffer ``[num_outputs]`` by which the pixels are multiplied, set by :meth:`apply_hyperfan_init`;
+            ``None`` for ones.
+        output_offset: Buffer ``[num_outputs]`` that is added then, likewise; ``None`` for zeros.
+
+    Raises:
+        ValueError: If an argument is out of range or of the wrong length, or the image is too small.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> hnet = HDeconv([[10, 5], [10]], (8, 8), num_layers=2, num_filters=[16], sa_units=[0], verbose=False)
+        >>> [tuple(shape) for shape in hnet.param_shapes[:3]], tuple(hnet.param_shapes[-2])
+        ([(8,), (256, 8), (256,)], (16, 1, 5, 5))
+        >>> [tuple(w.shape) for w in hnet(cond_id=0)]
+        [(10, 5), (10,)]
+
+    References:
+        Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+        Networks", 2016, https://arxiv.org/abs/1511.06434 (figure 1: the generator); Zhang, Goodfellow, Metaxas, Odena,
+        "Self-Attention Generative Adversarial Networks", 2019, https://arxiv.org/abs/1805.08318.
+    """
+
+    def __init__(
+        self,
+        target_shapes: Sequence[Sequence[int]],
+        hyper_img_shape: Sequence[int],
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        num_layers: int = 5,
+        num_filters: Sequence[int] | None = None,
+        kernel_size: int | tuple[int, int] | list[Any] = 5,
+        sa_units: Sequence[int] = (1, 3),
+        verbose: bool = True,
+        activation_fn: Callable[[Tensor], Tensor] | None = nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+    ) -> None:
+        super().__init__(
+            target_shapes,
+            uncond_in_size,
+            cond_in_size,
+            activation_fn,
+            use_bias,
+            no_uncond_weights,
+            no_cond_weights,
+            num_cond_embs,
+            use_spectral_norm,
+            use_batch_norm,
+        )
+        width, height, channels = parse_image_shape(hyper_img_shape)
+        if width * height * channels < self.num_outputs:
+            checks.fail("hyper_img_shape", f"at least {self.num_outputs} entries", f"{width * height * channels}")
+        num_layers = checks.integer("num_layers", num_layers, 2)
+        filters = _parse_filters(num_filters, num_layers - 1)
+        kernels = _parse_kernels(kernel_size, num_layers - 1)
+        attended = _parse_units(sa_units, num_layers)
+        self._has_fc_out, self._mask_fc_out, self._has_linear_out = False, False, True
+        self._num_channels = channels
+
+        table, external = self._table, no_uncond_weights
+        steps = plan_upsamplings((height, width), kernels)
+        first_shape = (filters[0], *steps[0].before)
+        in_size = self._uncond_in_size + self._cond_in_size
+        self._first = Linear(table, in_size, math.prod(first_shape), use_bias, external, use_spectral_norm)
+        self._transpose_convs: list[TransposeConv] = []
+        self._attentions: list[SelfAttention] = []
+        stages: list[Stage] = [self._first, Elementwise(nn.Unflatten(-1, first_shape))]
+        for layer, step in enumerate(steps):
+            if use_batch_norm:
+                stages.append(self._norm_stage(filters[layer], external))
+            if activation_fn is not None:
+                stages.append(Elementwise(activation_fn))
+            if layer in attended:
+                self._attentions.append(SelfAttention(table, filters[layer], use_bias, external, use_spectral_norm))
+                stages.append(self._attentions[-1])
+            out = [*filters, channels][layer + 1]
+            conv = TransposeConv(table, filters[layer], out, step, use_bias, external, use_spectral_norm)
+            self._transpose_convs.append(conv)
+            stages.append(conv)
+        self._stages = stages
+        self._publish()
+        if verbose:
+            print(self)
+
+    def _generate(self, given: Inputs, run: Run) -> Tensor:
+        image = super()._generate(given, run)
+        return self._calibrate(image.movedim(-3, -1).flatten(-3)[..., : self.num_outputs])
+
+    def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
+        inputs = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
+        self._set_constants(destinations, plan, self._draw(inputs, plan))
+
+    def _draw(self, inputs: hyperfan.Inputs, plan: hyperfan.Plan) -> Tensor:
+        """Draw all parameters but the embeddings; returns the second moments ``[num_outputs]`` of the image."""
+        hyperfan.check_arguments(self, plan.method, inputs)
+        return deconv_hyperfan.initialize(self, inputs, plan.gain)
+
+
+def parse_image_shape(hyper_img_shape: Any) -> tuple[int, int, int]:
+    """Width, height and number of channels."""
+    sizes = checks.integers("hyper_img_shape", hyper_img_shape, 1)
+    if len(sizes) not in (2, 3):
+        checks.fail("hyper_img_shape", "(width, height) or (width, height, channels)", f"{len(sizes)} entries")
+    width, height, channels = [*sizes, 1][:3]
+    return width, height, channels
+
+
+def _parse_filters(num_filters: Any, number: int) -> list[int]:
+    """Channels of each hidden layer."""
+    if num_filters is None:
+        return [LAST_FILTERS * 2**i for i in reversed(range(number))]
+    filters = checks.integers("num_filters", num_filters, 1)
+    checks.length("num_filters", filters, number)
+    return filters
+
+
+def _parse_kernels(kernel_size: Any, number: int) -> list[Size]:
+    """Height and width of the kernels of each transpose convolution."""
+    if isinstance(kernel_size, list):
+        checks.length("kernel_size", kernel_size, number)
+        return [_parse_kernel(f"kernel_size[{i}]", size) for i, size in enumerate(kernel_size)]
+    return [_parse_kernel("kernel_size", kernel_size)] * number
+
+
+def _parse_kernel(name: str, size: Any) -> Size:
+    if not isinstance(size, (tuple, list)):
+        side = checks.integer(name, size, 1)
+        return side, side
+    pair = checks.integers(name, size, 1)
+    checks.length(name, pair, 2)
+    return pair[1], pair[0]
+
+
+def _parse_units(sa_units: Any, num_layers: int) -> set[int]:
+    """The hidden layers that are followed by self-attention."""
+    units = checks.integers("sa_units", sa_units)
+    for i, unit in enumerate(units):
+        if not 0 <= unit < num_layers - 1:
+            checks.fail(("sa_units", i), f"a layer before the last, between 0 and {num_layers - 2}", unit)
+    if len(set(units)) != len(units):
+        checks.fail("sa_units", "different layers", units)
+    return set(units)

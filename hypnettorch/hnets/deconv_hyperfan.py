@@ -1,0 +1,154 @@
+r"""Hyperfan initialisation of deconvolutional hypernetworks: constants per pixel bring each target to its variance.
+
+All targets share the kernels, so that (other than in :mod:`hypnettorch.hnets.hyperfan`) no choice of weights gives each
+its own variance. But the image may be scaled, pixel by pixel, once it is known how large its pixels are.
+
+**Second moments.** Weights are drawn independently, with mean 0. A pixel ``p`` of a layer then has the same second
+moment ``m(p)`` in all of its channels:
+
+- The fully connected layer, of variance ``c / n`` for ``n`` inputs of average variance ``v``, gives ``m(p) = c v``.
+- The activation turns ``m(p)`` into ``E[σ(z)²]`` with ``z ~ N(0, m(p))``. Rectified units halve it whatever the
+  distribution of ``z``, as this is symmetric.
+- Self-attention starts with the weight ``γ = 0`` and changes nothing.
+- A transpose convolution sums over the pixels ``r_k(p)`` that reach ``p``, one per tap ``k`` of the kernel:
+  ``m'(p) = C E[w²] Σ_k m(r_k(p))`` with ``C`` input channels. How many these are depends on ``p``: with 5 × 5 kernels
+  and stride 2 there are 9, 6, 6 or 4, and less at the border. The sum is itself a transpose convolution, of ``m`` with
+  ones. Hidden layers have ``E[w²] = c / fan_in`` with the average number of inputs of a pixel, the last one
+  ``1 / fan_in``; under spectral norm it is the mean square of the normalised kernel.
+- Batch norm (in training) subtracts from each channel its mean over batch and image. Different pixels ``r ≠ s`` of an
+  activation have ``E[a(r) a(s)] ≈ μ(r) μ(s)`` with ``μ = E[σ(z)]``, so tap ``k``, whose contribution has the mean
+  ``μ_k`` over the image (0 where the tap does not reach), has ``Σ_k m(r_k(p))`` reduced by
+  ``Σ_k (2 μ_k μ(r_k(p)) - μ_k²)``. Then it divides, such that the mean of ``m`` over the image is 1.
+
+``c`` is 2 (Kaiming) or 1 (Xavier); biases start at 0.
+
+**Scale and offset.** A target of variance ``V`` at pixel ``p`` gets ``output_scale = ± √(V / m(p))``. The signs are
+random. As rectified activations have a mean, pixels are correlated; a weight matrix with correlated entries has a large
+mean, with which the activations of a deep main network grow from layer to layer. With random signs the product of two
+different entries is 0 on average. Targets with a neutral value (1 for scales of batch norm and gains, 0 for shifts and
+for biases that should not vary) get it as ``output_offset``. A scale of 0 would forever keep them there, so they have
+the standard deviation 0.01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets.deconv_stages import TransposeConv, Upsampling
+from hypnettorch.hnets.hyperfan import Inputs, Start, fill_uniform, gaussian_moments
+from hypnettorch.mnets.stages import Affine, Run
+
+if TYPE_CHECKING:
+    from hypnettorch.hnets.deconv_hnet import HDeconv
+
+NEUTRAL_VARIANCE = 1e-4
+"""Variance of what should not vary: small, but an optimiser can move it."""
+
+DOUBLE: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+"""Moments are computed in double precision on the CPU."""
+
+GRID = 17
+"""At how many second moments the activation is evaluated; ``E[σ(z)²]`` is interpolated in between."""
+
+
+def initialize(hnet: HDeconv, inputs: Inputs, gain: float) -> Tensor:
+    """Draw all parameters of a deconvolutional hypernetwork but the embeddings.
+
+    Args:
+        hnet: The hypernetwork.
+        inputs: Its inputs.
+        gain: ``c``.
+
+    Returns:
+        The second moments ``[num_outputs]`` of the image that it draws, on the CPU in double precision.
+
+    Raises:
+        ValueError: If the input has no variance.
+    """
+    if inputs.variance == 0:
+        checks.fail("cond_var", "inputs of positive variance", f"{inputs.cond_var} (uncond_var: {inputs.uncond_var})")
+    optional = frozenset(hnet.conditional_param_shapes_ref)
+    run = hnet._resolve(None, optional, condition=None, sets=None)
+    for layer in hnet.batchnorm_layers or ():
+        nn.init.ones_(layer.scale)  # type: ignore[arg-type]
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    _draw(hnet._first, run, gain / (hnet._uncond_in_size + hnet._cond_in_size))
+    for attention in hnet._attentions:
+        for projection in attention._projections:
+            _draw(projection, run, 1 / run.values[projection._weight].shape[1])
+        fill_uniform(run.values[attention._gamma], 0.0, 0.0)
+    *hidden, last = hnet._transpose_convs
+    for conv in hidden:
+        _draw(conv, run, gain / conv.fan_in)
+    _draw(last, run, 1 / last.fan_in)
+    return pixel_moments(hnet, inputs.variance, run)
+
+
+def _draw(layer: Affine | TransposeConv, run: Run, variance: float) -> None:
+    """Fill the weight of a layer with this variance, and its bias with 0."""
+    fill_uniform(run.values[layer._weight], 0.0, variance)
+    if layer._bias is not None:
+        fill_uniform(run.values[layer._bias], 0.0, 0.0)
+
+
+@torch.no_grad()
+def pixel_moments(hnet: HDeconv, variance: float, run: Run) -> Tensor:
+    """Second moments ``[num_outputs]`` of the image that a network draws from inputs of this variance."""
+    weight, _ = hnet._first._tensors(run)
+    size = hnet._transpose_convs[0].step.before
+    moments = torch.full((1, 1, *size), weight.shape[1] * _mean_square(weight) * variance, **DOUBLE)
+    for conv in hnet._transpose_convs:
+        if hnet.batchnorm_layers:
+            moments /= moments.mean()
+        means, squares = _activated(moments, hnet._act_fn, weight)
+        moments = conv.step(squares, torch.ones(1, 1, *conv.step.kernel, **DOUBLE))
+        if hnet.batchnorm_layers and conv is not hnet._transpose_convs[-1]:
+            moments += _mean_removed(conv.step, means)
+        kernels = conv.kernels(run)
+        moments *= kernels.shape[0] * _mean_square(kernels)
+    return moments.flatten().repeat_interleave(hnet._num_channels)[: hnet.num_outputs]
+
+
+def _mean_square(tensor: Tensor) -> float:
+    return tensor.double().square().mean().item()
+
+
+def _activated(moments: Tensor, activation: Callable[[Tensor], Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """``E[σ(z)]`` and ``E[σ(z)²]`` for ``z ~ N(0, m)``, for each second moment ``m``."""
+    grid = np.unique(np.linspace(moments.min().item(), moments.max().item(), GRID))
+    table = np.array([gaussian_moments(activation, m, like) for m in grid.tolist()])
+    mean, square = (torch.from_numpy(np.interp(moments.numpy(), grid, column)) for column in table.T)
+    return mean, square
+
+
+def _mean_removed(step: Upsampling, means: Tensor) -> Tensor:
+    """What subtracting the mean over batch and image adds to the second moments, without the factor ``C E[w²]``."""
+    with torch.enable_grad():
+        ones = torch.ones(1, 1, *step.kernel, **DOUBLE, requires_grad=True)
+        (per_tap,) = torch.autograd.grad(step(means, ones).mean(), ones)
+    return per_tap.square().sum() - 2 * step(means, per_tap)
+
+
+def output_constants(sizes: Sequence[int], starts: Sequence[Start], moments: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Scale and offset that turn an image into targets which start as they should.
+
+    Args:
+        sizes: Number of elements of each target.
+        starts: How each starts.
+        moments: Second moment of each pixel ``[num_outputs]``.
+
+    Returns:
+        ``output_scale`` and ``output_offset``, the latter ``None`` if it would be 0 everywhere.
+    """
+    repeats = torch.tensor(sizes, device="cpu")
+    variances = [start.generated + start.constant or NEUTRAL_VARIANCE for start in starts]
+    signs = torch.randint(2, moments.shape, device="cpu") * 2 - 1
+    scale = signs * (torch.tensor(variances, **DOUBLE).repeat_interleave(repeats) / moments).sqrt()
+    means = torch.tensor([start.mean for start in starts], **DOUBLE)
+    return scale, means.repeat_interleave(repeats) if means.any() else None

@@ -1,0 +1,176 @@
+"""A wrapper that changes what goes into a hypernetwork and what comes out of it, by default by adding noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets.composite import PARTS, Call, CompositeHyperNetwork
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hyperfan import Plan
+from hypnettorch.hnets.inputs import common_size
+from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.mnets.extension_protocol import Shapes
+from hypnettorch.mnets.stages import Run
+
+OUTPUT = "output_handler(...)"
+"""The result of an output handler, in messages."""
+
+
+@dataclass(frozen=True)
+class LeadingInputs:
+    """The default input handler: the first columns of the noise are the input of the inner hypernetwork."""
+
+    size: int
+
+    def __call__(
+        self, uncond_input: Tensor | None = None, cond_input: Tensor | None = None, cond_id: Any = None
+    ) -> tuple[Tensor | None, Tensor | None, Any]:
+        """The three inputs of the inner hypernetwork."""
+        if uncond_input is None:
+            checks.fail("uncond_input", "noise", None)
+        if uncond_input.shape[-1] < self.size:
+            checks.fail("uncond_input", f"at least {self.size} entries per row", f"shape {tuple(uncond_input.shape)}")
+        return (uncond_input[..., : self.size] if self.size > 0 else None), cond_input, cond_id
+
+
+@dataclass(frozen=True)
+class AddNoise:
+    """The default output handler: the noise, scaled, is added to the weights."""
+
+    sigma: float
+
+    def __call__(
+        self,
+        hnet_out_int: Tensor,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+    ) -> Tensor:
+        """The perturbed weights."""
+        if uncond_input is None:
+            checks.fail("uncond_input", "noise", None)
+        checks.width("uncond_input", uncond_input, hnet_out_int.shape[-1])
+        common_size({"uncond_input": uncond_input.shape[-2], "cond_id or cond_input": hnet_out_int.shape[-2]})
+        return hnet_out_int + self.sigma * uncond_input
+
+
+class HPerturbWrapper(CompositeHyperNetwork):
+    """``h(z[:n], e) + σ z`` with a hypernetwork ``h`` and noise ``z`` that has one entry per weight.
+
+    A hypernetwork that turns noise into weights represents a distribution. Its support has no more dimensions than its
+    input, so densities and divergences are not defined; noise on every weight mends that. With ``z ~ N(0, I)`` the
+    weights are a differentiable function of parameters and noise (reparametrisation). Handlers replace what happens to
+    the inputs and to the output.
+
+    The wrapper shows the parameters of ``h`` as its own, in the same order.
+
+    Args:
+        hnet: The hypernetwork ``h``: any of this package (containers and wrappers as well), or of a user's own class.
+        hnet_uncond_in_size: ``n``. Required, unless there is an ``input_handler``.
+        sigma_noise: ``σ``; has no effect with an ``output_handler``.
+        input_handler: Called with the keywords ``uncond_input``, ``cond_input`` and ``cond_id`` as they were passed to
+            ``forward``; returns these three for ``h``.
+        output_handler: Called with the flat weights ``[N, num_outputs]`` that ``h`` produces and, as keywords, what was
+            passed to ``forward``; returns flat weights.
+        verbose: Whether to print a line about the network.
+
+    Raises:
+        ValueError: If neither ``hnet_uncond_in_size`` nor ``input_handler`` is given, or a number is out of range.
+        TypeError: If an argument has the wrong type.
+
+    Note:
+        With handlers of one's own, ``batched_forward`` maps ``forward`` by ``torch.func.vmap``: a handler always sees
+        the inputs of one parameter set. ``apply_hyperfan_init`` initialises ``h`` and leaves the noise, of variance
+        ``σ²``, out of account.
+
+    Example:
+        >>> from hypnettorch.hnets import HMLP
+        >>> hnet = HPerturbWrapper(
+        ...     HMLP([[3, 2], [3]], uncond_in_size=4, cond_in_size=0, num_cond_embs=0, verbose=False),
+        ...     hnet_uncond_in_size=4, sigma_noise=0.1, verbose=False)
+        >>> hnet(uncond_input=torch.randn(5, hnet.num_outputs), ret_format='flattened').shape
+        torch.Size([5, 9])
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        hnet_uncond_in_size: int | None = None,
+        sigma_noise: float = 0.02,
+        input_handler: Callable[..., tuple[Tensor | None, Tensor | None, Any]] | None = None,
+        output_handler: Callable[..., Tensor] | None = None,
+        verbose: bool = True,
+    ) -> None:
+        checks.instance("hnet", hnet, HyperNetInterface)
+        checks.instance("hnet", hnet, nn.Module)
+        super().__init__(hnet.target_shapes, [hnet])
+        for name, handler in (("input_handler", input_handler), ("output_handler", output_handler)):
+            if handler is not None:
+                checks.instance(name, handler, Callable, "a function")  # type: ignore[arg-type]
+        if input_handler is None:
+            if hnet_uncond_in_size is None:
+                checks.fail("hnet_uncond_in_size", "a size, or an input_handler", None)
+            most = self.num_outputs if output_handler is None else None
+            size = checks.integer("hnet_uncond_in_size", hnet_uncond_in_size, 0, most)
+        self._default_handlers = input_handler is None and output_handler is None
+        self._input_handler = LeadingInputs(size) if input_handler is None else input_handler
+        sigma = checks.number("sigma_noise", sigma_noise, 0)
+        self._output_handler = AddNoise(sigma) if output_handler is None else output_handler
+        if output_handler is None:
+            self._uncond_in_size = self.num_outputs
+
+        self._hnet = hnet
+        self._include(hnet)
+        self._num_known_conds = hnet.num_known_conds
+        self._has_bias, self._mask_fc_out = hnet.has_bias, hnet.mask_fc_out
+        self._has_fc_out = self._has_linear_out = False
+        self._publish()
+        if verbose:
+            print(self)
+
+    @property
+    def internal_hnet(self) -> HyperNetInterface:
+        """The hypernetwork inside."""
+        return self._hnet
+
+    def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:
+        return (None, None) if self._hnet.hyper_shapes_learned is None else ([], [])
+
+    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
+        """The input embedding of a condition, as the hypernetwork inside defines it."""
+        embedding: nn.Parameter = self._hnet.get_cond_in_emb(cond_id)  # type: ignore[attr-defined]
+        return embedding
+
+    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+        """Look conditions up, unless handlers may want to see them."""
+        return self._hnet.condition_inputs(cond_id) if self._default_handlers else {"cond_id": cond_id}
+
+    def _takes_many_sets(self) -> bool:
+        return super()._takes_many_sets() and self._default_handlers
+
+    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Any]]:
+        if not isinstance(weights, Mapping):
+            return weights, {}
+        own = {key: value for key, value in weights.items() if key in PARTS}
+        passed = {key: value for key, value in weights.items() if key not in PARTS}
+        return (None if passed and not own else own), passed
+
+    def _generate(self, call: Call, run: Run) -> Tensor:
+        inputs = {"uncond_input": call.uncond_input, "cond_input": call.cond_input, "cond_id": call.cond_id}
+        inner = self._input_handler(**inputs)
+        if not isinstance(inner, (tuple, list)) or len(inner) != 3:
+            checks.fail("input_handler(...)", "uncond_input, cond_input and cond_id", type(inner).__name__)
+        flat = self._ask(self._inclusions[0], Call(*inner, call.passed), run, "flattened")
+        output = self._output_handler(flat, **inputs)
+        checks.width(OUTPUT, output, self.num_outputs)
+        if output.dim() != flat.dim():
+            checks.fail(OUTPUT, f"{flat.dim()} dimensions", f"shape {tuple(output.shape)}")
+        return output
+
+    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+        self._hnet._start_at(destinations, plan)

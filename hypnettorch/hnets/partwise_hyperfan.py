@@ -1,0 +1,103 @@
+"""Hyperfan initialisation of hypernetworks that are made of others.
+
+What such a hypernetwork produces is arranged into target tensors, by an assembly function or just as it is. So every
+tensor that an inner network produces has *destinations*: the targets of the main network in which its elements end up.
+The inner network is initialised for these (:mod:`hypnettorch.hnets.hyperfan`); where there are several, for the average
+of what they ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hypnettorch.core import checks
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hyperfan import METHODS, Plan, Start, Target, describe_targets, start_of
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A target in which a produced tensor ends up, wholly or in part.
+
+    Attributes:
+        target: The target.
+        elements: How many elements of the produced tensor are in it.
+    """
+
+    target: Target
+    elements: float
+
+
+Destinations = Sequence[Sequence[Destination]]
+"""The destinations of each tensor that a hypernetwork produces."""
+
+
+def average(destinations: Sequence[Destination], value: Callable[[Target], float]) -> float:
+    """The mean of a property of the targets in which a tensor ends up; 0 if it is not used at all."""
+    elements = sum(destination.elements for destination in destinations)
+    return sum(d.elements * value(d.target) for d in destinations) / elements if elements else 0.0
+
+
+def average_start(destinations: Sequence[Destination], plan: Plan) -> Start:
+    """How a produced tensor starts."""
+    return Start(
+        mean=average(destinations, lambda target: start_of(target, plan).mean),
+        constant=average(destinations, lambda target: start_of(target, plan).constant),
+        generated=average(destinations, lambda target: start_of(target, plan).generated),
+    )
+
+
+def trace_back(found: Sequence[Mapping[int, int]], destinations: Destinations) -> list[list[Destination]]:
+    """The destinations of tensors from those of the tensors into which they are assembled.
+
+    Args:
+        found: How many elements of each tensor are in each assembled one (:func:`hypnettorch.hnets.assembly.trace`).
+        destinations: Those of the assembled tensors.
+    """
+    totals = [sum(destination.elements for destination in group) for group in destinations]
+    return [
+        [
+            Destination(destination.target, count * destination.elements / totals[position])
+            for position, count in counts.items()
+            for destination in destinations[position]
+        ]
+        for counts in found
+    ]
+
+
+class PartwiseHyperfan(HyperNetInterface):
+    """The initialisation of a hypernetwork that is made of others, which it passes on (:meth:`_start_at`)."""
+
+    def apply_hyperfan_init(
+        self,
+        method: str = "in",
+        use_xavier: bool = False,
+        uncond_var: float = 1.0,
+        cond_var: float = 1.0,
+        mnet: MainNetInterface | None = None,
+    ) -> None:
+        """Initialise such that the produced weights have the variance of an ordinary initialisation.
+
+        Each inner network is initialised for the targets in which its output ends up; where a produced tensor is used
+        in several of them, for their average variance. Batch norm scales and gains start at 1, shifts at 0.
+
+        Args:
+            method: ``'in'``, ``'out'`` or ``'harmonic'`` (:meth:`hypnettorch.hnets.mlp_hnet.HMLP.apply_hyperfan_init`).
+            use_xavier: Xavier instead of Kaiming initialisation.
+            uncond_var: Variance of the unconditional input.
+            cond_var: Variance of the conditional input.
+            mnet: The main network, which says what each target is.
+
+        Raises:
+            ValueError: If an argument is wrong, parameters are external, a neutral value other than 0 is needed where
+                there are no biases, or an assembly function computes with the weights.
+            NotImplementedError: If the class of an inner network has no such initialisation.
+        """
+        checks.one_of("method", method, METHODS)
+        checks.number("uncond_var", uncond_var, 0)
+        checks.number("cond_var", cond_var, 0)
+        targets = describe_targets(self.target_shapes, mnet)
+        destinations = [[Destination(target, target.size)] for target in targets]
+        self._start_at(destinations, Plan(method, use_xavier, uncond_var, cond_var))

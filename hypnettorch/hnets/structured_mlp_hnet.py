@@ -1,0 +1,311 @@
+"""The structured chunked hypernetwork: chunks that follow the layers of the main network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import checks, formats
+from hypnettorch.hnets import assembly, inputs, partwise_hyperfan
+from hypnettorch.hnets.chunked_hypernetwork import CHUNKS
+from hypnettorch.hnets.hyperfan import Plan
+from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork, Inputs, common_bias
+from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.mnets.extension_protocol import Shapes
+from hypnettorch.mnets.stages import Run
+
+RESERVED = (
+    "target_shapes",
+    "uncond_in_size",
+    "cond_in_size",
+    "no_uncond_weights",
+    "no_cond_weights",
+    "num_cond_embs",
+)
+"""Arguments of the inner networks that cannot be chosen by ``hmlp_kwargs``."""
+
+
+class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
+    """Chunk ``j`` of kind ``i`` is ``h_i([u, c_ij, e])``; a function of the user puts the chunks together.
+
+    A chunk is a list of tensors, for instance the kernel and the bias of a layer. There is one :class:`HMLP` ``h_i``
+    per kind of chunk, which is evaluated once for all its chunks and all conditions. ``u`` is the unconditional input,
+    ``c_ij`` the embedding of the chunk and ``e`` the conditional input. Parameters are published in the order ``h_0``,
+    ``h_1``, …, then the chunk embeddings ``[num_per_chunk[i], chunk_emb_sizes[i]]`` of each kind, and all of these once
+    per condition if they are conditional. The embeddings ``e`` belong to ``h_0``; rows of ``param_shapes_meta`` say by
+    ``hnet_ind`` to which network they belong, and only those of ``h_0`` have a ``layer``.
+
+    Args:
+        target_shapes: Shapes of the tensors to produce.
+        chunk_shapes: Per kind of chunk the shapes of its tensors.
+        num_per_chunk: Per kind how many chunks there are.
+        chunk_emb_sizes: Size of the chunk embeddings, which are drawn from N(0, 1): one for all kinds, or one per
+            kind. A kind with a single chunk may have size 0, no embedding, if there is another input.
+        hmlp_kwargs: Arguments of the :class:`HMLP`: a dictionary for all kinds, or one per kind. Inputs, conditions and
+            what is external are not among them; the following arguments determine these.
+        assembly_fct: Called with the chunks of one sample: a list of lists of tensors, ordered by kind, then by chunk.
+            Returns the target tensors. It is mapped over the samples (:mod:`hypnettorch.hnets.assembly`), and should
+            only arrange what it is given.
+        cond_chunk_embs: Whether each condition has its own chunk embeddings; then both inputs may have size 0.
+        uncond_in_size: See :class:`HMLP`, as all that follows.
+        cond_in_size: Size of the conditional input.
+        verbose: Whether to print a line about the network.
+        no_uncond_weights: Whether the parameters that all conditions share are external.
+        no_cond_weights: Whether the parameters of single conditions are external.
+        num_cond_embs: Number of conditions. With 0, conditional tensors must be passed: ``cond_input``, and chunk
+            embeddings as ``weights={'chunk_embs': [...]}``.
+
+    Raises:
+        ValueError: If a size or shape is out of range, lists differ in length, or there is no input that tells
+            conditions apart.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        Two vectors are chunks of one kind; a large layer is glued from two chunks of the size of the small one.
+
+        >>> from hypnettorch.hnets.assembly import GluedChunks, Piece
+        >>> glue = GluedChunks((
+        ...     Piece((0,), 0), Piece((1,), 0), Piece((2,), 0), Piece((2,), 1), Piece((3, 4), 0), Piece((3, 4), 1)))
+        >>> hnet = StructuredHMLP(
+        ...     [[3], [3], [10, 5], [10], [20, 5], [20]], [[[3]], [[10, 5], [10]]], [2, 3], 8, {'layers': [10]}, glue,
+        ...     cond_chunk_embs=True, cond_in_size=0, num_cond_embs=2, verbose=False)
+        >>> hnet.num_chunks, [tuple(w.shape) for w in hnet(cond_id=1)]
+        (5, [(3,), (3,), (10, 5), (10,), (20, 5), (20,)])
+
+    References:
+        Savarese & Maire, "Learning Implicitly Recurrent CNNs Through Parameter Sharing", ICLR 2019,
+        https://arxiv.org/abs/1902.09701: layers as linear combinations of templates are chunks of a linear ``h``
+        without bias, with their embeddings as coefficients.
+    """
+
+    _cond_keys = (CHUNKS,)
+
+    def __init__(
+        self,
+        target_shapes: Sequence[Sequence[int]],
+        chunk_shapes: Sequence[Sequence[Sequence[int]]],
+        num_per_chunk: Sequence[int],
+        chunk_emb_sizes: int | Sequence[int],
+        hmlp_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        assembly_fct: Callable[[list[list[Tensor]]], Sequence[Tensor]],
+        cond_chunk_embs: bool = False,
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        verbose: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+    ) -> None:
+        super().__init__(target_shapes, uncond_in_size, cond_in_size)
+        checks.instance("assembly_fct", assembly_fct, Callable, "a function")  # type: ignore[arg-type]
+        self._assembly_fct = assembly_fct
+        self._cond_chunk_embs = cond_chunk_embs
+        self._no_cond_weights = no_cond_weights
+        num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
+        self._num_per_chunk = checks.integers("num_per_chunk", num_per_chunk, 1)
+        checks.length("chunk_shapes", chunk_shapes, len(self._num_per_chunk))
+        self._chunk_emb_sizes = self._check_sizes(chunk_emb_sizes)
+        options = self._check_options(hmlp_kwargs)
+        self._hnets = nn.ModuleList()
+        for i, shapes in enumerate(chunk_shapes):
+            owns_embeddings = i == 0 and self._cond_in_size > 0
+            net = HMLP(
+                checks.shapes(f"chunk_shapes[{i}]", shapes),
+                uncond_in_size=self._uncond_in_size + self._chunk_emb_sizes[i],
+                cond_in_size=self._cond_in_size,
+                no_uncond_weights=no_uncond_weights,
+                no_cond_weights=no_cond_weights or not owns_embeddings,
+                num_cond_embs=num_cond_embs if owns_embeddings else 0,
+                **options[i],
+            )
+            self._hnets.append(net)
+            self._include(net, block=i, numbered=i == 0, hnet_ind=i)
+        self._has_bias = common_bias(self.internal_hnets)
+        self._mask_fc_out, self._has_fc_out, self._has_linear_out = False, True, True
+        self._chunk_slots = [] if cond_chunk_embs else self._declare_chunk_embs(no_uncond_weights)
+        for condition in range(num_cond_embs):
+            self._declare_condition(condition)
+        self._num_known_conds = num_cond_embs if cond_chunk_embs else self.internal_hnets[0].num_known_conds
+        self._publish()
+        if verbose:
+            print(self)
+
+    def _check_sizes(self, chunk_emb_sizes: int | Sequence[int]) -> list[int]:
+        """The size of the chunk embeddings of each kind."""
+        counts = self._num_per_chunk
+        single = not isinstance(chunk_emb_sizes, Sequence)
+        sizes = checks.integers("chunk_emb_sizes", [chunk_emb_sizes] * len(counts) if single else chunk_emb_sizes, 0)
+        checks.length("chunk_emb_sizes", sizes, len(counts))
+        has_input = self._uncond_in_size + self._cond_in_size > 0
+        if not has_input and not self._cond_chunk_embs:
+            checks.fail("cond_in_size", "an input, or cond_chunk_embs=True", "no input at all")
+        for i, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+            if size == 0 and (count > 1 or not has_input):
+                expected = "a size above 0 (0 is for a kind with one chunk, in a network with another input)"
+                checks.fail(("chunk_emb_sizes", i), expected, f"0 for {count} chunks")
+        return sizes
+
+    def _check_options(self, hmlp_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The further arguments of each inner network."""
+        number = len(self._num_per_chunk)
+        options = [hmlp_kwargs] * number if isinstance(hmlp_kwargs, Mapping) else hmlp_kwargs
+        checks.instance("hmlp_kwargs", options, (list, tuple), "a dictionary, or a list of dictionaries")
+        checks.length("hmlp_kwargs", options, number)
+        for i, entry in enumerate(options):
+            checks.instance(("hmlp_kwargs", i), entry, Mapping, "a dictionary")
+            reserved = [key for key in entry if key in RESERVED]
+            if reserved:
+                checks.fail(("hmlp_kwargs", i), f"none of the keys {list(RESERVED)}", reserved)
+        return [{"verbose": False, **entry} for entry in options]
+
+    @property
+    def internal_hnets(self) -> list[HMLP]:
+        """The inner networks, one per kind of chunk."""
+        return list(self._hnets)  # type: ignore[arg-type]
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of chunks of all kinds together."""
+        return sum(self._num_per_chunk)
+
+    @property
+    def chunk_emb_shapes(self) -> Shapes:
+        """Shapes ``[num_per_chunk[i], chunk_emb_sizes[i]]`` of the chunk embeddings, for kinds that have some."""
+        return [[self._num_per_chunk[i], self._chunk_emb_sizes[i]] for i in self._embedded()]
+
+    @property
+    def cond_chunk_embs(self) -> bool:
+        """Whether each condition has its own chunk embeddings."""
+        return self._cond_chunk_embs
+
+    def get_chunk_embs(self, cond_id: int | None = None) -> list[Tensor]:
+        """Chunk embeddings.
+
+        Args:
+            cond_id: Which condition; required if and only if each condition has its own.
+
+        Returns:
+            The parameters themselves, with shapes :attr:`chunk_emb_shapes`.
+
+        Raises:
+            RuntimeError: If ``cond_id`` is missing, superfluous or unknown, or the embeddings are not internal (the
+                class is a ``ValueError`` as well).
+        """
+        if self._cond_chunk_embs != (cond_id is not None):
+            wanted = "a condition" if self._cond_chunk_embs else "None, since chunk embeddings are unconditional"
+            raise checks.StateError(f"cond_id: expected {wanted}, got {cond_id}")
+        if self._cond_chunk_embs:
+            return [self._conditional_param(_kind(k), cond_id) for k in range(len(self._embedded()))]
+        values = self._values_by_slot()
+        if not all(slot in values for slot in self._chunk_slots):
+            raise checks.StateError("get_chunk_embs: expected internal chunk embeddings, got external ones")
+        return [values[slot] for slot in self._chunk_slots]
+
+    def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
+        """Internal chunk embeddings, all of one kind as one matrix, with the position in :attr:`chunk_emb_shapes`."""
+        values = self._values_by_slot()
+        for k in range(len(self._embedded())):
+            slots = (
+                enumerate(self._conditional.get(_kind(k), ()))
+                if self._cond_chunk_embs
+                else [(None, self._chunk_slots[k])]
+            )
+            for condition, slot in slots:
+                if slot in values:
+                    yield values[slot], k, condition
+
+    def _embedded(self) -> list[int]:
+        """The kinds that have chunk embeddings."""
+        return [i for i, size in enumerate(self._chunk_emb_sizes) if size > 0]
+
+    def _declare_chunk_embs(self, external: bool) -> list[int]:
+        """Chunk embeddings that all conditions share."""
+        block, init = len(self._hnets), nn.init.normal_
+        return [
+            self._table.add(shape, "embedding", 0, init=init, external=external, block=block, extra=_extra(i, -1))
+            for i, shape in zip(self._embedded(), self.chunk_emb_shapes, strict=True)
+        ]
+
+    def _declare_condition(self, condition: int) -> None:
+        if not self._cond_chunk_embs:
+            return
+        for k, (i, shape) in enumerate(zip(self._embedded(), self.chunk_emb_shapes, strict=True)):
+            block, extra = len(self._hnets), _extra(i, condition)
+            self._add_conditional(_kind(k), shape, condition, self._no_cond_weights, block, **extra)
+
+    def _condition_owners(self) -> list[Any]:
+        return super()._condition_owners()[:1]
+
+    def _check_inputs(self, given: Inputs) -> None:
+        super()._check_inputs(given)
+        passed = [given.cond[kind] for kind in given.cond if kind != EMBEDDING]
+        if not self._cond_chunk_embs:
+            if passed:
+                checks.fail("weights['chunk_embs']", "no such key, since chunk embeddings are unconditional", "tensors")
+            return
+        if not passed:
+            checks.fail(
+                "weights",
+                f"the key 'chunk_embs' with tensors [N, *shape] for shapes {self.chunk_emb_shapes}, or cond_id",
+                "neither",
+            )
+        checks.length("weights['chunk_embs']", passed, len(self.chunk_emb_shapes))
+        for k, (tensor, shape) in enumerate(zip(passed, self.chunk_emb_shapes, strict=True)):
+            if list(tensor.shape[-2:]) != shape:
+                checks.fail(("weights['chunk_embs']", k), f"shape (N, {shape[0]}, {shape[1]})", tuple(tensor.shape))
+
+    def _generate(self, given: Inputs, run: Run) -> list[Tensor]:
+        chunks: list[list[Tensor]] = []
+        lead: torch.Size = torch.Size()
+        for i, (net, part) in enumerate(zip(self.internal_hnets, self._inclusions, strict=True)):
+            embeddings = self._embeddings_of(i, given, run)
+            rows = inputs.chunk_rows(given.uncond, embeddings, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
+            flat = net._generate(Inputs(rows.flatten(-3, -2)), part.part(run))
+            lead = rows.shape[:-2]
+            tensors = formats.unflatten(flat.reshape(*rows.shape[:-1], -1), net.target_shapes)
+            chunks += [list(chunk) for chunk in zip(*[tensor.unbind(len(lead)) for tensor in tensors], strict=True)]
+        return assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
+
+    def _embeddings_of(self, kind: int, given: Inputs, run: Run) -> Tensor | None:
+        """The chunk embeddings of one kind in this evaluation."""
+        if self._chunk_emb_sizes[kind] == 0:
+            return None
+        k = self._embedded().index(kind)
+        value: Tensor = given.cond[_kind(k)] if self._cond_chunk_embs else run.values[self._chunk_slots[k]]
+        return value
+
+    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+        shapes = [[tuple(shape) for shape in net.target_shapes] for net in self.internal_hnets]
+        counts = self._num_per_chunk
+        structure = [kind for kind, count in zip(shapes, counts, strict=True) for _ in range(count)]
+        found = assembly.trace(self._assembly_fct, (structure,), self.target_shapes)
+        traced = iter(partwise_hyperfan.trace_back(found, destinations))
+        for i, (net, count) in enumerate(zip(self.internal_hnets, counts, strict=True)):
+            chunks = [[next(traced) for _ in net.target_shapes] for _ in range(count)]
+            of_tensor = [[d for tensor in chunk for d in tensor] for chunk in zip(*chunks, strict=True)]
+            net._start_at(of_tensor, replace(plan, uncond_var=self._variance_beside_condition(i, plan)))
+
+    def _variance_beside_condition(self, kind: int, plan: Plan) -> float:
+        """The average variance of ``[u, c]``; chunk embeddings that are not internal count as drawn from N(0, 1)."""
+        size = self._chunk_emb_sizes[kind]
+        total = self._uncond_in_size + size
+        if size == 0 or total == 0:
+            return plan.uncond_var
+        k = self._embedded().index(kind)
+        own = [embedding for embedding, number, _ in self.chunk_embeddings() if number == k]
+        variance = float(torch.stack(own).square().mean()) if own else 1.0
+        return (self._uncond_in_size * plan.uncond_var + size * variance) / total
+
+
+def _extra(kind: int, condition: int) -> dict[str, Any]:
+    """What ``param_shapes_meta`` says of chunk embeddings."""
+    return {"info": "chunk embeddings", "hnet_ind": kind, "cond_id": condition}
+
+
+def _kind(number: int) -> str:
+    """The name of conditional chunk embeddings (:func:`hypnettorch.hnets.inputs.split_lists`)."""
+    return f"{CHUNKS}[{number}]"

@@ -1,0 +1,341 @@
+"""The steps of which the equation of recurrent networks consists; a subclass may replace each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import functional
+from hypnettorch.mnets.recurrent_stages import Cell, GainShift, RecurrentModulation
+from hypnettorch.mnets.recurrent_weights import RecurrentWeights
+from hypnettorch.mnets.sequences import TIME
+from hypnettorch.utils.torch_utils import lift_under_autocast
+
+STEPS_IN_TIME = ("basic_rnn_step", "compute_basic_rnn_output", "lstm_rnn_step")
+STEPS = (
+    "split_weights",
+    "split_cm_weights",
+    "split_internal_weights",
+    "compute_fc_outputs",
+    "compute_hidden_states",
+    *STEPS_IN_TIME,
+)
+"""The public methods of :class:`RecurrentSteps`."""
+
+Pair = Sequence[Tensor]
+"""Gain and shift."""
+
+
+class RecurrentSteps(RecurrentWeights):
+    """The public methods are called in turn by ``forward``, and a subclass may override each of them.
+
+    If none is overridden, they are called with stacked weights and a leading dimension ``B`` as well, and none is
+    called for a single time step.
+
+    Attributes:
+        _cells: The recurrent layers.
+        _rec_modulations: Their modulation, ``None`` for none.
+        _activation: The nonlinearity of the fully connected layers, ``None`` for none.
+        _use_lstm: Whether the cells have a cell state.
+        _modulate_late: Whether modulation comes after the nonlinearity.
+        _num_pre: Number of fully connected layers before the recurrent ones.
+        _num_cm: Number of context-modulation layers of the input, and of these fully connected layers.
+        _bptt_depth: Number of last time steps through which gradients flow back; -1 for all.
+        _overridden: Names of the methods that a subclass replaced.
+    """
+
+    _cells: list[Cell]
+    _rec_modulations: list[RecurrentModulation | None]
+    _activation: nn.Module | None
+    _use_lstm: bool
+    _modulate_late: bool
+    _num_pre: int
+    _num_cm: tuple[int, int]
+    _bptt_depth: int
+    _overridden: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._overridden = frozenset(name for name in STEPS if getattr(cls, name) is not getattr(RecurrentSteps, name))
+
+    def split_weights(self, weights: Any) -> tuple[Sequence[Tensor], Sequence[Tensor] | None]:
+        """Resolve the argument ``weights`` of :meth:`forward`.
+
+        Returns:
+            The tensors of the layers, passed or internal, in the order of ``param_shapes``; and the gains and shifts in
+            this order if they were passed, otherwise ``None``.
+        """
+        resolved = self._resolve_weights(weights)
+        return self._separate(resolved.values, resolved.given)
+
+    def _separate(self, values: Sequence[Tensor], given: Sequence[bool]) -> tuple[Sequence[Tensor], Any]:
+        count = self._num_context_mod_shapes()
+        return values[count:], values[:count] if any(given[:count]) else None
+
+    def split_internal_weights(self, int_weights: Sequence[Tensor]) -> tuple[Any, Any, Any, Any, Any]:
+        """Assign the tensors of the layers to the layers.
+
+        Args:
+            int_weights: See :meth:`split_weights`.
+
+        Returns:
+            Weights and biases (``None`` where there are none) of the fully connected layers before the recurrent ones,
+            a list of tensors for each recurrent layer, and weights and biases of the fully connected layers after them.
+        """
+        rest = list(int_weights)
+        per_layer = 2 if self._has_bias else 1
+
+        def maps(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
+            weights = list(tensors[::per_layer])
+            return weights, list(tensors[1::2]) if self._has_bias else [None] * len(weights)
+
+        end = self._num_pre * per_layer
+        pre, rest = rest[:end], rest[end:]
+        recurrent = []
+        for cell in self._cells:
+            recurrent.append(rest[: cell.num_tensors])
+            rest = rest[cell.num_tensors :]
+        return *maps(pre), recurrent, *maps(rest)
+
+    def split_cm_weights(
+        self, cm_weights: Sequence[Tensor] | None, condition: Any, num_ts: int = 0
+    ) -> tuple[Pair | None, list[Pair], list[Any], list[Pair], int, Any]:
+        """Assign gains and shifts to the layers.
+
+        Args:
+            cm_weights: See :meth:`split_weights`; ``None`` for the checkpoint ``condition``, or else the internal ones.
+            condition: Id of a checkpoint.
+            num_ts: Number of time steps.
+
+        Returns:
+            Gain and shift of the input (``None`` for none); those of the fully connected layers before the recurrent
+            ones, one pair per modulated layer; for each recurrent layer a pair, one pair for each of ``num_ts`` time
+            steps, or ``None``; pairs of the fully connected layers after them; the number of context-modulation layers
+            of all recurrent layers; and ``condition``.
+        """
+        if cm_weights is None:
+            cm_weights = self._stored_modulation(condition)
+        pairs = iter([cm_weights[i : i + 2] for i in range(0, len(cm_weights), 2)])
+        inputs, before = (list(islice(pairs, count)) for count in self._num_cm)
+        recurrent: list[Any] = []
+        num_recurrent = 0
+        for modulation in self._rec_modulations:
+            count = 0 if modulation is None else modulation.num_layers
+            own = list(islice(pairs, count))
+            recurrent.append(None if modulation is None else modulation.select(own, num_ts))
+            num_recurrent += count
+        return inputs[0] if inputs else None, before, recurrent, list(pairs), num_recurrent, condition
+
+    def _stored_modulation(self, condition: Any) -> list[Tensor]:
+        """Internal gains and shifts, or a checkpoint of them; with many weight sets one checkpoint for each."""
+        layers: Any = self._context_mod_layers or ()
+        if condition is None:
+            count = self._num_context_mod_shapes()
+            return list(self._internal_params[:count])  # type: ignore[index]
+        if not isinstance(condition, Sequence):
+            return [weight for layer in layers for weight in layer.get_weights(condition)]
+        return [
+            torch.stack(weights)
+            for layer in layers
+            for weights in zip(*(layer.get_weights(i) for i in condition), strict=True)
+        ]
+
+    def compute_fc_outputs(
+        self,
+        h: Tensor,
+        fc_w_weights: Sequence[Tensor],
+        fc_b_weights: Sequence[Tensor | None],
+        num_fc_cm_layers: int,
+        cm_fc_layer_weights: Sequence[Pair],
+        cm_offset: int,
+        cmod_cond: Any,
+        is_post_fc: bool,
+        ret_hidden: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Apply the fully connected layers before or after the recurrent ones to all time steps.
+
+        Args:
+            h: ``[T, N, in]``.
+            fc_w_weights: Weight ``[out, in]`` of each layer.
+            fc_b_weights: Bias ``[out]`` or ``None`` of each layer.
+            num_fc_cm_layers: Number of layers, counted from the first, that are modulated.
+            cm_fc_layer_weights: Gain and shift of each modulated layer.
+            cm_offset: The position of the first one's modulation in ``context_mod_layers``.
+            cmod_cond: Id of a checkpoint of the modulation; ``cm_fc_layer_weights`` are its values already.
+            is_post_fc: Whether the last layer is the output, which has no nonlinearity.
+            ret_hidden: Whether to collect the outputs of the layers.
+
+        Returns:
+            The output ``[T, N, out]`` and, if asked for, the outputs of all layers.
+        """
+        collected = []
+        for i, (weight, bias) in enumerate(zip(fc_w_weights, fc_b_weights, strict=True)):
+            h = functional.linear(h, weight, bias)
+            is_output = is_post_fc and i == len(fc_w_weights) - 1
+            is_modulated = i < num_fc_cm_layers
+            if is_modulated and (is_output or not self._modulate_late):
+                h = self._modulate(h, cm_offset + i, cm_fc_layer_weights[i])
+            if not is_output and self._activation is not None:
+                h = self._activation(h)
+            if is_modulated and not is_output and self._modulate_late:
+                h = self._modulate(h, cm_offset + i, cm_fc_layer_weights[i])
+            collected.append(h)
+        return h, collected if ret_hidden else []
+
+    def _modulate(self, h: Tensor, index: int, weights: Pair) -> Tensor:
+        """Modulate all time steps ``[*B, T, N, n]`` alike."""
+        layer: Any = self._context_mod_layers[index]  # type: ignore[index]
+        apply = layer if h.dim() == 3 else layer.batched_forward
+        modulated: Tensor = apply(h, weights=weights, bs_dim=1)
+        return modulated
+
+    def compute_hidden_states(
+        self,
+        x: Tensor,
+        layer_ind: int,
+        int_weights: Sequence[Tensor],
+        cm_weights: Any,
+        ckpt_id: Any,
+        h_0: Tensor | None = None,
+        c_0: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Apply a recurrent layer to a sequence.
+
+        Args:
+            x: ``[T, N, in]``.
+            layer_ind: Which recurrent layer.
+            int_weights: Its tensors, see :meth:`split_internal_weights`.
+            cm_weights: Its modulation, see :meth:`split_cm_weights`.
+            ckpt_id: Id of a checkpoint of the modulation; ``cm_weights`` are its values already.
+            h_0: Initial hidden state ``[N, n]`` (default: zero).
+            c_0: Initial cell state ``[N, n]`` of an LSTM (default: zero).
+
+        Returns:
+            Outputs and internal states (Elman: ``h_t``, LSTM: ``c_t``), each ``[T, N, n]``.
+        """
+        cell, source = self._cells[layer_ind], self._rec_modulations[layer_ind]
+        num_detached = 0 if self._bptt_depth < 0 else x.shape[TIME] - self._bptt_depth
+        if self._overridden.isdisjoint(STEPS_IN_TIME):
+            modulation = None if cm_weights is None or source is None else source(cm_weights, x)
+            return cell.unroll(x, int_weights, modulation, (h_0, c_0), num_detached)
+        state = cell.initial_state(x[0], (h_0, c_0))
+        steps = []
+        for t, x_t in enumerate(x.unbind(TIME)):
+            step: Any = self.lstm_rnn_step if self._use_lstm else self.basic_rnn_step
+            is_last_step = t == x.shape[TIME] - 1
+            pair = step(layer_ind, t, x_t, *state, int_weights, cm_weights, ckpt_id, is_last_step)
+            if t < num_detached:
+                pair = tuple(part.detach() for part in pair)
+            state = pair[: len(state)]
+            steps.append(pair)
+        hidden, second = (torch.stack(parts) for parts in zip(*steps, strict=True))
+        return (hidden, second) if self._use_lstm else (second, hidden)
+
+    def basic_rnn_step(
+        self,
+        d: int,
+        t: int,
+        x_t: Tensor,
+        h_t: Tensor,
+        int_weights: Sequence[Tensor],
+        cm_weights: Any,
+        ckpt_id: Any,
+        is_last_step: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """One time step of an Elman layer.
+
+        Args:
+            d: Which recurrent layer.
+            t: Index of the time step.
+            x_t: Input ``[N, in]``.
+            h_t: Hidden state ``[N, n]`` after the step before.
+            int_weights: The tensors of the layer.
+            cm_weights: The modulation of the layer, ``None`` for none.
+            ckpt_id: See :meth:`compute_hidden_states`.
+            is_last_step: Whether the sequence ends here.
+
+        Returns:
+            The hidden state and the output, each ``[N, n]``.
+        """
+        cell, maps = self._cells[d], self._cells[d].read(int_weights)
+        index, pair = self._step_modulation(d, t, cm_weights, is_last_step)
+        a = maps["ih"](x_t) + maps["hh"](h_t)
+        (h_t,) = cell.step(a, (h_t,), self._gain_shift(index, pair))
+        use_cm = pair is not None
+        return h_t, self.compute_basic_rnn_output(h_t, int_weights, use_cm, pair, index, ckpt_id, is_last_step)
+
+    def compute_basic_rnn_output(
+        self,
+        h_t: Tensor,
+        int_weights: Sequence[Tensor],
+        use_cm: bool,
+        cm_weights: Pair | None,
+        cm_idx: int,
+        ckpt_id: Any,
+        is_last_step: bool,
+    ) -> Tensor:
+        """The output of an Elman layer in one time step.
+
+        Args:
+            h_t: Hidden state ``[N, n]``.
+            int_weights: The tensors of the layer.
+            use_cm: Whether the output is modulated.
+            cm_weights: Gain and shift of this time step.
+            cm_idx: The position of the modulation in ``context_mod_layers``.
+            ckpt_id: See :meth:`compute_hidden_states`.
+            is_last_step: Whether the sequence ends here.
+
+        Returns:
+            The output ``[N, n]``.
+        """
+        cell = self._cells[0]  # they differ in their tensors only
+        pair = self._gain_shift(cm_idx, cm_weights if use_cm else None)
+        return cell.outputs([h_t], cell.read(int_weights), pair)[0]
+
+    def lstm_rnn_step(
+        self,
+        d: int,
+        t: int,
+        x_t: Tensor,
+        h_t: Tensor,
+        c_t: Tensor,
+        int_weights: Sequence[Tensor],
+        cm_weights: Any,
+        ckpt_id: Any,
+        is_last_step: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """One time step of an LSTM layer.
+
+        Args:
+            d: Which recurrent layer.
+            t: Index of the time step.
+            x_t: Input ``[N, in]``.
+            h_t: Hidden state ``[N, n]`` after the step before.
+            c_t: Cell state ``[N, n]`` after the step before.
+            int_weights: The tensors of the layer.
+            cm_weights: The modulation of the layer, ``None`` for none.
+            ckpt_id: See :meth:`compute_hidden_states`.
+            is_last_step: Whether the sequence ends here.
+
+        Returns:
+            The hidden state, which is the output, and the cell state, each ``[N, n]``.
+        """
+        maps = self._cells[d].read(int_weights)
+        pair = self._gain_shift(*self._step_modulation(d, t, cm_weights, is_last_step))
+        h_t, c_t = self._cells[d].step(maps["ih"](x_t) + maps["hh"](h_t), (h_t, c_t), pair)
+        return h_t, c_t
+
+    def _step_modulation(self, d: int, t: int, cm_weights: Any, is_last_step: bool) -> tuple[int, Pair | None]:
+        source = self._rec_modulations[d]
+        return (-1, None) if source is None or cm_weights is None else source.of_step(cm_weights, t, is_last_step)
+
+    def _gain_shift(self, index: int, pair: Pair | None) -> GainShift | None:
+        if pair is None:
+            return None
+        gain, shift = (lift_under_autocast(weight) for weight in pair)
+        layer: Any = self._context_mod_layers[index]  # type: ignore[index]
+        return GainShift(layer.preprocess_gain(gain), shift)

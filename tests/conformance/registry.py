@@ -1,0 +1,273 @@
+"""Every network that is held to the contract: one line each.
+
+A network added here inherits all laws of ``test_contract.py``. What it cannot keep stands in ``limits`` with the
+reason; a test makes sure that this is still so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv
+from hypnettorch.mnets import MLP
+from tests.mnets import conv_networks
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network and what it takes to call it.
+
+    Attributes:
+        name: Name of the tests.
+        build: Makes the network.
+        x: Makes an input (main networks).
+        limits: Laws that the network does not keep, ``{name: reason}``.
+    """
+
+    name: str
+    build: Callable[[], Any]
+    x: Callable[[], Tensor] | None = None
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+
+def main(
+    name: str, cls: type, x: Callable[[], Tensor], limits: Mapping[str, str] | None = None, **options: Any
+) -> Entry:
+    """A main network of class ``cls`` with constructor arguments ``options``."""
+    return Entry(name, lambda: cls(verbose=False, **options), x, limits or {})
+
+
+def mlp(name: str, hidden: tuple[int, ...] = (4, 5), **options: Any) -> Entry:
+    """An MLP with 3 inputs and 2 outputs."""
+    return main(f"MLP-{name}", MLP, lambda: torch.randn(5, 3), n_in=3, n_out=2, hidden_layers=hidden, **options)
+
+
+def convolutional(name: str, **options: Any) -> Entry:
+    """A small convolutional network: the one before the hyphen in the name."""
+    kind = name.partition("-")[0]
+    return Entry(
+        name,
+        lambda: conv_networks.build(kind, **options),
+        lambda: conv_networks.images(conv_networks.build(kind), 3),
+    )
+
+
+TARGETS = [[4, 3], [4], [2, 4], [2]]
+"""What the hypernetworks produce: the weights of an MLP 3-4-2."""
+
+
+def target_network() -> MLP:
+    """The main network that has ``TARGETS``."""
+    return MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False)
+
+
+def hmlp(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """An HMLP that knows three conditions."""
+    settings = {"cond_in_size": 3, "layers": (5, 4), "num_cond_embs": 3, "verbose": False, **options}
+    return Entry(f"HMLP-{name}", lambda: HMLP(TARGETS, **settings), None, limits or {})
+
+
+def chunked(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """A ChunkedHMLP that knows three conditions and makes four chunks with two superfluous weights."""
+    settings = {
+        "chunk_size": 7,
+        "chunk_emb_size": 2,
+        "cond_in_size": 3,
+        "layers": (5,),
+        "num_cond_embs": 3,
+        "verbose": False,
+        **options,
+    }
+    return Entry(f"ChunkedHMLP-{name}", lambda: ChunkedHMLP(TARGETS, **settings), None, limits or {})
+
+
+def deconv(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """An HDeconv that knows three conditions and draws an image with two superfluous pixels."""
+    settings = {
+        "hyper_img_shape": (7, 4),
+        "cond_in_size": 3,
+        "num_layers": 3,
+        "num_filters": (3, 2),
+        "kernel_size": 3,
+        "sa_units": (),
+        "num_cond_embs": 3,
+        "verbose": False,
+        **options,
+    }
+    return Entry(f"HDeconv-{name}", lambda: HDeconv(TARGETS, **settings), None, limits or {})
+
+
+def chunked_deconv(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """A ChunkedHDeconv that knows three conditions and draws three images with four superfluous pixels."""
+    settings = {
+        "hyper_img_shape": (5, 2),
+        "chunk_emb_size": 2,
+        "cond_in_size": 3,
+        "num_layers": 2,
+        "num_filters": (3,),
+        "kernel_size": 3,
+        "sa_units": (),
+        "num_cond_embs": 3,
+        "verbose": False,
+        **options,
+    }
+    return Entry(f"ChunkedHDeconv-{name}", lambda: ChunkedHDeconv(TARGETS, **settings), None, limits or {})
+
+
+def calibrated(entry: Entry) -> Entry:
+    """The network of an entry, with the constants that the hyperfan initialisation sets."""
+
+    def build() -> Any:
+        net = entry.build()
+        if not net.internal_params[0].is_meta:
+            net.apply_hyperfan_init()
+        return net
+
+    return replace(entry, name=f"{entry.name}-calibrated", build=build)
+
+
+MODULATED: dict[str, Any] = {"use_context_mod": True}
+NORMED: dict[str, Any] = {"use_batch_norm": True}
+EXTERNAL: dict[str, Any] = {"no_weights": True}
+
+MAIN_NETWORKS = [
+    mlp("plain"),
+    mlp("external", **EXTERNAL),
+    mlp("linear", hidden=(), **EXTERNAL),
+    mlp("linear-modulated", hidden=(), **MODULATED, context_mod_inputs=True),
+    mlp("no-bias", use_bias=False),
+    mlp("external-no-bias", use_bias=False, **EXTERNAL),
+    mlp("no-activation", activation_fn=None, **EXTERNAL),
+    mlp("tanh", activation_fn=nn.Tanh(), **EXTERNAL),
+    mlp("prelu", activation_fn=nn.PReLU(), **EXTERNAL),
+    mlp("out-fn", out_fn=torch.sigmoid, **EXTERNAL),
+    mlp("dropout", dropout_rate=0.5),
+    mlp("dropout-0", dropout_rate=0, **EXTERNAL),
+    mlp("spectral-norm", use_spectral_norm=True, **EXTERNAL),
+    mlp("norm", **NORMED),
+    mlp("norm-external", **NORMED, **EXTERNAL),
+    mlp("norm-no-bias", use_bias=False, **NORMED, **EXTERNAL),
+    mlp("norm-untracked", bn_track_stats=False, **NORMED, **EXTERNAL),
+    mlp("norm-distilled", distill_bn_stats=True, **NORMED),
+    mlp("norm-distilled-external", distill_bn_stats=True, **NORMED, **EXTERNAL),
+    mlp("modulated", **MODULATED),
+    mlp("modulated-external", **MODULATED, **EXTERNAL, context_mod_no_weights=True),
+    mlp("modulation-external", **MODULATED, context_mod_no_weights=True),
+    mlp("layers-external", **MODULATED, **EXTERNAL),
+    mlp("modulated-inputs", **MODULATED, context_mod_inputs=True, context_mod_no_weights=True),
+    mlp("modulated-not-last", **MODULATED, no_last_layer_context_mod=True),
+    mlp("modulated-late", **MODULATED, context_mod_post_activation=True, context_mod_no_weights=True),
+    mlp("modulated-offset", **MODULATED, context_mod_gain_offset=True, **EXTERNAL),
+    mlp("modulated-softplus", **MODULATED, context_mod_gain_softplus=True, context_mod_no_weights=True),
+    mlp("modulation-unused", context_mod_no_weights=True),
+    mlp("modulated-norm", **MODULATED, **NORMED, **EXTERNAL, context_mod_no_weights=True),
+    mlp("modulated-late-norm", **MODULATED, **NORMED, context_mod_post_activation=True, distill_bn_stats=True),
+    mlp(
+        "everything",
+        **MODULATED,
+        **NORMED,
+        context_mod_inputs=True,
+        context_mod_no_weights=True,
+        dropout_rate=0.3,
+        use_spectral_norm=True,
+        out_fn=torch.tanh,
+        activation_fn=nn.ELU(),
+    ),
+    convolutional("LeNet"),
+    convolutional("LeNet-external", **EXTERNAL, **MODULATED, context_mod_no_weights=True, context_mod_inputs=True),
+    convolutional("ResNet"),
+    convolutional("ResNet-distilled", distill_bn_stats=True, **MODULATED, context_mod_no_weights=True),
+    convolutional("ResNet-plain", use_batch_norm=False, use_bias=False, use_spectral_norm=True, **EXTERNAL),
+    convolutional("WRN-external", **EXTERNAL),
+    convolutional("WRN-pixel-wise", **MODULATED, context_mod_apply_pixel_wise=True, dropout_rate=0.3, use_fc_bias=False),
+    convolutional("ResNetIN-external", bn_track_stats=False, **EXTERNAL),
+    convolutional("ResNetIN-bottleneck", bottleneck_blocks=True, projection_shortcut=True, distill_bn_stats=True),
+    convolutional("ZenkeNet"),
+    convolutional("ZenkeNet-external", dropout_rate=-1, **EXTERNAL),
+    convolutional("BioConvNet", **MODULATED, context_mod_post_activation=True),
+    convolutional("BioConvNet-external", **EXTERNAL, **MODULATED, context_mod_no_weights=True),
+]
+
+UNCONDITIONAL: dict[str, Any] = {"cond_in_size": 0, "uncond_in_size": 3, "num_cond_embs": 0}
+
+HYPERNETWORKS = [
+    hmlp("plain"),
+    hmlp("linear", layers=()),
+    hmlp("one-condition", num_cond_embs=1),
+    hmlp("unconditional", **UNCONDITIONAL),
+    hmlp("uncond-input", uncond_in_size=2),
+    hmlp("unknown-conditions", num_cond_embs=0, no_cond_weights=True),
+    hmlp("cond-external", no_cond_weights=True),
+    hmlp("uncond-external", no_uncond_weights=True),
+    hmlp("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
+    hmlp("unconditional-external", no_uncond_weights=True, **UNCONDITIONAL),
+    hmlp("no-bias", use_bias=False),
+    hmlp("no-activation", activation_fn=None),
+    hmlp("prelu", activation_fn=nn.PReLU()),
+    hmlp("tanh", activation_fn=nn.Tanh()),
+    hmlp("dropout", dropout_rate=0.3),
+    hmlp("spectral-norm", use_spectral_norm=True),
+    hmlp("norm", use_batch_norm=True),
+    hmlp("norm-external", use_batch_norm=True, no_uncond_weights=True),
+    hmlp("everything", use_batch_norm=True, use_spectral_norm=True, dropout_rate=0.3, uncond_in_size=2),
+    chunked("plain"),
+    chunked("linear", layers=()),
+    chunked("one-chunk", chunk_size=50),
+    chunked("exact", chunk_size=13),
+    chunked("unconditional", **UNCONDITIONAL),
+    chunked("uncond-input", uncond_in_size=2),
+    chunked("unknown-conditions", num_cond_embs=0, no_cond_weights=True),
+    chunked("cond-external", no_cond_weights=True),
+    chunked("uncond-external", no_uncond_weights=True),
+    chunked("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
+    chunked("cond-chunks", cond_chunk_embs=True),
+    chunked("cond-chunks-only", cond_chunk_embs=True, cond_in_size=0),
+    chunked("cond-chunks-uncond-input", cond_chunk_embs=True, cond_in_size=0, uncond_in_size=2),
+    chunked("cond-chunks-cond-external", cond_chunk_embs=True, no_cond_weights=True),
+    chunked("cond-chunks-uncond-external", cond_chunk_embs=True, no_uncond_weights=True),
+    chunked("cond-chunks-external", cond_chunk_embs=True, no_uncond_weights=True, no_cond_weights=True),
+    chunked("no-bias", use_bias=False),
+    chunked("dropout", dropout_rate=0.3),
+    chunked("spectral-norm", use_spectral_norm=True),
+    chunked("norm", use_batch_norm=True),
+    chunked(
+        "everything",
+        cond_chunk_embs=True,
+        use_batch_norm=True,
+        use_spectral_norm=True,
+        dropout_rate=0.3,
+        uncond_in_size=2,
+    ),
+    deconv("plain"),
+    deconv("no-surplus", hyper_img_shape=(13, 2)),
+    deconv("channels", hyper_img_shape=(3, 4, 3), kernel_size=[(2, 3), 4]),
+    deconv("attention", sa_units=(0, 1)),
+    deconv("one-condition", num_cond_embs=1),
+    deconv("unconditional", **UNCONDITIONAL),
+    deconv("uncond-input", uncond_in_size=2),
+    deconv("unknown-conditions", num_cond_embs=0, no_cond_weights=True),
+    deconv("cond-external", no_cond_weights=True),
+    deconv("uncond-external", no_uncond_weights=True, sa_units=(1,)),
+    deconv("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
+    deconv("no-bias", use_bias=False, sa_units=(0,)),
+    deconv("no-activation", activation_fn=None),
+    deconv("prelu", activation_fn=nn.PReLU()),
+    deconv("spectral-norm", use_spectral_norm=True, sa_units=(0,)),
+    deconv("norm", use_batch_norm=True),
+    deconv("norm-external", use_batch_norm=True, no_uncond_weights=True),
+    calibrated(deconv("everything", use_batch_norm=True, use_spectral_norm=True, sa_units=(1,), uncond_in_size=2)),
+    chunked_deconv("plain"),
+    chunked_deconv("attention", sa_units=(0,)),
+    chunked_deconv("unconditional", **UNCONDITIONAL),
+    chunked_deconv("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
+    chunked_deconv("cond-chunks", cond_chunk_embs=True),
+    chunked_deconv("cond-chunks-only", cond_chunk_embs=True, cond_in_size=0),
+    chunked_deconv("cond-chunks-external", cond_chunk_embs=True, no_uncond_weights=True, no_cond_weights=True),
+    chunked_deconv("norm", use_batch_norm=True),
+    calibrated(chunked_deconv("everything", use_batch_norm=True, use_spectral_norm=True, uncond_in_size=2)),
+]

@@ -1,0 +1,238 @@
+"""Every registered network keeps the public contract, and the laws that are too expensive for it."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from hypnettorch.hnets import HMLP
+from hypnettorch.testing import ContractViolation, check_hypernetwork, check_main_network
+from hypnettorch.testing.cases import SETS, Case, HyperCase, MainCase, copy_of, give_statistics, same, statistics_layers
+from tests.conformance.registry import HYPERNETWORKS, MAIN_NETWORKS, Entry, target_network
+
+
+def build(entry: Entry) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return entry.build()
+
+
+def case_of(entry: Entry, dtype: torch.dtype = torch.float64) -> Case:
+    net = build(entry)
+    return HyperCase(net, dtype=dtype) if entry.x is None else MainCase(net, entry.x(), dtype)
+
+
+@pytest.mark.parametrize("entry", MAIN_NETWORKS, ids=lambda entry: entry.name)
+def test_main_network(entry: Entry) -> None:
+    check(entry, public_limits(entry))
+
+
+@pytest.mark.parametrize("entry", HYPERNETWORKS, ids=lambda entry: entry.name)
+def test_hypernetwork(entry: Entry) -> None:
+    check(entry, public_limits(entry))
+
+
+def check(entry: Entry, limits: dict[str, str]) -> None:
+    if entry.x is None:
+        check_hypernetwork(build(entry), limits=limits)
+    else:
+        check_main_network(build(entry), entry.x(), limits=limits)
+
+
+def public_limits(entry: Entry) -> dict[str, str]:
+    return {law: reason for law, reason in entry.limits.items() if law not in EXPENSIVE}
+
+
+def random_in_training(net: nn.Module) -> bool:
+    return any(isinstance(m, nn.Dropout) and m.p > 0 for m in net.modules())
+
+
+def modes(net: nn.Module) -> list[bool]:
+    """Evaluation, and training where it differs without being random."""
+    return [False, True] if statistics_layers(net) and not random_in_training(net) else [False]
+
+
+# Laws
+
+
+def derivatives_are_exact(entry: Entry) -> None:
+    """First and second derivatives through hypernetwork and main network together."""
+    case = case_of(entry)
+    function, leaves = joint_function(case)
+    for training in modes(case.net):
+        case.net.train(training)
+        torch.autograd.gradcheck(function, leaves, fast_mode=True)
+        torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
+
+
+def joint_function(case: Case) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
+    """Outputs of a main network as a function of its input and of all that the hypernetwork has."""
+    if isinstance(case, MainCase):
+        shapes = case.net.hyper_shapes_learned or case.net.param_shapes
+        hnet = HMLP(shapes, cond_in_size=2, layers=[3], activation_fn=nn.Tanh(), verbose=False).double()
+        leaves = [param.detach().clone().requires_grad_() for param in hnet.internal_params]
+        x = case.x.clone().requires_grad_(case.x.is_floating_point())
+
+        def of_main_network(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+            output = case(weights=hnet(cond_id=0, weights=list(values)), x=x)
+            return tuple(pytree.tree_leaves(output))
+
+        return of_main_network, [x, *leaves]
+
+    mnet = target_network().double()
+    stacked = case.complete()
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+
+    def of_hypernetwork(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        weights = case(weights=list(values), ret_format="stacked")
+        return (mnet.batched_forward(x, weights, share_input=True),)
+
+    return of_hypernetwork, [x, *[value.requires_grad_() for value in stacked]]
+
+
+@pytest.fixture(autouse=True)
+def _no_graphs_left() -> Iterator[None]:
+    yield
+    torch._dynamo.reset()
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+def compilation_changes_nothing(entry: Entry) -> None:
+    """``torch.compile(fullgraph=True)`` gives the outputs and gradients of ``forward`` and ``batched_forward``."""
+    case = case_of(entry)
+    options: dict[str, Any] = {}
+    if isinstance(case, HyperCase) and case.conditions:
+        options["cond_id"] = torch.tensor([case.conditions - 1, *range(case.conditions - 1)])
+    for training in modes(case.net):
+        eager, other = (copy_of(case.net).train(training) for _ in range(2))
+        forward = compiled(other.forward)
+        weights = grad_copies(case.weights)
+        passed = grad_copies(case.weights)
+        expected = case(eager, weights=weights, **options)
+        got = case(forward, weights=passed, **options)
+        same(got, expected, "forward", rtol=1e-9)
+        same(
+            gradients(got, passed or other.internal_params),
+            gradients(expected, weights or eager.internal_params),
+            "grad",
+        )
+        same(dict(other.named_buffers()), dict(eager.named_buffers()), "statistics")
+        stacked = case.stacked()
+        if stacked is not None:
+            same(
+                case.batched(Batched(compiled(other.batched_forward)), stacked, **options),
+                case.batched(eager, stacked, **options),
+                "batched_forward",
+                rtol=1e-9,
+            )
+
+
+class Batched:
+    def __init__(self, batched_forward: Callable[..., Any]) -> None:
+        self.batched_forward = batched_forward
+
+
+def grad_copies(tensors: list[Tensor] | None) -> list[Tensor] | None:
+    return None if tensors is None else [tensor.clone().requires_grad_() for tensor in tensors]
+
+
+def gradients(output: Any, leaves: Any) -> list[Tensor]:
+    total = torch.stack([leaf.square().sum() for leaf in pytree.tree_leaves(output)]).sum()
+    grads = torch.autograd.grad(total, list(leaves), allow_unused=True)
+    return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads, strict=True)]
+
+
+def autocast_is_close(entry: Entry) -> None:
+    """Under autocast to bfloat16, weights are generated and used with the precision that is left."""
+    case = case_of(entry, torch.float32)
+    torch.manual_seed(1)
+    if isinstance(case, MainCase):
+        shapes = case.net.hyper_shapes_learned or case.net.param_shapes
+        hnet = HMLP(shapes, cond_in_size=2, layers=[3], num_cond_embs=SETS, verbose=False)
+        ids = list(range(SETS))
+        functions = [
+            lambda: case(weights=hnet(cond_id=0)),
+            lambda: case.batched(case.net, hnet(cond_id=ids, ret_format="stacked")),
+        ]
+    else:
+        mnet = target_network()
+        x = torch.randn(5, 3)
+        functions = [lambda: mnet.batched_forward(x, case(ret_format="stacked"), share_input=True)]
+    for function in functions:
+        expected = function()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            got = function()
+        same(pytree.tree_map(lambda t: t.float(), got), expected, "the output", rtol=0.1)
+
+
+def construction_without_memory(entry: Entry) -> None:
+    """A network built on the meta device and filled with a ``state_dict`` is the network."""
+    case = case_of(entry, torch.float32)
+    with torch.device("meta"):
+        net = build(entry)
+    net.to_empty(device="cpu").eval()
+    net.load_state_dict(case.net.state_dict(), strict=True)
+    same(case(net), case(), "the output")
+    net.load_state_dict(
+        {name: value.clone() for name, value in case.net.state_dict().items()}, strict=True, assign=True
+    )
+    same(case(net), case(), "the output")
+
+
+def safetensors_hold_the_state(entry: Entry) -> None:
+    """A ``state_dict`` goes through safetensors."""
+    case = case_of(entry)
+    net = copy_of(case.net)
+    give_statistics(net)
+    other = copy.deepcopy(case.net)
+    other.load_state_dict(load(save(dict(net.state_dict()))), strict=True)
+    same(case(other), case(net), "the output")
+
+
+EXPENSIVE: dict[str, Callable[[Entry], None]] = {
+    law.__name__: law
+    for law in (
+        derivatives_are_exact,
+        compilation_changes_nothing,
+        autocast_is_close,
+        construction_without_memory,
+        safetensors_hold_the_state,
+    )
+}
+
+
+@pytest.mark.parametrize("law", EXPENSIVE)
+@pytest.mark.parametrize("entry", [*MAIN_NETWORKS, *HYPERNETWORKS], ids=lambda entry: entry.name)
+def test_expensive_law(entry: Entry, law: str) -> None:
+    if law in entry.limits:
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            EXPENSIVE[law](entry)
+    else:
+        EXPENSIVE[law](entry)
+
+
+def test_limits_are_still_limits() -> None:
+    """A documented limit that has gone is to be removed from the registry."""
+    for entry in (*MAIN_NETWORKS, *HYPERNETWORKS):
+        limits = public_limits(entry)
+        for law in limits:
+            others = {name: reason for name, reason in limits.items() if name != law}
+            with pytest.raises(ContractViolation, match=law):
+                check(entry, others)
+
+
+def test_names_are_unique() -> None:
+    names = [entry.name for entry in (*MAIN_NETWORKS, *HYPERNETWORKS)]
+    assert len(set(names)) == len(names)
