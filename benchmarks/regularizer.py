@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.harness import Case, Step
 from hypnettorch.hnets import HMLP, ChunkedHMLP, HyperNetInterface
 from hypnettorch.mnets import MLP
-from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+from hypnettorch.utils.hnet_regularizer import FixedTargetRegularizer, calc_fix_target_reg, get_current_targets
 
 EMBEDDING, HIDDEN, CHUNK = 8, 100, 1000
 
@@ -37,7 +37,16 @@ def _gradient_step(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
 
 
 def library(kind: str, tasks: int) -> Step:
-    """``calc_fix_target_reg``."""
+    """``FixedTargetRegularizer``, which chooses its form by arithmetic."""
+    hnet = _networks(kind, tasks)
+    regularizer = FixedTargetRegularizer(hnet, tasks)
+    parameters = list(hnet.internal_params or ())
+    _move(parameters)
+    return lambda: _gradient_step(regularizer(), parameters)
+
+
+def function(kind: str, tasks: int) -> Step:
+    """``calc_fix_target_reg`` with stored targets."""
     hnet = _networks(kind, tasks)
     targets = get_current_targets(tasks, hnet)
     parameters = list(hnet.internal_params or ())
@@ -89,7 +98,12 @@ def by_hand(kind: str, tasks: int) -> Step:
 CASES = [
     Case(
         f"regulariser, {kind}, {tasks} earlier tasks",
-        {"hypnettorch": library, "hand-written": by_hand, "naive loop": naive},
+        {
+            "hypnettorch": library,
+            "calc_fix_target_reg": function,
+            "hand-written": by_hand,
+            "naive loop": naive,
+        },
         {"kind": kind, "tasks": tasks},
     )
     for kind in ("HMLP", "ChunkedHMLP")

@@ -46,9 +46,7 @@ class HyperModel(nn.Module):
             checks.fail("hnet", "target_shapes equal to mnet.hyper_shapes_learned or mnet.param_shapes", produced)
         self.hnet = hnet
         self.mnet = mnet
-        # Outside of the registry: its submodules are ours already.
-        self.__dict__["_joint"] = _Joint(hnet, mnet)
-        self._joint: _Joint
+        self._joint = _Joint()
 
     def forward(
         self,
@@ -86,11 +84,14 @@ class HyperModel(nn.Module):
             arguments.update(self.hnet.condition_inputs(cond_id))
             if condition is None and self.mnet.keeps_statistics_per_condition:
                 condition = cond_id
-        output = self._joint(args, kwargs, arguments, condition)
+        output = self._joint(self.hnet, self.mnet, args, kwargs, arguments, condition)
         return output if regularizer is None else (output, regularizer(self.hnet))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile everything but the look-up of conditions, so that one graph serves all of them.
+
+        Where the main network keeps statistics per condition, each condition is a graph of its own; allow as many by
+        ``torch._dynamo.config.recompile_limit``.
 
         Args:
             *args: Arguments of ``torch.compile``.
@@ -100,17 +101,20 @@ class HyperModel(nn.Module):
 
 
 class _Joint(nn.Module):
-    """What follows the look-up of conditions."""
+    """What follows the look-up of conditions; a module of its own, since it is what is compiled."""
 
-    def __init__(self, hnet: HyperNetInterface, mnet: MainNetInterface) -> None:
-        super().__init__()
-        self.hnet = hnet
-        self.mnet = mnet
-
-    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: dict[str, Any], condition: Any) -> Any:
-        weights = self.hnet.forward(**inputs, ret_format="stacked")
+    def forward(
+        self,
+        hnet: Any,
+        mnet: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: dict[str, Any],
+        condition: Any,
+    ) -> Any:
+        weights = hnet.forward(**inputs, ret_format="stacked")
         if weights[0].shape[0] > 1:
-            return self.mnet.batched_forward(*args, **{**kwargs, "weights": weights, "condition": condition})
+            return mnet.batched_forward(*args, weights=weights, condition=condition, **kwargs)
         if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
             condition = int(condition[0])
-        return self.mnet.forward(*args, weights=[w.squeeze(0) for w in weights], condition=condition, **kwargs)
+        return mnet.forward(*args, weights=[w.squeeze(0) for w in weights], condition=condition, **kwargs)

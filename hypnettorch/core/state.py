@@ -88,6 +88,7 @@ class _LoadHook:
 
     def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
         self._rename(module, state_dict, prefix)
+        _spread(module, state_dict, prefix)
         own = dict(module.named_parameters(remove_duplicate=False))
         known: dict[str, str] = module.__dict__["_known_aliases"]
         # After to_empty they are tensors of their own, of which files know nothing.
@@ -103,6 +104,22 @@ class _LoadHook:
             if name not in own and _OLD_ALIAS.search(name) and not _is_buffer(name):
                 del state_dict[key]
         module.__dict__["_aliases_while_loading"] = second_names
+
+
+def _spread(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
+    """Let what a file says of a submodule stand under all names of that submodule.
+
+    Layers that belong to an inner network and to the outer one have several, and may append buffers while they load.
+    """
+    names: dict[int, list[str]] = {}
+    for name, child in module.named_modules(remove_duplicate=False):
+        names.setdefault(id(child), []).append(f"{prefix}{name}.")
+    for group in names.values():
+        if len(group) > 1:
+            said = {key[len(name) :]: key for name in group for key in state_dict if key.startswith(name)}
+            for rest, key in said.items():
+                for name in group:
+                    state_dict.setdefault(name + rest, state_dict[key])
 
 
 def _is_buffer(name: str) -> bool:

@@ -105,10 +105,14 @@ class ChunkedHyperNetwork(HyperNetwork):
             )
 
     def _generate(self, given: Inputs, run: Run) -> Tensor:
+        flat: Tensor = self._hnet._generate(self._chunk_inputs(given, run), self._inner.part(run))  # type: ignore[assignment]
+        return flat.unflatten(-2, (-1, self.num_chunks)).flatten(-2)[..., : self.num_outputs]
+
+    def _chunk_inputs(self, given: Inputs, run: Run) -> Inputs:
+        """The inputs ``[..., N · num_chunks, size]`` of the inner hypernetwork for all chunks of all conditions."""
         chunks = given.cond.get(CHUNKS, None if self._cond_chunk_embs else run.values[self._chunk_slot])
         rows = inputs.chunk_rows(given.uncond, chunks, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
-        flat: Tensor = self._hnet._generate(Inputs(rows.flatten(-3, -2)), self._inner.part(run))  # type: ignore[assignment]
-        return flat.reshape(*rows.shape[:-2], -1)[..., : self.num_outputs]
+        return Inputs(rows.flatten(-3, -2))
 
     def _check_inputs(self, given: Inputs) -> None:
         super()._check_inputs(given)

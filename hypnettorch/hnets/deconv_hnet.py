@@ -1,4 +1,16 @@
-"""The deconvolutional hypernetwork: transpose convolutions draw all weights as one image."""
+"""The deconvolutional hypernetwork: transpose convolutions draw all weights as one image.
+
+With the default filters, four transpose convolutions and ``hyper_img_shape=(512, 256)``::
+
+                layer 0             1                 2                  3                  4
+    [u, e] ──▶ 1024 × 16 × 32 ──▶ 512 × 32 × 64 ──▶ 256 × 64 × 128 ──▶ 128 × 128 × 256 ──▶ 1 × 256 × 512
+        linear               ×2   attention     ×2                 ×2    attention      ×2        │
+                                                                                                  ▼
+                        │ w₁ w₁ w₁ w₁ w₁ w₁ w₁ w₁ b₁ b₁ w₂ w₂ w₂ w₂ … │  row by row, the surplus dropped
+
+The pixels of the last image are the elements of the targets, one after the other: a target begins wherever the one
+before ends.
+"""
 
 from __future__ import annotations
 

@@ -40,8 +40,9 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.hnets import hyperfan
 from hypnettorch.hnets.deconv_stages import TransposeConv, Upsampling
-from hypnettorch.hnets.hyperfan import Inputs, Start, fill_uniform, gaussian_moments
+from hypnettorch.hnets.hyperfan import Start, fill_uniform, gaussian_moments
 from hypnettorch.mnets.stages import Affine, Run
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ GRID = 17
 """At how many second moments the activation is evaluated; ``E[σ(z)²]`` is interpolated in between."""
 
 
-def initialize(hnet: HDeconv, inputs: Inputs, gain: float) -> Tensor:
+def initialize(hnet: HDeconv, inputs: hyperfan.Inputs, gain: float) -> Tensor:
     """Draw all parameters of a deconvolutional hypernetwork but the embeddings.
 
     Args:

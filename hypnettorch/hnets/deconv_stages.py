@@ -25,8 +25,8 @@ Size = tuple[int, int]
 class Upsampling:
     """Transpose convolution from an image of size ``before`` to one of size ``after``, each side doubled or kept.
 
-    The output is ``(before - 1) · stride + kernel`` pixels long; what is too much is cut off evenly at both ends. A side
-    of odd length comes from half of the next even one.
+    A side of the output is ``(before - 1) · stride + kernel`` pixels long; what is too much is cut off evenly at both
+    ends. A side of odd length comes from half of the next even one.
 
     Attributes:
         before: Height and width of the input.

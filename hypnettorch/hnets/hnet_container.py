@@ -67,7 +67,7 @@ class HContainer(CompositeHyperNetwork):
         [(10, 5), (5,), (5,), (5,), (5, 5)]
     """
 
-    _cond_keys = (HNETS, COND_TENSORS)
+    _cond_keys = _list_keys = (HNETS, COND_TENSORS)
 
     def __init__(
         self,
@@ -83,7 +83,8 @@ class HContainer(CompositeHyperNetwork):
         no_cond_weights: bool = False,
         num_cond_embs: int = 1,
     ) -> None:
-        hnets = [] if hnets is None else list(hnets)
+        hnets = [] if hnets is None else hnets
+        checks.instance("hnets", hnets, Sequence, "a list of hypernetworks")
         for i, hnet in enumerate(hnets):
             checks.instance(("hnets", i), hnet, HyperNetInterface)
             checks.instance(("hnets", i), hnet, nn.Module)

@@ -43,10 +43,12 @@ class HyperNetwork(Network, HyperNetInterface):
 
     A subclass declares stages and, with :meth:`_declare_condition`, what belongs to one condition, calls ``_publish()``
     and implements :meth:`_generate`, the equation. Kinds of conditional tensors that users may pass instead of
-    ``cond_id`` (keys of the dictionary ``weights``) stand in ``_cond_keys``.
+    ``cond_id`` (keys of the dictionary ``weights``) stand in ``_cond_keys``, those among them that are lists also in
+    ``_list_keys``.
     """
 
     _cond_keys: tuple[str, ...] = ()
+    _list_keys: tuple[str, ...] = ()
 
     def __init__(self, target_shapes: Any, uncond_in_size: int, cond_in_size: int) -> None:
         Network.__init__(self)
@@ -324,6 +326,14 @@ class HyperNetwork(Network, HyperNetInterface):
         if not isinstance(weights, Mapping):
             return weights, {}
         passed = {key: weights[key] for key in self._cond_keys if key in weights}
+        for key, value in passed.items():
+            name = f"weights['{key}']"
+            if key not in self._list_keys:
+                checks.tensor(name, value)
+                continue
+            checks.instance(name, value, (list, tuple), "a list")
+            if not value:
+                checks.fail(name, "at least one entry", "none")
         rest = {key: value for key, value in weights.items() if key not in passed}
         return (None if passed and not rest else rest), inputs.split_lists(passed)
 

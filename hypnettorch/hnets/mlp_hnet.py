@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from hypnettorch.core import checks
 from hypnettorch.hnets import hyperfan, partwise_hyperfan
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
+from hypnettorch.hnets.hypernetwork import Inputs
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Elementwise, Linear, Stage
+from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage, chain
 
 
 class HMLP(FullHyperNetwork):
@@ -104,6 +105,11 @@ class HMLP(FullHyperNetwork):
                 stages.append(Elementwise(self._act_fn))
         stages.append(Linear(table, *output, bool(self._has_bias), external, self._use_spectral_norm))
         return stages
+
+    def _last_layer(self, given: Inputs, run: Run) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Last hidden activations ``[N, k]`` with weight and bias of the output layer."""
+        *hidden, output = self._stages
+        return chain(hidden, self._concat_inputs(given), run), *output._tensors(run)  # type: ignore[attr-defined]
 
     def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
         given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)

@@ -82,7 +82,7 @@ class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
         without bias, with their embeddings as coefficients.
     """
 
-    _cond_keys = (CHUNKS,)
+    _cond_keys = _list_keys = (CHUNKS,)
 
     def __init__(
         self,

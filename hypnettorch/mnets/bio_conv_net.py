@@ -23,7 +23,8 @@ class BioConvNet(ConvNet):
         num_classes: Number of classes.
         no_weights: Whether the weights of the layers are external.
         init_weights: Initial values, parallel to ``internal_params``.
-        use_context_mod: See :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`, as all that follows.
+        use_context_mod: See :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`, like the next six.
+        context_mod_apply_pixel_wise: Whether each pixel has its own gain and shift.
         verbose: Whether to print a line about the network.
 
     Raises:

@@ -114,9 +114,7 @@ class ChunkSqueezer(MainNetwork):
         if dynamic_biases is None:
             self._reducer = mlp(inp_chunk_dim + cemb_size, out_chunk_dim, red_layers)
         else:
-            layers = checks.integers("dynamic_biases", dynamic_biases, 0)
-            for i, layer in enumerate(layers):
-                checks.integer(("dynamic_biases", i), layer, 0, len(red_layers))
+            layers = _parse_dynamic_biases(dynamic_biases, len(red_layers) + 1)
             reducer = partial(DynamicBiasMLP, layers, cemb_size, **mlp.keywords)
             self._reducer = reducer(n_in=inp_chunk_dim, n_out=out_chunk_dim, hidden_layers=red_layers)
         self._network = mlp(self.num_chunks * out_chunk_dim, checks.integer("n_out", n_out, 1), net_layers)
@@ -156,6 +154,16 @@ class ChunkSqueezer(MainNetwork):
         embeddings = state_dict.pop(f"{prefix}_cembs", None)
         if embeddings is not None:
             state_dict.setdefault(f"{prefix}_internal_params.0", embeddings)
+
+
+def _parse_dynamic_biases(dynamic_biases: Sequence[int], num_layers: int) -> list[int]:
+    """Different layers, each below ``num_layers``."""
+    layers = checks.integers("dynamic_biases", dynamic_biases, 0)
+    for i, layer in enumerate(layers):
+        checks.integer(("dynamic_biases", i), layer, 0, num_layers - 1)
+        if layer in layers[:i]:
+            checks.fail("dynamic_biases", "different layers", layers)
+    return layers
 
 
 class DynamicBiasMLP(MLP):

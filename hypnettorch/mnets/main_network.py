@@ -12,7 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.table import ParameterTable
 from hypnettorch.mnets.batched import set_conditions
 from hypnettorch.mnets.network import Network, equation_is_current
-from hypnettorch.mnets.stages import Modulation, Norm, Run
+from hypnettorch.mnets.stages import Modulation, Norm
 from hypnettorch.utils.batchnorm_layer import BatchNormLayer
 from hypnettorch.utils.context_mod_layer import ContextModLayer
 

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
+from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
@@ -34,12 +36,16 @@ class Targets(list[list[Tensor]]):
     def __init__(self, flat: Tensor, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__(formats.from_flat(flat, shapes, "sequential"))
         self._flat = flat
-        self._rows = tuple(self)
+        self._weights = self._all_weights()
+
+    def _all_weights(self) -> list[Tensor]:
+        return [weight for target in self for weight in target]
 
     @property
     def flat(self) -> Tensor | None:
-        """All targets ``[T, num_outputs]``; ``None`` once the list was changed."""
-        unchanged = len(self) == len(self._rows) and all(a is b for a, b in zip(self, self._rows, strict=True))
+        """All targets ``[T, num_outputs]``; ``None`` once a tensor in the lists was replaced."""
+        weights = self._all_weights()
+        unchanged = len(weights) == len(self._weights) and all(map(operator.is_, weights, self._weights))
         return self._flat if unchanged else None
 
 
@@ -144,6 +150,71 @@ def calc_fix_target_reg(
     return (squares.sum(dim=1) * scaling).sum() / len(tasks)
 
 
+class FixedTargetRegularizer:
+    """The plain regulariser of one task, with everything that stays the same computed once.
+
+    The value is that of :func:`calc_fix_target_reg` without look-ahead, Fisher weights and the like. In the form
+    ``'gram'`` neither targets nor outputs are computed (:mod:`hypnettorch.hnets.factors`), so that time and memory hardly
+    grow with the number of tasks.
+
+    Args:
+        hnet: The hypernetwork as it is before the task; it becomes the reference.
+        task_id: The task that is about to be learned, at least 1.
+        target_form: ``'stored'``: keep the targets ``[task_id, num_outputs]``. ``'gram'``: keep the parameters of the
+            output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed.
+            ``'auto'``: whichever needs less arithmetic.
+
+    Raises:
+        ValueError: If ``target_form`` is unknown or not possible for this hypernetwork, or parameters are external.
+
+    Example:
+        >>> from hypnettorch.hnets import HMLP
+        >>> hnet = HMLP([[4, 3], [4]], num_cond_embs=3, verbose=False)
+        >>> regularizer = FixedTargetRegularizer(hnet, task_id=2)
+        >>> regularizer().item()
+        0.0
+    """
+
+    def __init__(self, hnet: HyperNetInterface, task_id: int, target_form: str = "auto") -> None:
+        _check_hnet(hnet)
+        checks.one_of("target_form", target_form, ("auto", "stored", "gram"))
+        self._hnet = hnet
+        self._task_id = checks.integer("task_id", task_id, 1, hnet.num_known_conds)
+        _check_internal(hnet)
+        if target_form == "gram" and not can_factorize(hnet):
+            checks.fail("target_form", f"'stored' or 'auto' for {type(hnet).__name__}", "'gram'")
+        self._targets: list[list[Tensor]] = []
+        self._distances: list[FactorDistance] = []
+        if target_form == "stored" or not can_factorize(hnet):
+            self._targets = get_current_targets(self._task_id, hnet)
+            return
+        with _evaluation(hnet), torch.no_grad():
+            earlier = factorize(hnet, range(self._task_id))
+        if target_form == "gram" or sum(part.gram_cost for part in earlier) < sum(part.output_cost for part in earlier):
+            self._distances = [FactorDistance(part) for part in earlier]
+        else:
+            self._targets = get_current_targets(self._task_id, hnet)
+
+    @property
+    def target_form(self) -> str:
+        """The form in use, ``'stored'`` or ``'gram'``."""
+        return "gram" if self._distances else "stored"
+
+    def __call__(self, hnet: HyperNetInterface | None = None) -> Tensor:
+        """The value of the regulariser, with gradient into the hypernetwork.
+
+        Args:
+            hnet: The hypernetwork, if it is not the object that was passed to the constructor; so an instance can be the
+                ``regularizer`` of a :class:`~hypnettorch.hyper_model.HyperModel`.
+        """
+        hnet = self._hnet if hnet is None else hnet
+        if not self._distances:
+            return calc_fix_target_reg(hnet, self._task_id, targets=self._targets)
+        parts = factorize(hnet, range(self._task_id), one_by_one=_mixes_statistics(hnet))
+        distances = [distance(part) for distance, part in zip(self._distances, parts, strict=True)]
+        return torch.stack(distances).sum() / self._task_id
+
+
 def flatten_and_remove_out_heads(
     mnet: MainNetInterface, weights: Sequence[Tensor], allowed_outputs: Sequence[int]
 ) -> Tensor:
@@ -181,11 +252,20 @@ def _check_hnet(hnet: HyperNetInterface) -> None:
     checks.instance("hnet", hnet, HyperNetInterface)
 
 
+def _check_internal(hnet: HyperNetInterface) -> None:
+    if len(hnet.unconditional_params or ()) != len(hnet.unconditional_param_shapes):
+        checks.fail("hnet", "a hypernetwork whose unconditional parameters are internal", "external ones")
+
+
+def _mixes_statistics(hnet: HyperNetInterface) -> bool:
+    """Whether conditions in one batch would share the statistics by which batch norm normalises them."""
+    return hnet.training and bool(hnet.batchnorm_layers)
+
+
 def _check_arguments(hnet: Any, task_id: Any, targets: Any, prev_theta: Any, prev_task_embs: Any) -> int:
     _check_hnet(hnet)
     task_id = checks.integer("task_id", task_id, 1, hnet.num_known_conds)
-    if len(hnet.unconditional_params or ()) != len(hnet.unconditional_param_shapes):
-        checks.fail("hnet", "a hypernetwork whose unconditional parameters are internal", "external ones")
+    _check_internal(hnet)
     if (targets is None) == (prev_theta is None):
         got = "neither" if targets is None else "both"
         checks.fail("targets", "either 'targets' or 'prev_theta' and 'prev_task_embs'", got)
@@ -241,7 +321,7 @@ def _shifted(name: str, changes: Sequence[Tensor], params: Sequence[Tensor] | No
 
 def _outputs(hnet: Any, tasks: list[int], weights: dict[str, list[Tensor]] | None) -> Tensor:
     """Flat weights of the tasks ``[K, num_outputs]``."""
-    if not (hnet.training and hnet.batchnorm_layers):
+    if not _mixes_statistics(hnet):
         flat: Tensor = hnet.forward(cond_id=tasks, weights=weights, ret_format="flattened")
         return flat
     try:

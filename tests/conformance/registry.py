@@ -180,13 +180,14 @@ MAIN_NETWORKS = [
     ),
     convolutional("LeNet"),
     convolutional("LeNet-external", **EXTERNAL, **MODULATED, context_mod_no_weights=True, context_mod_inputs=True),
-    convolutional("ResNet"),
     convolutional("ResNet-distilled", distill_bn_stats=True, **MODULATED, context_mod_no_weights=True),
     convolutional("ResNet-plain", use_batch_norm=False, use_bias=False, use_spectral_norm=True, **EXTERNAL),
     convolutional("WRN-external", **EXTERNAL),
-    convolutional("WRN-pixel-wise", **MODULATED, context_mod_apply_pixel_wise=True, dropout_rate=0.3, use_fc_bias=False),
-    convolutional("ResNetIN-external", bn_track_stats=False, **EXTERNAL),
-    convolutional("ResNetIN-bottleneck", bottleneck_blocks=True, projection_shortcut=True, distill_bn_stats=True),
+    convolutional(
+        "WRN-pixel-wise", **MODULATED, context_mod_apply_pixel_wise=True, dropout_rate=0.3, use_fc_bias=False
+    ),
+    convolutional("ResNetIN-external", use_batch_norm=False, **EXTERNAL),
+    convolutional("ResNetIN-bottleneck", bottleneck_blocks=True, projection_shortcut=True, bn_track_stats=False),
     convolutional("ZenkeNet"),
     convolutional("ZenkeNet-external", dropout_rate=-1, **EXTERNAL),
     convolutional("BioConvNet", **MODULATED, context_mod_post_activation=True),

@@ -28,9 +28,7 @@ def test_convolution(kernel: tuple[int, ...], bias: tuple[int, ...] | None, stri
     finally:
         torch.set_default_dtype(torch.float32)
     got = conv2d(x, w, b, stride, padding)
-    expected = torch.stack(
-        [F.conv2d(x[i], pick(w, 4, i), pick(b, 1, i), stride, padding) for i in range(SETS)]
-    )
+    expected = torch.stack([F.conv2d(x[i], pick(w, 4, i), pick(b, 1, i), stride, padding) for i in range(SETS)])
     torch.testing.assert_close(got, expected)
     leaves = [t for t in (x, w, b) if t is not None]
     torch.testing.assert_close(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -255,6 +258,15 @@ def test_encoding_round_trip_over_time_steps() -> None:
         to_one_hot(labels, 2)
     with pytest.raises(ValueError, match="one_hot: expected exactly one 1"):
         to_labels(one_hot * 0, 3)
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))])
+def test_copies_go_on_with_the_same_batches(copy_of: Callable[[Dataset], Dataset]) -> None:
+    data = dataset()
+    data.next_train_batch(3)
+    twin = copy_of(data)
+    for _ in range(5):
+        assert data.next_train_batch(4)[0].tolist() == twin.next_train_batch(4)[0].tolist()
 
 
 def test_plot_samples(tmp_path) -> None:

@@ -13,9 +13,7 @@ from hypnettorch.mnets import WRN
 
 def test_equation() -> None:
     """One block per group; dropout between the convolutions, projections of what enters a block."""
-    net = WRN(
-        in_shape=(6, 5, 2), n=1, k=2, num_feature_maps=(2, 1, 2, 3), use_batch_norm=False, verbose=False
-    ).double()
+    net = WRN(in_shape=(6, 5, 2), n=1, k=2, num_feature_maps=(2, 1, 2, 3), use_batch_norm=False, verbose=False).double()
     x = torch.randn(3, 6, 5, 2, dtype=torch.float64)
     params = list(net.internal_params)
     projections, rest = params[:2], params[2:]
@@ -31,7 +29,9 @@ def test_published_order() -> None:
     """Modulation, batch norm, 1×1 kernels, layers; the kernels have no number."""
     net = WRN(n=1, k=2, num_feature_maps=(2, 2, 3, 4), use_context_mod=True, verbose=False)
     names = [meta["name"] for meta in net.param_shapes_meta]
-    assert names == ["cm_scale", "cm_shift"] * 8 + ["bn_scale", "bn_shift"] * 7 + ["weight"] * 3 + ["weight", "bias"] * 8
+    assert (
+        names == ["cm_scale", "cm_shift"] * 8 + ["bn_scale", "bn_shift"] * 7 + ["weight"] * 3 + ["weight", "bias"] * 8
+    )
     kernels = [i for i, shape in enumerate(net.param_shapes) if shape[2:] == [1, 1] and names[i] == "weight"]
     assert [net.param_shapes_meta[i]["layer"] for i in kernels] == [-1, -1, -1]
     assert [net.param_shapes[i] for i in kernels] == [[4, 2, 1, 1], [6, 4, 1, 1], [8, 6, 1, 1]]

@@ -62,8 +62,7 @@ def accuracy(learner: Learner, task: Task, split: Split, batch_size: int) -> flo
 class Experiment:
     """A run and where it stands.
 
-    Everything random is seeded here, so that constructing a second experiment does not disturb the first one only if
-    the first one has ended.
+    The global random generators are seeded here: let one experiment end before the next one is made.
 
     Args:
         options: What to do.

@@ -28,17 +28,15 @@ def default_path() -> Path:
     return Path("out") / time.strftime("run_%Y-%m-%d_%H-%M-%S")
 
 
-def begin(path: Path) -> None:
-    """Claim a folder for a new run.
+def require_empty(path: Path) -> None:
+    """Make sure that a new run overwrites nothing.
 
     Raises:
-        FileExistsError: If it is not empty.
+        FileExistsError: If the folder has files.
     """
     if path.is_dir() and any(path.iterdir()):
-        raise FileExistsError(
-            f"--out_dir: '{path}' is not empty. Choose another folder, or add --resume to go on there."
-        )
-    path.mkdir(parents=True, exist_ok=True)
+        advice = "Choose another folder, or add --resume to go on there."
+        raise FileExistsError(f"--out_dir: '{path}' is not empty. {advice}")
 
 
 def read_options(path: Path) -> dict[str, Any] | None:
@@ -51,9 +49,8 @@ def read_options(path: Path) -> dict[str, Any] | None:
     if not file.is_file():
         left = [entry.name for entry in path.iterdir() if not entry.name.endswith(".part")] if path.is_dir() else []
         if left:
-            raise checkpoint.CheckpointError(
-                f"--resume: '{path}' has files, but no '{OPTIONS}': it belongs to another program."
-            )
+            text = f"--resume: '{path}' has files, but no '{OPTIONS}': it belongs to another program."
+            raise checkpoint.CheckpointError(text)
         return None
     try:
         options = json.loads(file.read_text(encoding="utf-8"))
@@ -74,7 +71,7 @@ class RunFolder:
     """Options, checkpoints and results of a run.
 
     Args:
-        path: The folder, which exists.
+        path: The folder.
         options: What the run does.
     """
 
@@ -82,8 +79,9 @@ class RunFolder:
         self.path = path
         self._options = options
 
-    def write_options(self) -> None:
-        """Write down the options, by which the folder is known as one of this experiment."""
+    def claim(self) -> None:
+        """Make the folder and write down the options, by which it is known as one of this experiment."""
+        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / OPTIONS, asdict(self._options))
 
     def save(self, state: dict[str, Any]) -> None:

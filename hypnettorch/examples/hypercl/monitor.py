@@ -91,27 +91,34 @@ class Monitor:
 
 
 @contextmanager
-def logging_to(file: Path, show_all: bool) -> Iterator[None]:
-    """Inside, messages of the experiment go to the screen and to a file.
+def logging_to_screen(show_all: bool) -> Iterator[None]:
+    """Inside, messages go to the screen, those of level ``DEBUG`` only with ``show_all``."""
+    handler = _BesideProgressBars()
+    handler.setLevel(logging.DEBUG if show_all else logging.INFO)
+    with _handled_by(handler):
+        yield
 
-    Args:
-        file: The file; new messages are appended.
-        show_all: Whether the screen also shows messages of level ``DEBUG``.
-    """
-    to_file = logging.FileHandler(file, encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - %(message)s"))
-    to_screen = _BesideProgressBars()
-    to_screen.setLevel(logging.DEBUG if show_all else logging.INFO)
-    level, logger.level = logger.level, logging.DEBUG
-    for handler in (to_file, to_screen):
-        logger.addHandler(handler)
+
+@contextmanager
+def logging_to_file(path: Path) -> Iterator[None]:
+    """Inside, all messages are appended to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - %(message)s"))
+    with _handled_by(handler):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: logging.Handler) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
     try:
         yield
     finally:
         logger.setLevel(level)
-        for handler in (to_file, to_screen):
-            logger.removeHandler(handler)
-            handler.close()
+        logger.removeHandler(handler)
+        handler.close()
 
 
 class _BesideProgressBars(logging.Handler):

@@ -16,6 +16,8 @@ from hypnettorch.examples.hypercl.checkpoint import write_atomically
 
 ACCURACY = "accuracy.png"
 FORGETTING = "forgetting.png"
+LEAST_RANGE = 90.0
+"""Accuracies from here on are always shown, so that noise does not look like a difference."""
 
 
 def draw(folder: Path) -> list[Path]:
@@ -48,7 +50,8 @@ def accuracy_figure(results: Mapping[str, Any]) -> Any:
     means = [sum(row) / len(row) for row in seen]
     axes.plot(stages, means, color="black", linewidth=2, label="mean of tasks seen")
     axes.set(xlabel="tasks learned", ylabel="accuracy (%)", title=title(results), xticks=list(stages))
-    axes.legend(fontsize=7, ncols=2)
+    axes.set_ylim(min(LEAST_RANGE, axes.get_ylim()[0]), 100.5)
+    axes.legend(fontsize=7, ncols=2, loc="lower left")
     return figure
 
 
@@ -60,10 +63,9 @@ def forgetting_figure(results: Mapping[str, Any]) -> Any:
     if results["during"] is not None:
         axes.bar([task - 0.2 for task in tasks], results["during"], width=0.4, label="just after it was learned")
     axes.bar([task + 0.2 for task in tasks], final, width=0.4, label="after the last task")
-    lowest = min([*final, *(results["during"] or [])])
     axes.set(xlabel="task", ylabel="accuracy (%)", title=title(results), xticks=list(tasks))
-    axes.set_ylim(max(0.0, lowest - 10), 100.5)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.set_ylim(0, 100)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -18,7 +18,7 @@ from hypnettorch.examples.hypercl import command_line, folder, plots, report
 from hypnettorch.examples.hypercl.errors import UsageError, usage_errors
 from hypnettorch.examples.hypercl.experiment import Experiment
 from hypnettorch.examples.hypercl.folder import RunFolder
-from hypnettorch.examples.hypercl.monitor import Monitor, logger, logging_to
+from hypnettorch.examples.hypercl.monitor import Monitor, logger, logging_to_file, logging_to_screen
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, test, train
 
@@ -63,10 +63,9 @@ def execute(given: Mapping[str, Any]) -> dict[str, Any]:
         What is written to ``results.json``.
     """
     with usage_errors():
-        options, path = prepare(given)
-    with logging_to(path / folder.LOG, show_all=not options.loglevel_info), process_settings(options):
-        for sentence in command_line.without_effect(options):
-            logger.warning(sentence)
+        options = prepare(given)
+    path = Path(options.out_dir)
+    with logging_to_screen(show_all=not options.loglevel_info), process_settings(options):
         return run_seed(options, path) if options.seeds == 1 else run_seeds(options, path)
 
 
@@ -83,57 +82,79 @@ def process_settings(options: Options) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def prepare(given: Mapping[str, Any]) -> tuple[Options, Path]:
-    """Check options and claim the folder for results; with ``--resume``, take the options of the run that is there."""
+def prepare(given: Mapping[str, Any]) -> Options:
+    """Checked options, with those of the run to be continued; nothing is written yet."""
     for module in ("tqdm", "matplotlib"):
         require(module, "the experiment")
-    options = command_line.complete(given)
-    path = Path(options.out_dir) if options.out_dir else folder.default_path()
-    options = replace(options, out_dir=str(path))
-    stored = folder.read_options(path) if options.resume else None
-    if stored is None:
-        if not options.resume:
-            folder.begin(path)
-        path.mkdir(parents=True, exist_ok=True)
-        options = replace(options, resume=False)
-        RunFolder(path, options).write_options()
-        return options, path
+    path = Path(given["out_dir"]) if given.get("out_dir") else folder.default_path()
+    if given.get("resume") and given.get("out_dir"):
+        stored = folder.read_options(path)
+        if stored is not None:
+            return command_line.complete(continued(given, stored))
+    else:
+        folder.require_empty(path)
+    return replace(command_line.complete(given), out_dir=str(path), resume=False)
+
+
+def continued(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that goes on: those it had, and those given now that do not change its results.
+
+    Raises:
+        ValueError: If another one is given.
+    """
     for name, value in given.items():
-        if name not in folder.INCIDENTAL and value != stored[name]:
-            checks.fail(f"--{name}", f"{stored[name]!r} or nothing, since the run in '{path}' has it", repr(value))
+        if name not in folder.INCIDENTAL and value != stored.get(name):
+            checks.fail(f"--{name}", f"{stored.get(name)!r} or nothing, as the run to be continued has it", repr(value))
     incidental = {name: given[name] for name in folder.INCIDENTAL if name in given and name != "resume"}
-    return command_line.complete({**stored, **incidental}), path
+    return {**stored, **incidental}
 
 
-def run_seed(options: Options, path: Path) -> dict[str, Any]:
-    """One run with one seed; one that has ended before is not repeated."""
+def run_seed(options: Options, path: Path, parents: Sequence[RunFolder] = ()) -> dict[str, Any]:
+    """One run with one seed; one that has ended before is not repeated.
+
+    Args:
+        options: What to do.
+        path: Folder for results.
+        parents: Folders that contain it. Like it, they are made when it is clear that the run can begin.
+    """
     finished = path / folder.RESULTS
     if not finished.is_file():
         with usage_errors():
             experiment = Experiment(options)
         files = RunFolder(path, options)
         state = files.load(experiment.device)
-        if state is not None:
-            experiment.load_state_dict(state)
-            logger.info("going on after %d of %d tasks", state["stage"], options.num_tasks)
-        monitor = Monitor(options.num_tasks, path / "summary" if options.tensorboard else None)
-        experiment.run(files, monitor)
-        monitor.close()
+        for claimed in (*parents, files):
+            claimed.claim()
+        with logging_to_file(path / folder.LOG):
+            finish(experiment, files, state)
         folder.write_json(finished, report.of_run(experiment))
     plots.draw(path)
     return json.loads(finished.read_text(encoding="utf-8"))
+
+
+def finish(experiment: Experiment, files: RunFolder, state: dict[str, Any] | None) -> None:
+    """Do what is left of a run: from ``state``, or from the beginning."""
+    options = experiment.options
+    logger.info("%s, method %s, seed %d: %s", options.cl_exp, options.method, options.random_seed, files.path)
+    for sentence in command_line.without_effect(options):
+        logger.warning(sentence)
+    if state is not None:
+        experiment.load_state_dict(state)
+        logger.info("going on after %d of %d tasks and %d steps", state["stage"], options.num_tasks, state["step"])
+    monitor = Monitor(options.num_tasks, files.path / "summary" if options.tensorboard else None)
+    try:
+        experiment.run(files, monitor)
+    finally:
+        monitor.close()
 
 
 def run_seeds(options: Options, path: Path) -> dict[str, Any]:
     """Runs with several seeds, each in a folder of its own."""
     runs = []
     for seed in range(options.random_seed, options.random_seed + options.seeds):
-        logger.info("seed %d", seed)
         own_path = path / f"seed_{seed}"
-        own_path.mkdir(exist_ok=True)
         own = replace(options, random_seed=seed, seeds=1, out_dir=str(own_path))
-        RunFolder(own_path, own).write_options()
-        runs.append(run_seed(own, own_path))
+        runs.append(run_seed(own, own_path, parents=[RunFolder(path, options)]))
     results = report.of_seeds(runs, options)
     folder.write_json(path / folder.RESULTS, results)
     plots.draw(path)

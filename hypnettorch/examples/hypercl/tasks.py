@@ -77,10 +77,11 @@ def make_tasks(options: Options, device: torch.device) -> list[Task]:
         ValueError: If the sequence does not have as many tasks or classes, or validation samples are missing.
         FileNotFoundError: If it needs files that are missing.
     """
-    counts = {name: getattr(options, name) for name in ("num_tasks", "num_classes_per_task", "val_set_size")}
+    wanted = (options.num_tasks, options.num_classes_per_task, options.val_set_size)
     try:
-        data = build_task_sequence(options.cl_exp, Path(options.data_dir), *counts.values(), options.random_seed)
+        data = build_task_sequence(options.cl_exp, Path(options.data_dir), *wanted, seed=options.random_seed)
     except ValueError as error:
-        given = ", ".join(f"--{name} {value}" for name, value in counts.items())
+        names = ("num_tasks", "num_classes_per_task", "val_set_size")
+        given = ", ".join(f"--{name} {value}" for name, value in zip(names, wanted, strict=True))
         raise ValueError(f"--cl_exp {options.cl_exp} with {given}: {error}") from error
     return [Task(index, handler, device) for index, handler in enumerate(data)]

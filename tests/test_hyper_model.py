@@ -1,0 +1,346 @@
+"""A hypernetwork and its main network behave like one ordinary module."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from hypnettorch.hnets import HMLP, ChunkedHMLP
+from hypnettorch.hyper_model import HyperModel
+from hypnettorch.mnets import MLP
+from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+
+NUM_CONDS = 12
+
+
+@pytest.fixture(autouse=True)
+def _no_graphs_left() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def model(kind: str = "HMLP", mnet: dict[str, Any] | None = None, **options: Any) -> HyperModel:
+    network = MLP(n_in=3, n_out=2, hidden_layers=[4], **{"no_weights": True, "verbose": False, **(mnet or {})})
+    settings = {"cond_in_size": 3, "layers": (5,), "num_cond_embs": NUM_CONDS, "verbose": False, **options}
+    shapes = network.hyper_shapes_learned or network.param_shapes
+    if kind == "HMLP":
+        return HyperModel(HMLP(shapes, **settings), network)
+    return HyperModel(ChunkedHMLP(shapes, chunk_size=7, cond_chunk_embs=kind == "own-chunks", **settings), network)
+
+
+kinds = pytest.mark.parametrize("kind", ["HMLP", "ChunkedHMLP", "own-chunks"])
+
+
+def inputs(*lead: int) -> torch.Tensor:
+    return torch.randn(*lead, 5, 3)
+
+
+@kinds
+def test_one_condition_is_the_main_network(kind: str) -> None:
+    both = model(kind)
+    x = inputs()
+    expected = both.mnet(x, weights=both.hnet(cond_id=3))
+    for cond_id in (3, [3], torch.tensor(3), torch.tensor([3])):
+        torch.testing.assert_close(both(x, cond_id=cond_id), expected)
+
+
+@kinds
+def test_many_conditions_are_a_loop(kind: str) -> None:
+    both = model(kind)
+    x = inputs(3)
+    got = both(x, cond_id=[4, 0, 4])
+    torch.testing.assert_close(got, torch.stack([both(part, cond_id=k) for part, k in zip(x, (4, 0, 4), strict=True)]))
+    shared = both(x[0], cond_id=[4, 0], share_input=True)
+    torch.testing.assert_close(shared, torch.stack([both(x[0], cond_id=k) for k in (4, 0)]))
+
+
+def test_all_kinds_of_inputs() -> None:
+    both = model(uncond_in_size=2)
+    x, cond, uncond = inputs(4), torch.randn(4, 3), torch.randn(4, 2)
+    got = both(x, cond_input=cond, uncond_input=uncond)
+    one = [both(x[k], cond_input=cond[k : k + 1], uncond_input=uncond[k : k + 1]) for k in range(4)]
+    torch.testing.assert_close(got, torch.stack(one))
+    both(x, cond_id=1, uncond_input=uncond)
+
+
+def test_a_main_network_with_internal_weights() -> None:
+    both = model(mnet={"no_weights": False})
+    x = inputs()
+    torch.testing.assert_close(both(x, cond_id=0), both.mnet(x, weights=both.hnet(cond_id=0)))
+
+
+def test_outputs_may_be_tuples() -> None:
+    both = model(mnet={"out_fn": torch.sigmoid})
+    activations, logits = both(inputs(2), cond_id=[0, 1])
+    assert activations.shape == logits.shape == (2, 5, 2)
+
+
+@kinds
+def test_unselected_conditions_keep_no_gradient(kind: str) -> None:
+    both = model(kind)
+    for cond_id, x in ((2, inputs()), ([2, 5], inputs(2)), (torch.tensor([2, 5]), inputs(2))):
+        both.zero_grad()
+        both(x, cond_id=cond_id).sum().backward()
+        chosen = {2} if isinstance(cond_id, int) else {2, 5}
+        for k in range(NUM_CONDS):
+            for param in both.hnet.parameters_of_condition(k):
+                assert (param.grad is not None) == (k in chosen)
+
+
+# Statistics per condition
+
+
+def with_statistics(**mnet: Any) -> HyperModel:
+    both = model(mnet={"use_batch_norm": True, **mnet})
+    for layer in both.mnet.batchnorm_layers:
+        for _ in range(NUM_CONDS - 1):
+            layer.checkpoint_stats()
+    return both
+
+
+def changed(layer: Any) -> list[int]:
+    return [k for k in range(layer.num_stats) if layer.get_stats(k)[0].any()]
+
+
+def test_the_condition_selects_its_statistics() -> None:
+    both = with_statistics()
+    (layer,) = both.mnet.batchnorm_layers
+    both(inputs(), cond_id=3)
+    assert changed(layer) == [3]
+    both(inputs(2), cond_id=[5, 1])
+    assert changed(layer) == [1, 3, 5]
+    both(inputs(2), cond_id=torch.tensor([6, 0]))
+    both(inputs(), cond_id=torch.tensor([7]))
+    assert changed(layer) == [0, 1, 3, 5, 6, 7]
+    both(inputs(), cond_id=0, condition=9)
+    assert changed(layer) == [0, 1, 3, 5, 6, 7, 9]
+
+
+def test_statistics_of_one_set_serve_all_conditions() -> None:
+    both = model(mnet={"use_batch_norm": True})
+    both(inputs(2), cond_id=[5, 1])
+    (layer,) = both.mnet.batchnorm_layers
+    assert changed(layer) == [0]
+
+
+def test_statistics_are_used_in_evaluation() -> None:
+    both = with_statistics().eval()
+    (layer,) = both.mnet.batchnorm_layers
+    layer.get_stats(4)[0].fill_(3.0)
+    x = inputs()
+    got = both(torch.stack([x, x]), cond_id=[4, 4], condition=[4, 5])
+    assert not torch.allclose(got[0], got[1])
+    torch.testing.assert_close(both(x, cond_id=4), got[0])
+
+
+# The regulariser inside
+
+
+def test_regularizer_inside() -> None:
+    both = model()
+    targets = get_current_targets(2, both.hnet)
+    with torch.no_grad():
+        for param in both.parameters():
+            param.add_(0.1 * torch.randn_like(param))
+    x = inputs()
+
+    def regularizer(hnet: Any) -> torch.Tensor:
+        return 0.5 * calc_fix_target_reg(hnet, 2, targets=targets)
+
+    output, value = both(x, cond_id=2, regularizer=regularizer)
+    torch.testing.assert_close(output, both(x, cond_id=2))
+    torch.testing.assert_close(value, regularizer(both.hnet))
+    assert value.item() > 0
+    (output.sum() + value).backward()
+    assert all(param.grad is not None for k in (0, 1, 2) for param in both.hnet.parameters_of_condition(k))
+
+
+# One module
+
+
+def test_parameters_are_listed_once() -> None:
+    both = model("own-chunks", mnet={"use_batch_norm": True, "use_context_mod": True})
+    params = list(both.parameters())
+    assert len({id(p) for p in params}) == len(params)
+    assert len(params) == len(both.hnet.internal_params) + len(both.mnet.internal_params)
+    assert all(name.startswith(("hnet.", "mnet.")) for name, _ in both.named_parameters())
+
+
+@kinds
+def test_state_dict_round_trips(kind: str) -> None:
+    both, other = (model(kind, mnet={"use_batch_norm": True}) for _ in range(2))
+    x = inputs(2)
+    both(x, cond_id=[0, 1])
+    state = both.state_dict()
+    storages = [value.untyped_storage().data_ptr() for value in state.values()]
+    assert len(set(storages)) == len(storages)
+    assert set(state) == {f"hnet.{name}" for name in both.hnet.state_dict()} | {
+        f"mnet.{name}" for name in both.mnet.state_dict()
+    }
+    other.load_state_dict(load(save(state)), strict=True)
+    torch.testing.assert_close(other.eval()(x, cond_id=[3, 0]), both.eval()(x, cond_id=[3, 0]))
+
+
+@kinds
+def test_copies(kind: str) -> None:
+    both = model(kind)
+    x = inputs(2)
+    expected = both(x, cond_id=[0, 1])
+    for other in (copy.deepcopy(both), pickle.loads(pickle.dumps(both))):
+        assert torch.equal(other(x, cond_id=[0, 1]), expected)
+        assert not {id(p) for p in other.parameters()} & {id(p) for p in both.parameters()}
+        with torch.no_grad():
+            for param in other.parameters():
+                param.zero_()
+        assert not other(x, cond_id=[0, 1]).any()
+    assert torch.equal(both(x, cond_id=[0, 1]), expected)
+
+
+def test_replaced_networks_are_used() -> None:
+    both, other = model(), model()
+    both.hnet = other.hnet
+    x = inputs()
+    torch.testing.assert_close(both(x, cond_id=0), other.mnet(x, weights=other.hnet(cond_id=0)))
+
+
+def test_dtype_moves() -> None:
+    both = model().double()
+    assert both(inputs().double(), cond_id=0).dtype == torch.float64
+
+
+def test_added_conditions_are_known() -> None:
+    both = model()
+    both.hnet.add_conditions(1)
+    assert both(inputs(), cond_id=NUM_CONDS).shape == (5, 2)
+
+
+def test_it_learns() -> None:
+    both = model(num_cond_embs=2)
+    optimizer = torch.optim.Adam(both.parameters(), lr=0.02)
+    x = inputs(2)
+    target = torch.stack([x[0].sum(-1, keepdim=True), -x[1].sum(-1, keepdim=True)]).expand(2, 5, 2)
+    losses = []
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = (both(x, cond_id=[0, 1]) - target).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+# Compilation
+
+
+@kinds
+def test_compiled_once_for_all_conditions(kind: str) -> None:
+    """Conditions are looked up outside of the graph: ids make no new one, others keep no gradient."""
+    both, eager = (model(kind) for _ in range(2))
+    eager.load_state_dict(both.state_dict())
+    graphs = []
+
+    def backend(graph: Any, example_inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    both.compile(fullgraph=True, backend=backend)
+    x = inputs()
+    for cond_id in range(10):
+        both.zero_grad()
+        output = both(x, cond_id=cond_id)
+        torch.testing.assert_close(output, eager(x, cond_id=cond_id))
+        output.sum().backward()
+        for k in range(NUM_CONDS):
+            for param in both.hnet.parameters_of_condition(k):
+                assert (param.grad is None) == (k != cond_id)
+    assert len(graphs) == 1
+
+
+@kinds
+def test_compiled_with_gradients(kind: str) -> None:
+    both, eager = (model(kind) for _ in range(2))
+    eager.load_state_dict(both.state_dict())
+    both.compile(fullgraph=True, backend="aot_eager")
+    for x, cond_id in ((inputs(), 1), (inputs(2), [3, 0])):
+        for net in (both, eager):
+            net.zero_grad()
+            net(x, cond_id=cond_id).square().sum().backward()
+        for (name, a), b in zip(both.named_parameters(), eager.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None), name
+            if a.grad is not None:
+                torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_compiled_with_statistics_per_condition() -> None:
+    both, eager = (with_statistics() for _ in range(2))
+    eager.load_state_dict(both.state_dict())
+    both.compile(fullgraph=True, backend="aot_eager")
+    for cond_id in (4, 0, 4, 11):
+        x = inputs()
+        torch.testing.assert_close(both(x, cond_id=cond_id), eager(x, cond_id=cond_id))
+    for a, b in zip(both.mnet.buffers(), eager.mnet.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_compiled_model_is_copied_and_saved() -> None:
+    both = model()
+    names = set(both.state_dict())
+    both.compile(fullgraph=True, backend="aot_eager")
+    x = inputs()
+    expected = both(x, cond_id=0)
+    assert set(both.state_dict()) == names
+    torch.testing.assert_close(copy.deepcopy(both)(x, cond_id=0), expected)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(both))(x, cond_id=0), expected)
+
+
+def test_export() -> None:
+    both = model()
+    x, cond = inputs(), torch.randn(1, 3)
+    program = torch.export.export(both, (x,), {"cond_input": cond})
+    torch.testing.assert_close(program.module()(x, cond_input=cond), both(x, cond_input=cond))
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("hnet", "mnet", "error", "name"),
+    [
+        (MLP(verbose=False), MLP(verbose=False), TypeError, "hnet"),
+        (HMLP([[1]], verbose=False), nn.Linear(1, 1), TypeError, "mnet"),
+        (HMLP([[1]], verbose=False), MLP(verbose=False), ValueError, "hnet"),
+    ],
+)
+def test_networks_that_do_not_fit(hnet: Any, mnet: Any, error: type[Exception], name: str) -> None:
+    with pytest.raises(error, match=name):
+        HyperModel(hnet, mnet)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "name"),
+    [
+        ({}, ValueError, "cond_id"),
+        ({"cond_id": NUM_CONDS}, ValueError, "cond_id"),
+        ({"cond_id": torch.tensor([-1])}, ValueError, "cond_id"),
+        ({"cond_id": "0"}, TypeError, "cond_id"),
+        ({"cond_id": 0, "cond_input": torch.zeros(1, 3)}, ValueError, "cond_input"),
+        ({"cond_input": torch.zeros(3)}, ValueError, "cond_input"),
+        ({"cond_id": 0, "uncond_input": torch.zeros(1, 3)}, ValueError, "uncond_input"),
+        ({"cond_id": [0, 1]}, ValueError, "x"),
+        ({"cond_id": 0, "condition": "0"}, TypeError, "condition"),
+        ({"cond_id": 0, "regularizer": 0.1}, TypeError, "regularizer"),
+        ({"cond_id": 0, "nonsense": 1}, TypeError, "nonsense"),
+        ({"cond_id": 0, "weights": []}, TypeError, "weights"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], name: str) -> None:
+    with pytest.raises(error, match=name):
+        model()(inputs(), **arguments)
