@@ -55,6 +55,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y.view(*x.shape[:-1], y.shape[-1])
 
 
+def add_product(a: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+    """``a + x M`` in one operation, if there is one for these dimensions.
+
+    Args:
+        a: ``[N, out]`` or ``[B, N, out]``.
+        x: ``[N, in]`` or ``[B, N, in]``.
+        matrix: ``[in, out]`` or ``[B, in, out]``.
+    """
+    if a.dim() == 2:
+        return torch.addmm(a, x, matrix)
+    if matrix.dim() == 3 and not torch.is_autocast_enabled(x.device.type):
+        return torch.baddbmm(a, x, matrix)
+    return a + x @ matrix
+
+
 def join_sets(x: Tensor) -> Tensor:
     """The channels of all sets side by side: ``[B, N, C, *]`` to ``[N, B·C, *]``.
 

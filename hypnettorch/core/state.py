@@ -99,9 +99,10 @@ class _LoadHook:
                 state_dict[prefix + alias] = state_dict[prefix + name]
             elif prefix + alias in state_dict:
                 state_dict[prefix + name] = state_dict[prefix + alias]
+        buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key[len(prefix) :]
-            if name not in own and _OLD_ALIAS.search(name) and not _is_buffer(name):
+            if name not in own and name not in buffers and _OLD_ALIAS.search(name) and not _is_buffer(name):
                 del state_dict[key]
         module.__dict__["_aliases_while_loading"] = second_names
 

@@ -6,6 +6,7 @@ from hypnettorch.hnets.deconv_hnet import HDeconv
 from hypnettorch.hnets.hnet_container import HContainer
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hnet_perturbation_wrapper import HPerturbWrapper
+from hypnettorch.hnets.input_encoding import HEncodedInput
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.structured_mlp_hnet import StructuredHMLP
 
@@ -15,6 +16,7 @@ __all__ = [
     "ChunkedHMLP",
     "HContainer",
     "HDeconv",
+    "HEncodedInput",
     "HPerturbWrapper",
     "HyperNetInterface",
     "StructuredHMLP",

@@ -76,6 +76,10 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
         self.output_scale = scale.to(like)
         self.output_offset = None if offset is None else offset.to(like)
 
+    def _start_at_zero(self) -> None:
+        super()._start_at_zero()
+        self.output_offset = None
+
     def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
         super()._rename_loaded_state(state_dict, prefix)
         own = self.unconditional_params_ref or ()

@@ -82,7 +82,7 @@ class CompositeHyperNetwork(PartwiseHyperfan, HyperNetwork):
             values = [run.values[slot] for slot in own]
             changed = run.sets is not None or any(run.given[slot] for slot in own)
             if own and changed and all(value is not None for value in values):
-                weights[key] = [_stacked(run, slot) for slot in own]
+                weights[key] = [stacked_value(run, slot) for slot in own]
         return weights
 
     def _prepare(
@@ -102,6 +102,10 @@ class CompositeHyperNetwork(PartwiseHyperfan, HyperNetwork):
         optional = inner.union(self.conditional_param_shapes_ref)
         run = self._resolve(weights, optional, condition, sets)
         return Call(uncond_input, cond_input, cond_id, passed), run
+
+    def _start_at_zero(self) -> None:
+        for hnet in self._inner:
+            hnet._start_at_zero()
 
     def _adopt_conditional(self, part: Inclusion) -> None:
         """Inner hypernetworks look conditions up by themselves."""
@@ -132,7 +136,7 @@ class CompositeHyperNetwork(PartwiseHyperfan, HyperNetwork):
             yield from hnet.chunk_embeddings()
 
 
-def _stacked(run: Run, slot: int) -> Tensor:
+def stacked_value(run: Run, slot: int) -> Tensor:
     """A value as the inner hypernetwork wants it: with many parameter sets all of them carry the leading dimension."""
     value: Tensor = run.values[slot]
     return value if run.sets is None or run.given[slot] else value.expand(run.sets, *value.shape)

@@ -291,6 +291,13 @@ class HContainer(CompositeHyperNetwork):
                 if slot in values:
                     hyperfan.fill_uniform(values[slot], start.mean, start.constant + start.generated)
 
+    def _start_at_zero(self) -> None:
+        super()._start_at_zero()
+        values = self._values_by_slot()
+        for slot in [*self._uncond_slots, *(slot for slots in self._conditional.values() for slot in slots)]:
+            if slot in values:
+                nn.init.zeros_(values[slot])
+
 
 def _names(argument: str, names: Sequence[str] | None, shapes: Shapes) -> list[str]:
     """The names of plain parameters."""

@@ -194,6 +194,14 @@ class HyperNetInterface(MainNetInterface):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
 
+    def _start_at_zero(self) -> None:
+        """Change as little as it takes to produce zeros, in such a way that gradients change that.
+
+        Raises:
+            NotImplementedError: If the class has no such start.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement a start at zero")
+
     def _takes_conditions(self) -> bool:
         """Whether something depends on the condition, so that :meth:`add_conditions` concerns this network.
 

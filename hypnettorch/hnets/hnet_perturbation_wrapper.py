@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.composite import PARTS, Call, CompositeHyperNetwork
+from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hyperfan import Plan
 from hypnettorch.hnets.inputs import common_size
-from hypnettorch.hnets.partwise_hyperfan import Destinations
-from hypnettorch.mnets.extension_protocol import Shapes
+from hypnettorch.hnets.wrapper import WrapperHyperNetwork
 from hypnettorch.mnets.stages import Run
 
 OUTPUT = "output_handler(...)"
@@ -59,7 +57,7 @@ class AddNoise:
         return hnet_out_int + self.sigma * uncond_input
 
 
-class HPerturbWrapper(CompositeHyperNetwork):
+class HPerturbWrapper(WrapperHyperNetwork):
     """``h(z[:n], e) + σ z`` with a hypernetwork ``h`` and noise ``z`` that has one entry per weight.
 
     A hypernetwork that turns noise into weights represents a distribution. Its support has no more dimensions than its
@@ -106,9 +104,7 @@ class HPerturbWrapper(CompositeHyperNetwork):
         output_handler: Callable[..., Tensor] | None = None,
         verbose: bool = True,
     ) -> None:
-        checks.instance("hnet", hnet, HyperNetInterface)
-        checks.instance("hnet", hnet, nn.Module)
-        super().__init__(hnet.target_shapes, [hnet])
+        super().__init__(hnet)
         for name, handler in (("input_handler", input_handler), ("output_handler", output_handler)):
             if handler is not None:
                 checks.instance(name, handler, Callable, "a function")  # type: ignore[arg-type]
@@ -124,53 +120,27 @@ class HPerturbWrapper(CompositeHyperNetwork):
         if output_handler is None:
             self._uncond_in_size = self.num_outputs
 
-        self._hnet = hnet
-        self._include(hnet)
-        self._num_known_conds = hnet.num_known_conds
-        self._has_bias, self._mask_fc_out = hnet.has_bias, hnet.mask_fc_out
-        self._has_fc_out = self._has_linear_out = False
+        self._wrap(hnet)
+        self._mask_fc_out = hnet.mask_fc_out
         self._publish()
         if verbose:
             print(self)
 
-    @property
-    def internal_hnet(self) -> HyperNetInterface:
-        """The hypernetwork inside."""
-        return self._hnet
-
-    def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:
-        return (None, None) if self._hnet.hyper_shapes_learned is None else ([], [])
-
-    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
-        """The input embedding of a condition, as the hypernetwork inside defines it."""
-        embedding: nn.Parameter = self._hnet.get_cond_in_emb(cond_id)  # type: ignore[attr-defined]
-        return embedding
-
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up, unless handlers may want to see them."""
-        return self._hnet.condition_inputs(cond_id) if self._default_handlers else {"cond_id": cond_id}
+        return super().condition_inputs(cond_id) if self._default_handlers else {"cond_id": cond_id}
 
     def _takes_many_sets(self) -> bool:
         return super()._takes_many_sets() and self._default_handlers
-
-    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Any]]:
-        if not isinstance(weights, Mapping):
-            return weights, {}
-        own = {key: value for key, value in weights.items() if key in PARTS}
-        passed = {key: value for key, value in weights.items() if key not in PARTS}
-        return (None if passed and not own else own), passed
 
     def _generate(self, call: Call, run: Run) -> Tensor:
         inputs = {"uncond_input": call.uncond_input, "cond_input": call.cond_input, "cond_id": call.cond_id}
         inner = self._input_handler(**inputs)
         if not isinstance(inner, (tuple, list)) or len(inner) != 3:
             checks.fail("input_handler(...)", "uncond_input, cond_input and cond_id", type(inner).__name__)
-        flat = self._ask(self._inclusions[0], Call(*inner, call.passed), run, "flattened")
+        flat = self._ask(self._part, Call(*inner, call.passed), run, "flattened")
         output = self._output_handler(flat, **inputs)
         checks.width(OUTPUT, output, self.num_outputs)
         if output.dim() != flat.dim():
             checks.fail(OUTPUT, f"{flat.dim()} dimensions", f"shape {tuple(output.shape)}")
         return output
-
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
-        self._hnet._start_at(destinations, plan)

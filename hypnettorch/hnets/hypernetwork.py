@@ -179,6 +179,14 @@ class HyperNetwork(Network, HyperNetInterface):
                     init(param)
         return new
 
+    def _start_at_zero(self) -> None:
+        last = [*self.layer_weight_tensors[-1:], *self.layer_bias_vectors[-1:]]
+        if not self.unconditional_params:
+            raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
+        for param in last:
+            if param is not None:
+                nn.init.zeros_(param)
+
     def _condition_owners(self) -> list[HyperNetInterface]:
         """The inner networks that have to know a new condition, too."""
         inner = [part.network for part in self._inclusions]

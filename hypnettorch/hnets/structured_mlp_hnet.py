@@ -297,7 +297,7 @@ class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
             return plan.uncond_var
         k = self._embedded().index(kind)
         own = [embedding for embedding, number, _ in self.chunk_embeddings() if number == k]
-        variance = float(torch.stack(own).square().mean()) if own else 1.0
+        variance = torch.stack(own).detach().square().mean().item() if own else 1.0
         return (self._uncond_in_size * plan.uncond_var + size * variance) / total
 
 

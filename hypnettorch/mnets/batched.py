@@ -91,6 +91,7 @@ def map_sets(
     Returns:
         The outputs with a leading dimension of sets on every tensor.
     """
+
     def members(index: Any) -> dict[str, Any]:
         return {
             name: pytree.tree_map_only(Tensor, lambda t: t[index], value) if mapped[name] else value

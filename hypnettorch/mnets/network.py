@@ -79,9 +79,7 @@ class Network(nn.Module, MainNetInterface):
         self._slots: list[int] = []
         self._inclusions: list[Inclusion] = []
 
-    def _include(
-        self, inner: MainNetInterface, block: int = 0, numbered: bool = True, **extra: Any
-    ) -> Inclusion:
+    def _include(self, inner: MainNetInterface, block: int = 0, numbered: bool = True, **extra: Any) -> Inclusion:
         """Make a registered submodule a part of this network, with its parameters, batch norm and modulation layers.
 
         Args:

@@ -244,7 +244,7 @@ class Cell(ABC):
         state = self.initial_state(steps[0], given)
         states = []
         for t, (step, pair) in enumerate(zip(steps, modulations, strict=True)):
-            state = self.step(step + state[0] @ transition, state, pair)
+            state = self.step(functional.add_product(step, state[0], transition), state, pair)
             if t < num_detached:
                 state = tuple(part.detach() for part in state)
             states.append(state)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv
-from hypnettorch.mnets import MLP
-from tests.mnets import conv_networks
+from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv, HEncodedInput
+from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, SimpleRNN
+from tests.mnets import conv_networks, recurrent_networks
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,26 @@ def convolutional(name: str, **options: Any) -> Entry:
         lambda: conv_networks.build(kind, **options),
         lambda: conv_networks.images(conv_networks.build(kind), 3),
     )
+
+
+def recurrent(variant: str, use_lstm: bool = False, **options: Any) -> Entry:
+    """A SimpleRNN with 3 inputs."""
+    settings = {"n_in": 3, "rnn_layers": [4], "fc_layers": [2], **recurrent_networks.VARIANTS[variant], **options}
+    name = "-".join(["LSTM" if use_lstm else "RNN", variant, *(["external"] if options.get("no_weights") else [])])
+    return main(name, SimpleRNN, lambda: torch.randn(3, 2, 3), use_lstm=use_lstm, **settings)
+
+
+def bidirectional(name: str, mlp_args: Mapping[str, Any], **options: Any) -> Entry:
+    """A BiRNN with 3 inputs and a perceptron on 4 hidden units in each direction."""
+    rnn_args = {"n_in": 3, "rnn_layers": [4], "fc_layers": [], **options.pop("rnn_args", {})}
+    mlp_args = {"n_in": 8, "n_out": 2, "hidden_layers": [3], **mlp_args}
+    return main(f"BiRNN-{name}", BiRNN, lambda: torch.randn(3, 2, 3), rnn_args=rnn_args, mlp_args=mlp_args, **options)
+
+
+def squeezer(name: str, **options: Any) -> Entry:
+    """A ChunkSqueezer with three chunks, the last of which is filled up."""
+    sizes = {"n_in": 7, "n_out": 2, "inp_chunk_dim": 3, "out_chunk_dim": 4, "cemb_size": 2}
+    return main(f"ChunkSqueezer-{name}", ChunkSqueezer, lambda: torch.randn(5, 7), **sizes, **options)
 
 
 TARGETS = [[4, 3], [4], [2, 4], [2]]
@@ -117,6 +137,16 @@ def chunked_deconv(name: str, limits: Mapping[str, str] | None = None, **options
         **options,
     }
     return Entry(f"ChunkedHDeconv-{name}", lambda: ChunkedHDeconv(TARGETS, **settings), None, limits or {})
+
+
+def around(name: str, wrapper: Callable[..., Any], inner: Entry, *args: Any, **options: Any) -> Entry:
+    """A wrapper around the hypernetwork of another entry; a function among ``args`` builds the argument."""
+
+    def build() -> Any:
+        given = [arg() if callable(arg) else arg for arg in args]
+        return wrapper(inner.build(), *given, verbose=False, **options)
+
+    return Entry(f"{name}-{inner.name}", build)
 
 
 def calibrated(entry: Entry) -> Entry:
@@ -192,9 +222,29 @@ MAIN_NETWORKS = [
     convolutional("ZenkeNet-external", dropout_rate=-1, **EXTERNAL),
     convolutional("BioConvNet", **MODULATED, context_mod_post_activation=True),
     convolutional("BioConvNet-external", **EXTERNAL, **MODULATED, context_mod_no_weights=True),
+    recurrent("plain"),
+    recurrent("relu", **EXTERNAL),
+    recurrent("recurrent-output", use_lstm=True, **EXTERNAL),
+    recurrent("no-bias", use_lstm=True),
+    recurrent("modulated", use_lstm=True),
+    recurrent("modulated-late", **EXTERNAL, context_mod_no_weights=True),
+    recurrent("modulated-last-step"),
+    recurrent("modulated-per-step", use_lstm=True),
+    recurrent("modulated-by-separate-layers", context_mod_num_ts=3, **EXTERNAL),
+    bidirectional("external", {}, **EXTERNAL),
+    bidirectional(
+        "everything",
+        {**MODULATED, **NORMED, "distill_bn_stats": True, "context_mod_no_weights": True, "out_fn": torch.tanh},
+        rnn_args={**MODULATED, "context_mod_no_weights": True, "use_lstm": True},
+    ),
+    squeezer("plain"),
+    squeezer("external", **EXTERNAL, **NORMED, distill_bn_stats=True),
+    squeezer("dynamic", dynamic_biases=[0, 1, 2], dropout_rate=0.3, use_spectral_norm=True),
 ]
 
 UNCONDITIONAL: dict[str, Any] = {"cond_in_size": 0, "uncond_in_size": 3, "num_cond_embs": 0}
+
+WITHOUT_CONDITIONS: dict[str, Any] = {"cond_in_size": 4, "num_cond_embs": 0, "no_cond_weights": True}
 
 HYPERNETWORKS = [
     hmlp("plain"),
@@ -271,4 +321,6 @@ HYPERNETWORKS = [
     chunked_deconv("cond-chunks-external", cond_chunk_embs=True, no_uncond_weights=True, no_cond_weights=True),
     chunked_deconv("norm", use_batch_norm=True),
     calibrated(chunked_deconv("everything", use_batch_norm=True, use_spectral_norm=True, uncond_in_size=2)),
+    around("HEncodedInput-own-conditions", HEncodedInput, hmlp("encoded", **WITHOUT_CONDITIONS), num_cond_embs=3),
+    around("HEncodedInput-uncond", HEncodedInput, chunked("noise", uncond_in_size=4), "z|1-z", "uncond"),
 ]

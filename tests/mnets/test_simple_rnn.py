@@ -258,9 +258,8 @@ def test_vmap_of_forward(use_lstm: bool) -> None:
     torch.testing.assert_close(mapped, net.batched_forward(x, weights, share_input=True))
 
 
-@both_kinds
-def test_one_compiled_function_serves_two_lengths(use_lstm: bool) -> None:
-    net = make("modulated", use_lstm)
+def test_one_compiled_function_serves_two_lengths() -> None:
+    net = make("modulated-inputs", use_lstm=True)
     torch._dynamo.reset()
     compiled = torch.compile(net.forward, fullgraph=True, backend="aot_eager")
     for num_steps in (3, 5):

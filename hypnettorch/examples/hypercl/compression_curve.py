@@ -18,20 +18,21 @@ from hypnettorch.examples.hypercl.run import execute
 
 NAME = "compression_curve"
 
-# Small hypernetworks need more and larger steps.
+# Small hypernetworks need more and larger steps than the defaults give them.
 COMMON: dict[str, Any] = {
     "cl_exp": "permdigits",
     "mlp_arch": "100,100",
     "hnet_type": "chunked_hmlp",
-    "lr": 3e-3,
-    "n_iter": 2000,
-    "cond_emb_size": 16,
+    "cond_emb_size": 32,
     "chunk_emb_size": 8,
+    "lr": 2e-3,
+    "n_iter": 3000,
+    "beta": 0.05,
 }
 SIZES: tuple[dict[str, Any], ...] = (
-    {"hmlp_arch": "8", "chmlp_chunk_size": 100},
-    {"hmlp_arch": "12", "chmlp_chunk_size": 250},
-    {"hmlp_arch": "20", "chmlp_chunk_size": 350},
+    {"hmlp_arch": "24", "chmlp_chunk_size": 100},
+    {"hmlp_arch": "32", "chmlp_chunk_size": 150},
+    {"hmlp_arch": "40", "chmlp_chunk_size": 225},
     {"hmlp_arch": "32", "chmlp_chunk_size": 450},
 )
 

@@ -1,0 +1,244 @@
+r"""Encoded inputs of hypernetworks, whose magnitude does not depend on the value that they stand for.
+
+A linear hypernetwork without biases, or one with rectified units, produces weights in proportion to the magnitude of
+its input, and so are their gradients. An encoding of constant norm ends that; the other half of the remedy, weights
+that do not depend on the input, is :class:`hypnettorch.hnets.residual_hnet.HResidual`.
+
+References:
+    Ortiz, Guttag, Dalca, "Magnitude Invariant Parametrizations Improve Hypernetwork Learning", ICLR 2024,
+    https://arxiv.org/abs/2304.07645, section 4.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets import inputs
+from hypnettorch.hnets.composite import Call
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hyperfan import Plan
+from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork
+from hypnettorch.hnets.module_part import ModulePart
+from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_input, check_without_conditions
+from hypnettorch.mnets.stages import Run
+
+
+def cos_sin(values: Tensor) -> Tensor:
+    """``[cos(γπ/2), sin(γπ/2)]``, whose squared norm is the number of values.
+
+    Args:
+        values: ``γ``, ``[..., n]``.
+
+    Returns:
+        ``[..., 2 n]``: all cosines, then all sines.
+
+    Example:
+        >>> cos_sin(torch.tensor([0., 1.])).round().abs()
+        tensor([1., 0., 0., 1.])
+    """
+    angles = values * (math.pi / 2)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def complement(values: Tensor) -> Tensor:
+    """``[γ, 1 - γ]``.
+
+    Args:
+        values: ``γ``, ``[..., n]``.
+
+    Returns:
+        ``[..., 2 n]``.
+
+    Example:
+        >>> complement(torch.tensor([0.25, 1.]))
+        tensor([0.2500, 1.0000, 0.7500, 0.0000])
+    """
+    return torch.cat([values, 1 - values], dim=-1)
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """An encoding that doubles the size; ``moment`` is the mean square of its entries for uniform values."""
+
+    function: Callable[[Tensor], Tensor]
+    moment: float
+
+
+ENCODINGS = {"cos|sin": _Encoding(cos_sin, 1 / 2), "z|1-z": _Encoding(complement, 1 / 3)}
+
+
+class HEncodedInput(WrapperHyperNetwork):
+    """``h(E(γ))`` with a hypernetwork ``h`` and an encoding ``E`` of one of its inputs.
+
+    ``E`` is ``[cos(γπ/2), sin(γπ/2)]`` of constant norm, or ``[γ, 1 - γ]``, both for ``γ`` in [0, 1] and twice as long
+    as ``γ``, or any function. A value outside of [0, 1] gives a warning, since it has the encoding of another value or
+    a growing norm.
+
+    The wrapper is what users talk to, so everything that enters it is encoded, also what it looks up: with
+    ``which='cond'`` the embeddings of conditions are its own, of the size of ``γ`` and drawn from U(0, 1), and ``h``
+    must know none. They are published before the parameters of ``h``. With ``which='uncond'`` conditions are those of
+    ``h``. The parameters of an encoding that is a module are published last.
+
+    Args:
+        hnet: The hypernetwork ``h``: any of this package (containers and wrappers as well), or of a user's own class.
+        encoding: ``'cos|sin'``, ``'z|1-z'``, or a function or module that maps ``[..., in_size]`` to ``[..., n]`` with
+            ``n`` the size of that input of ``h``.
+        which: The input that is encoded: ``'cond'`` or ``'uncond'``.
+        in_size: Size of ``γ``. Required with a function; otherwise half of the size of the input of ``h``.
+        num_cond_embs: Number of conditions that the wrapper knows by id (with ``which='cond'``).
+        no_cond_weights: Whether their embeddings are external.
+        verbose: Whether to print a line about the network.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``h`` has no such input, one of odd size, or conditions of its
+            own where the wrapper keeps them.
+        TypeError: If an argument has the wrong type.
+
+    Note:
+        ``apply_hyperfan_init`` takes the mean square of an encoded input from the encoding, 1/2 resp. 1/3, whatever
+        variance it is told; with a function the variance is that of the function's output.
+
+    Example:
+        >>> from hypnettorch.hnets import HMLP
+        >>> inner = HMLP([[3, 2], [3]], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, verbose=False)
+        >>> hnet = HEncodedInput(inner, 'cos|sin', which='uncond', verbose=False)
+        >>> hnet(uncond_input=torch.rand(5, 1), ret_format='flattened').shape
+        torch.Size([5, 9])
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        encoding: str | Callable[[Tensor], Tensor] = "cos|sin",
+        which: str = "cond",
+        in_size: int | None = None,
+        num_cond_embs: int = 0,
+        no_cond_weights: bool = False,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__(hnet)
+        checks.one_of("which", which, ("cond", "uncond"))
+        checks.integer("num_cond_embs", num_cond_embs, 0)
+        checks.flag("no_cond_weights", no_cond_weights)
+        self._is_conditional = which == "cond"
+        self._no_cond_weights = no_cond_weights
+        if self._is_conditional:
+            self._encoded_size = check_without_conditions(hnet, "HEncodedInput keeps the embeddings")
+        else:
+            self._encoded_size = check_input(hnet, which)
+            for name, value in (("num_cond_embs", num_cond_embs), ("no_cond_weights", no_cond_weights)):
+                if value:
+                    checks.fail(name, "its default, since conditions are those of hnet with which='uncond'", value)
+        if isinstance(encoding, str):
+            checks.one_of("encoding", encoding, ENCODINGS)
+            if self._encoded_size % 2:
+                checks.fail("hnet", f"an input of even size, to hold encoding={encoding!r}", self._encoded_size)
+            half = self._encoded_size // 2
+            self._size = half if in_size is None else checks.integer("in_size", in_size, half, half)
+            self._moment: float | None = ENCODINGS[encoding].moment
+            self._encoding = ENCODINGS[encoding].function
+        else:
+            checks.instance("encoding", encoding, Callable, "a name or a function")  # type: ignore[arg-type]
+            if in_size is None:
+                checks.fail("in_size", "the size of what the function encodes", None)
+            self._size = checks.integer("in_size", in_size, 1)
+            self._moment = None
+            self._encoding = encoding
+
+        self._wrap(hnet, block=1)
+        if self._is_conditional:
+            self._cond_in_size = self._size
+            for condition in range(num_cond_embs):
+                self._declare_condition(condition)
+            self._num_known_conds = num_cond_embs
+        else:
+            self._uncond_in_size = self._size
+        self._encode_part = ModulePart(self._table, self._encoding, block=2)
+        self._publish()
+        if verbose:
+            print(self)
+
+    def _declare_condition(self, condition: int) -> None:
+        if not self._is_conditional:
+            return
+        slot = self._table.add(
+            [self._size],
+            "embedding",
+            init=partial(nn.init.uniform_, a=0.0, b=1.0),
+            like=self._internal_params[0] if self._internal_params else None,
+            external=self._no_cond_weights,
+            condition=condition,
+        )
+        self._conditional.setdefault(EMBEDDING, []).append(slot)
+
+    def _condition_owners(self) -> list[HyperNetInterface]:
+        return [] if self._is_conditional else super()._condition_owners()
+
+    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
+        """The input embedding of a condition before it is encoded, ``[in_size]``, or that of ``h``."""
+        if self._is_conditional:
+            return HyperNetwork.get_cond_in_emb(self, cond_id)
+        return super().get_cond_in_emb(cond_id)
+
+    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+        """See :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.condition_inputs`."""
+        if self._is_conditional:
+            return HyperNetwork.condition_inputs(self, cond_id)
+        return super().condition_inputs(cond_id)
+
+    def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
+        """Internal input embeddings with the id of their condition, not encoded."""
+        if self._is_conditional:
+            return HyperNetwork.condition_embeddings(self)
+        return super().condition_embeddings()
+
+    def _generate(self, call: Call, run: Run) -> Tensor:
+        if not self._is_conditional:
+            call = replace(call, uncond_input=self._encode("uncond_input", call.uncond_input, run))
+        else:
+            inputs.check_combination(None, call.cond_input, call.cond_id, required=False)
+            values = call.cond_input
+            if call.cond_id is not None:
+                values = self._conditions(None, call.cond_id, {}, run).get(EMBEDDING)
+            call = replace(call, cond_input=self._encode("cond_input", values, run), cond_id=None)
+        flat: Tensor = self._ask(self._part, call, run, "flattened")
+        return flat
+
+    def _encode(self, name: str, values: Tensor | None, run: Run) -> Tensor:
+        if values is None:
+            checks.fail(name, f"an input of {self._size} entries", None)
+        checks.width(name, values, self._size)
+        if self._moment is not None and _outside(values):
+            warnings.warn(f"{name}: expected values in [0, 1] for the encoding, got others", stacklevel=2)
+        encoded = self._encode_part(values, run)
+        checks.width("encoding(...)", encoded, self._encoded_size)
+        if encoded.shape[:-1] != values.shape[:-1]:
+            checks.fail("encoding(...)", f"shape {(*values.shape[:-1], self._encoded_size)}", tuple(encoded.shape))
+        return encoded
+
+    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+        if self._moment is not None and self._is_conditional:
+            plan = replace(plan, cond_var=self._moment)
+        elif self._moment is not None:
+            plan = replace(plan, uncond_var=self._moment)
+        super()._start_at(destinations, plan)
+
+
+def _outside(values: Tensor) -> bool:
+    """Whether a value is outside of [0, 1]; no, where the values cannot be read."""
+    if torch.compiler.is_compiling() or values.is_meta:
+        return False
+    try:
+        return bool(((values < 0) | (values > 1)).any())
+    except RuntimeError:  # vmap hides the values
+        return False
