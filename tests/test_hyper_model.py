@@ -222,6 +222,18 @@ def test_added_conditions_are_known() -> None:
     assert both(inputs(), cond_id=NUM_CONDS).shape == (5, 2)
 
 
+@kinds
+def test_a_checkpoint_with_fewer_conditions_loads(kind: str) -> None:
+    small, large = model(kind, num_cond_embs=3), model(kind)
+    large.load_state_dict(small.state_dict(), strict=False)
+    x = inputs(3)
+    torch.testing.assert_close(large(x, cond_id=[0, 1, 2]), small(x, cond_id=[0, 1, 2]))
+    with pytest.raises(RuntimeError, match="Missing"):
+        large.load_state_dict(small.state_dict(), strict=True)
+    with pytest.raises(RuntimeError, match="hnet"):
+        small.load_state_dict(large.state_dict(), strict=False)
+
+
 def test_it_learns() -> None:
     both = model(num_cond_embs=2)
     optimizer = torch.optim.Adam(both.parameters(), lr=0.02)

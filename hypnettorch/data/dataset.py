@@ -216,23 +216,13 @@ class Dataset(SplitNames, SamplePlots):
         """Let the next batch of a split begin a new epoch."""
         self._random.endless[split].reset()
 
-    @property
-    def shuffle_test_samples(self) -> bool:
-        """Whether test batches come in random order. Setting it begins a new epoch."""
-        return self._random.endless["test"].shuffle
+    def is_shuffled(self, split: Split) -> bool:
+        """Whether the samples of a split come in random order."""
+        return self._random.endless[split].shuffle
 
-    @shuffle_test_samples.setter
-    def shuffle_test_samples(self, value: bool) -> None:
-        self._random.endless["test"].shuffle = value
-
-    @property
-    def shuffle_val_samples(self) -> bool:
-        """Whether validation batches come in random order. Setting it begins a new epoch."""
-        return self._random.endless["val"].shuffle
-
-    @shuffle_val_samples.setter
-    def shuffle_val_samples(self, value: bool) -> None:
-        self._random.endless["val"].shuffle = value
+    def set_shuffled(self, split: Split, value: bool) -> None:
+        """Choose whether the samples of a split come in random order, and begin a new epoch."""
+        self._random.endless[split].shuffle = value
 
     def ids_to_indices(self, split: Split, sample_ids: ArrayLike) -> NDArray[np.int64]:
         """Positions of samples inside a split, e.g. rows of :meth:`inputs`.

@@ -49,6 +49,14 @@ class SplitNames(ABC):
     def begin_epoch(self, split: Split) -> None:
         """Let the next batch of a split begin a new epoch."""
 
+    @abstractmethod
+    def is_shuffled(self, split: Split) -> bool:
+        """Whether the samples of a split come in random order."""
+
+    @abstractmethod
+    def set_shuffled(self, split: Split, value: bool) -> None:
+        """Choose whether the samples of a split come in random order."""
+
     @property
     def num_train_samples(self) -> int:
         """Number of samples for training."""
@@ -135,6 +143,24 @@ class SplitNames(ABC):
         for split, chosen in zip(SPLITS, (train, test, val), strict=True):
             if chosen:
                 self.begin_epoch(split)
+
+    @property
+    def shuffle_test_samples(self) -> bool:
+        """Whether test batches come in random order. Setting it begins a new epoch."""
+        return self.is_shuffled("test")
+
+    @shuffle_test_samples.setter
+    def shuffle_test_samples(self, value: bool) -> None:
+        self.set_shuffled("test", value)
+
+    @property
+    def shuffle_val_samples(self) -> bool:
+        """Whether validation batches come in random order. Setting it begins a new epoch."""
+        return self.is_shuffled("val")
+
+    @shuffle_val_samples.setter
+    def shuffle_val_samples(self, value: bool) -> None:
+        self.set_shuffled("val", value)
 
     def train_ids_to_indices(self, sample_ids: ArrayLike) -> NDArray:
         """Positions of samples inside the training set, see :meth:`ids_to_indices`."""

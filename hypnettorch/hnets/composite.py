@@ -103,10 +103,6 @@ class CompositeHyperNetwork(PartwiseHyperfan, HyperNetwork):
         run = self._resolve(weights, optional, condition, sets)
         return Call(uncond_input, cond_input, cond_id, passed), run
 
-    def _start_at_zero(self) -> None:
-        for hnet in self._inner:
-            hnet._start_at_zero()
-
     def _adopt_conditional(self, part: Inclusion) -> None:
         """Inner hypernetworks look conditions up by themselves."""
 

@@ -117,8 +117,7 @@ class HPerturbWrapper(WrapperHyperNetwork):
         self._input_handler = LeadingInputs(size) if input_handler is None else input_handler
         sigma = checks.number("sigma_noise", sigma_noise, 0)
         self._output_handler = AddNoise(sigma) if output_handler is None else output_handler
-        if output_handler is None:
-            self._uncond_in_size = self.num_outputs
+        self._uncond_in_size = self.num_outputs if output_handler is None else 0
 
         self._wrap(hnet)
         self._mask_fc_out = hnet.mask_fc_out

@@ -180,10 +180,14 @@ class HyperNetwork(Network, HyperNetInterface):
         return new
 
     def _start_at_zero(self) -> None:
-        last = [*self.layer_weight_tensors[-1:], *self.layer_bias_vectors[-1:]]
+        inner = [part.network for part in self._inclusions if isinstance(part.network, HyperNetInterface)]
+        for hnet in inner:
+            hnet._start_at_zero()
+        if inner:
+            return
         if not self.unconditional_params:
             raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
-        for param in last:
+        for param in (*self.layer_weight_tensors[-1:], *self.layer_bias_vectors[-1:]):
             if param is not None:
                 nn.init.zeros_(param)
 

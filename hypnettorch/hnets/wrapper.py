@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from hypnettorch.core import checks, formats
+from hypnettorch.core import checks
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.composite import PARTS, CompositeHyperNetwork, stacked_value
+from hypnettorch.hnets.composite import PARTS, CompositeHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hyperfan import Plan
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.network import Inclusion
-from hypnettorch.mnets.stages import Run
 
 
 class WrapperHyperNetwork(CompositeHyperNetwork):
@@ -77,12 +76,6 @@ class WrapperHyperNetwork(CompositeHyperNetwork):
 
     def _start_at(self, destinations: Destinations, plan: Plan) -> None:
         self._hnet._start_at(destinations, plan)
-
-
-def flat_values(run: Run, slots: list[int], shapes: Shapes) -> Tensor:
-    """Tensors of an evaluation as one vector ``[n]``; with many parameter sets ``[B, 1, n]``."""
-    flat = formats.flatten([stacked_value(run, slot) for slot in slots], shapes)
-    return flat if run.sets is None else flat.unsqueeze(1)
 
 
 def check_without_conditions(hnet: HyperNetInterface, reason: str) -> int:

@@ -178,7 +178,7 @@ class BiRNN(RecurrentWeights):
         if not torch.compiler.is_compiling():
             self._was_used = True
             if seq_lengths is None:
-                warnings.warn("seq_lengths is not given: every sequence counts as a whole", stacklevel=5)
+                warnings.warn("seq_lengths is not given: every sequence counts as a whole", stacklevel=6)
         h = self._preprocess(x, seq_lengths, run.sets)
         padding = Padding(seq_lengths, h, run.sets)
         for forward, backward in self._rnn_parts:

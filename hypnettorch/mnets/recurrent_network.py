@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import checks
+from hypnettorch.mnets.main_network import MainNetwork
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.recurrent_steps import RecurrentSteps
 from hypnettorch.mnets.sequences import TIME
@@ -63,21 +64,33 @@ class RecurrentNetwork(RecurrentSteps):
         x = self._prepare_input(x, None)
         return self._run_layers(x, int_weights, cm_weights, ckpt_id, return_hidden, return_hidden_int)
 
-    def batched_forward(self, x: Tensor, weights: Any, *args: Any, **kwargs: Any) -> Any:
+    def batched_forward(
+        self,
+        x: Tensor,
+        weights: Any,
+        share_input: bool = False,
+        condition: int | Sequence[int] | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Evaluate the network with ``B`` weight sets as one batched recurrence.
-
-        See :meth:`hypnettorch.mnets.mnet_interface.MainNetInterface.batched_forward`; further arguments are those of
-        :meth:`forward`.
 
         Args:
             x: The input ``[B, T, N, n_in]``; with ``share_input`` without the ``B``.
-            weights: As for ``forward``, each tensor ``[B, *shape]``.
-            *args: See above.
-            **kwargs: See above.
+            weights: As for :meth:`forward`, each tensor ``[B, *shape]``.
+            share_input: Whether all sets see the same input.
+            condition: Id of the checkpointed modulation, or one for each set.
+            distilled_params: Must be ``None``.
+            **kwargs: ``return_hidden`` and ``return_hidden_int``, see :meth:`forward`.
+
+        Returns:
+            What :meth:`forward` returns with a leading ``B`` on every tensor.
+
+        Raises:
+            ValueError: As :meth:`forward`, or if the number of sets differs between arguments.
         """
-        if self._overridden:
-            return MainNetInterface.batched_forward(self, x, weights, *args, **kwargs)
-        return super().batched_forward(x, weights, *args, **kwargs)
+        evaluate = MainNetInterface.batched_forward if self._overridden else MainNetwork.batched_forward
+        return evaluate(self, x, weights, share_input, condition, distilled_params, **kwargs)
 
     def _compute(self, x: Tensor, run: Run, return_hidden: bool = False, return_hidden_int: bool = False) -> Any:
         values, given = [run.values[slot] for slot in self._slots], [run.given[slot] for slot in self._slots]

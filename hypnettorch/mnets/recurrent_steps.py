@@ -132,10 +132,9 @@ class RecurrentSteps(RecurrentWeights):
 
     def _stored_modulation(self, condition: Any) -> list[Tensor]:
         """Internal gains and shifts, or a checkpoint of them; with many weight sets one checkpoint for each."""
-        layers: Any = self._context_mod_layers or ()
         if condition is None:
-            count = self._num_context_mod_shapes()
-            return list(self._internal_params[:count])  # type: ignore[index]
+            return [self._internal_params[i] for i in range(self._num_context_mod_shapes())]  # type: ignore[index]
+        layers: Any = self._context_mod_layers or ()
         if not isinstance(condition, Sequence):
             return [weight for layer in layers for weight in layer.get_weights(condition)]
         return [

@@ -52,6 +52,11 @@ class SimpleRNN(RecurrentNetwork):
         ValueError: If a size is out of range, or options exclude each other.
         TypeError: If an argument has the wrong type or is unknown.
 
+    Note:
+        ``torch.compile`` unrolls the loop over time, anew for each length: 50 steps take seconds with the backend
+        ``aot_eager`` and a minute with ``inductor``. Padding sequences to a few lengths keeps the number of graphs
+        small.
+
     Example:
         >>> net = SimpleRNN(n_in=3, rnn_layers=[8], fc_layers=[2], no_weights=True, verbose=False)
         >>> net.hyper_shapes_learned

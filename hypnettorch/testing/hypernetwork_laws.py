@@ -182,7 +182,7 @@ def conditions_may_be_looked_up(case: HyperCase) -> None:
         options = case.of_condition(ids)
         uncond = {name: value for name, value in options.items() if name != "cond_id"}
         found = net.condition_inputs(ids)
-        got = net(**uncond, ret_format="flattened", **_with_weights(found, case.weights))
+        got = net(**uncond, ret_format="flattened", **_with_weights(found, case))
         same(got, case(net, **options), f"the output for {ids!r}")
         if case.conditions > 1 and not isinstance(ids, list):
             got.square().sum().backward()
@@ -192,10 +192,12 @@ def conditions_may_be_looked_up(case: HyperCase) -> None:
     refused(ValueError, "cond_id", "an id out of range", case.net.condition_inputs, case.conditions)
 
 
-def _with_weights(found: dict[str, Any], weights: list[Tensor] | None) -> dict[str, Any]:
-    """Arguments that a look-up gave, with the external weights of the network."""
-    if weights is None:
+def _with_weights(found: dict[str, Any], case: HyperCase) -> dict[str, Any]:
+    """Arguments that a look-up gave, with the unconditional weights of the network if some are external."""
+    if case.weights is None:
         return found
+    values = case.complete()
+    weights = case.weights if values is None else [values[i] for i in case.net.unconditional_param_shapes_ref]
     return {**found, "weights": {"uncond_weights": weights, **found.get("weights", {})}}
 
 

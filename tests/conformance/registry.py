@@ -13,8 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv, HEncodedInput
+from hypnettorch.hnets import (
+    HMLP,
+    ChunkedHDeconv,
+    ChunkedHMLP,
+    HContainer,
+    HDeconv,
+    HEncodedInput,
+    HPerturbWrapper,
+    HResidual,
+    StructuredHMLP,
+)
+from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, SimpleRNN
+from tests.hnets.assemblies import FirstColumns, HandWritten, NegatedHMLP, hnets_around_plain
 from tests.mnets import conv_networks, recurrent_networks
 
 
@@ -159,6 +171,52 @@ def calibrated(entry: Entry) -> Entry:
         return net
 
     return replace(entry, name=f"{entry.name}-calibrated", build=build)
+
+
+GLUE = GluedChunks((Piece((0,), 0), Piece((0,), 1), Piece((1, 2), 0, dim=1), Piece((3,), 0)))
+
+
+def structured(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """A StructuredHMLP that knows three conditions: a layer, two halves of a kernel, a bias."""
+    settings = {
+        "chunk_shapes": [TARGETS[:2], [[2, 2]], TARGETS[3:]],
+        "num_per_chunk": [1, 2, 1],
+        "chunk_emb_sizes": [2, 3, 2],
+        "hmlp_kwargs": {"layers": (5,)},
+        "assembly_fct": GLUE,
+        "cond_in_size": 3,
+        "num_cond_embs": 3,
+        "verbose": False,
+        **options,
+    }
+    return Entry(f"StructuredHMLP-{name}", lambda: StructuredHMLP(TARGETS, **settings), None, limits or {})
+
+
+def container(name: str, *members: Callable[[], Any], limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """An HContainer that knows three conditions: what members produce, around parameters of its own."""
+    settings = {"num_cond_embs": 3, "verbose": False, **options}
+
+    def build() -> HContainer:
+        return HContainer(TARGETS, hnets_around_plain, [member() for member in members], **settings)
+
+    return Entry(f"HContainer-{name}", build, None, limits or {})
+
+
+def member(cls: type, shapes: list[list[int]], *arguments: Any, **options: Any) -> Callable[[], Any]:
+    """A hypernetwork that produces some of the targets."""
+    settings = {"cond_in_size": 3, "layers": (5,), "num_cond_embs": 3, "verbose": False, **options}
+    return lambda: cls(shapes, *arguments, **settings)
+
+
+def perturbed(inner: Entry, hnet_uncond_in_size: int, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
+    """An HPerturbWrapper around a hypernetwork."""
+    build = inner.build
+    return Entry(
+        f"HPerturbWrapper-{'-'.join(['handler' for _ in options] + [inner.name])}",
+        lambda: HPerturbWrapper(build(), hnet_uncond_in_size, verbose=False, **options),
+        None,
+        limits or {},
+    )
 
 
 MODULATED: dict[str, Any] = {"use_context_mod": True}
@@ -322,5 +380,60 @@ HYPERNETWORKS = [
     chunked_deconv("norm", use_batch_norm=True),
     calibrated(chunked_deconv("everything", use_batch_norm=True, use_spectral_norm=True, uncond_in_size=2)),
     around("HEncodedInput-own-conditions", HEncodedInput, hmlp("encoded", **WITHOUT_CONDITIONS), num_cond_embs=3),
+    around("HResidual-trained", HResidual, hmlp("uncond-external", no_uncond_weights=True)),
+    around("HResidual-constant", HResidual, chunked("plain"), lambda: [torch.randn(*s) for s in TARGETS], False),
     around("HEncodedInput-uncond", HEncodedInput, chunked("noise", uncond_in_size=4), "z|1-z", "uncond"),
+    structured("plain"),
+    structured("some-without-embeddings", chunk_emb_sizes=[0, 3, 0]),
+    structured("unconditional", **UNCONDITIONAL),
+    structured("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
+    structured("cond-chunks", cond_chunk_embs=True),
+    structured("cond-chunks-only", cond_chunk_embs=True, cond_in_size=0),
+    structured("cond-chunks-external", cond_chunk_embs=True, no_uncond_weights=True, no_cond_weights=True),
+    structured("norm", hmlp_kwargs={"layers": (5,), "use_batch_norm": True}),
+    structured(
+        "everything",
+        cond_chunk_embs=True,
+        uncond_in_size=2,
+        hmlp_kwargs={"layers": (5,), "use_batch_norm": True, "use_spectral_norm": True, "dropout_rate": 0.3},
+    ),
+    container("one-member", member(HMLP, TARGETS[:2]), uncond_param_shapes=TARGETS[2:3], cond_param_shapes=TARGETS[3:]),
+    container("two-members", member(HMLP, TARGETS[:2]), member(ChunkedHMLP, TARGETS[2:], 7, cond_chunk_embs=True)),
+    container("no-member", uncond_param_shapes=TARGETS[:2], cond_param_shapes=TARGETS[2:]),
+    container(
+        "shared-only", limits={"inputs_that_do_not_fit_are_refused": "it takes no input"}, uncond_param_shapes=TARGETS
+    ),
+    container(
+        "external",
+        member(HMLP, TARGETS[:2], no_uncond_weights=True),
+        uncond_param_shapes=TARGETS[2:3],
+        cond_param_shapes=TARGETS[3:],
+        no_uncond_weights=True,
+        no_cond_weights=True,
+        limits={"conditions_may_be_looked_up": "some of what belongs to a condition is external"},
+    ),
+    container("nested", container("inner", member(HMLP, TARGETS[:2]), cond_param_shapes=TARGETS[2:]).build),
+    container("wrapper", perturbed(hmlp("member", uncond_in_size=2), 2).build),
+    container(
+        "classes-of-users",
+        lambda: HandWritten(TARGETS[:2]),
+        member(NegatedHMLP, TARGETS[2:]),
+        limits=dict.fromkeys(
+            ("conditions_may_be_added", "smaller_checkpoints_load"), "a class that does not implement add_conditions"
+        ),
+    ),
+    perturbed(hmlp("noise", uncond_in_size=2), 2),
+    perturbed(chunked("noise", cond_chunk_embs=True, uncond_in_size=2), 2),
+    perturbed(structured("noise", cond_chunk_embs=True, uncond_in_size=2), 2),
+    perturbed(container("mixed", member(HMLP, TARGETS[:2], uncond_in_size=2), cond_param_shapes=TARGETS[2:]), 2),
+    perturbed(perturbed(hmlp("inner", uncond_in_size=2), 2), 26),
+    perturbed(
+        hmlp("noise", uncond_in_size=2),
+        2,
+        limits={
+            "inputs_that_do_not_fit_are_refused": "the handler of the user takes what it gets",
+            "conditions_may_be_looked_up": "the handler of the user decides which ids there are",
+        },
+        input_handler=FirstColumns(2),
+    ),
 ]

@@ -60,7 +60,8 @@ class HandWritten(nn.Module, HyperNetInterface):
         self._param_shapes = [[self.num_outputs, size], *([size] for _ in range(num_conds))]
         self._internal_params = nn.ParameterList([nn.Parameter(torch.randn(shape)) for shape in self._param_shapes])
         self._param_shapes_meta = [
-            {"name": "weight" if i == 0 else "embedding", "index": i, "layer": int(i == 0)} for i in range(num_conds + 1)
+            {"name": "weight" if i == 0 else "embedding", "index": i, "layer": int(i == 0)}
+            for i in range(num_conds + 1)
         ]
         self._unconditional_param_shapes_ref = [0]
         self._has_bias, self._has_fc_out, self._mask_fc_out, self._has_linear_out = False, True, True, False

@@ -142,8 +142,8 @@ def test_container() -> None:
     first, *rest = pairs(mnet.param_shapes[6:])
     options: dict[str, Any] = {"cond_in_size": 32, "num_cond_embs": 1, "verbose": False}
     full = HMLP(first, layers=[64], **options)
-    middle = StructuredHMLP(sum(rest[:2], []), rest[:1], [2], 32, {"layers": [64]}, in_order, **options)
-    nested = HContainer(sum(rest[:2], []), first_of, [middle], verbose=False)
+    middle = StructuredHMLP([*rest[0], *rest[1]], rest[:1], [2], 32, {"layers": [64]}, in_order, **options)
+    nested = HContainer([*rest[0], *rest[1]], first_of, [middle], verbose=False)
 
     hnet = HContainer(
         mnet.param_shapes,
@@ -211,9 +211,7 @@ def test_second_moments_of_a_deep_network(build: str) -> None:
     ]
     hnet: Any = HContainer(mnet.param_shapes, hnets_around_plain, parts, verbose=False)
     if build == "structured":
-        hnet = StructuredHMLP(
-            mnet.param_shapes, [[[width, width]]], [depth], size, linear, in_order, True, **options
-        )
+        hnet = StructuredHMLP(mnet.param_shapes, [[[width, width]]], [depth], size, linear, in_order, True, **options)
         parts = [hnet]
     ratios = []
     for _ in range(50):

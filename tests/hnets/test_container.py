@@ -98,7 +98,10 @@ def test_parts_come_together(members: Callable[[], list[HyperNetInterface]], ret
 def test_many_parameter_sets(members: Callable[[], list[HyperNetInterface]]) -> None:
     hnet = container(*members())
     stacked = [torch.randn(4, *shape, dtype=torch.float64) for shape in hnet.param_shapes]
-    positions = {"uncond_weights": hnet.unconditional_param_shapes_ref, "cond_weights": hnet.conditional_param_shapes_ref}
+    positions = {
+        "uncond_weights": hnet.unconditional_param_shapes_ref,
+        "cond_weights": hnet.conditional_param_shapes_ref,
+    }
     forms: list[Any] = [stacked] + [{key: [stacked[i] for i in refs]} for key, refs in positions.items()]
     for weights in forms:
         got = hnet.batched_forward(cond_id=[1, 2], weights=weights, ret_format="flattened")

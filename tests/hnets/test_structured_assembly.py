@@ -137,8 +137,11 @@ def test_trace() -> None:
     assert unused == [Counter(), Counter(), Counter({0: 4})]
 
 
-@pytest.mark.parametrize("function", [scaled, lambda chunks: [-t for t in glue(chunks)], lambda chunks: [
-    glue(chunks)[0] + 1, glue(chunks)[1]]], ids=["scaled", "negated", "shifted"])
+@pytest.mark.parametrize(
+    "function",
+    [scaled, lambda chunks: [-t for t in glue(chunks)], lambda chunks: [glue(chunks)[0] + 1, glue(chunks)[1]]],
+    ids=["scaled", "negated", "shifted"],
+)
 def test_trace_refuses_computation(function: Any) -> None:
     with pytest.raises(ValueError, match="assembly_fct: expected a function that only arranges tensors"):
         trace(function, ([[(2,)], [(3,), (4,)]],), SHAPES)

@@ -67,7 +67,12 @@ def test_resnet(gcd: bool, bias: bool, norm: bool, n: int) -> None:
     assert sorted(numbers_of(tensors)) == list(range(net.num_params))  # every entry is used once
 
 
-WIDTHS = {"equal": (4, 4, 8, 16), "narrow stem": (2, 6, 12, 12), "multiples of 2": (4, 6, 10, 4), "shrinking": (12, 4, 2, 2)}
+WIDTHS = {
+    "equal": (4, 4, 8, 16),
+    "narrow stem": (2, 6, 12, 12),
+    "multiples of 2": (4, 6, 10, 4),
+    "shrinking": (12, 4, 2, 2),
+}
 
 
 @pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS)
@@ -150,7 +155,9 @@ def test_batch_norm_goes_with_the_convolution_of_its_number() -> None:
 
 def test_groups_of_the_documentation() -> None:
     """Groups 0 to 10 of a network in which no two of them can be merged."""
-    net = WRN(n=4, k=10, num_feature_maps=(16, 16, 64, 200), use_bias=False, use_fc_bias=True, no_weights=True, verbose=False)
+    net = WRN(
+        n=4, k=10, num_feature_maps=(16, 16, 64, 200), use_bias=False, use_fc_bias=True, no_weights=True, verbose=False
+    )
     shapes, counts, _ = wrn_chunking(net, ignore_out_weights=False)
     assert [kind[0] for kind in shapes] == [
         [16, 3, 3, 3],
