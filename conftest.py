@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+torch.set_num_threads(1)  # the tensors of tests are small, and threads would only wait for each other
+
 
 @pytest.fixture(autouse=True)
 def _reproducible(doctest_namespace: dict[str, Any]) -> None:

@@ -31,7 +31,9 @@ def main() -> None:
         for result in run(case, options.rounds, threads=options.threads):
             low, high = result.quartiles
             title = f"{result.case} / {result.contender}"
-            print(f"{title:<62} {result.median:7.3f} {low:7.3f}-{high:7.3f} {result.peak_memory_ratio:7.2f}", flush=True)
+            print(
+                f"{title:<62} {result.median:7.3f} {low:7.3f}-{high:7.3f} {result.peak_memory_ratio:7.2f}", flush=True
+            )
             results.append(asdict(result))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": platform.machine(), "python": platform.python_version(), "torch": torch.__version__}

@@ -1,8 +1,8 @@
 """Time contenders for the same work against each other.
 
 Every contender runs in a process of its own (in one process they change each other's allocator), and the processes
-take turns in short blocks. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
-Before anything is timed, the contenders must agree on their results.
+take turns in short blocks. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are
+noisy. Before anything is timed, the contenders must agree on their results.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 
     Raises:
         ValueError: If contenders disagree.
     """
-    workers = {
-        name: _Worker(setup, case.arguments, threads, block_seconds) for name, setup in case.contenders.items()
-    }
+    workers = {name: _Worker(setup, case.arguments, threads, block_seconds) for name, setup in case.contenders.items()}
     try:
         prints = {name: worker.ask("fingerprint") for name, worker in workers.items()}
         ours = next(iter(workers))
@@ -83,12 +81,14 @@ def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 
     finally:
         for worker in workers.values():
             worker.close()
-    return [_result(case.name, name, blocks[ours], blocks[name], usage[ours], usage[name]) for name in workers if name != ours]
+    return [
+        _result(case.name, name, blocks[ours], blocks[name], usage[ours], usage[name])
+        for name in workers
+        if name != ours
+    ]
 
 
-def _result(
-    case: str, name: str, ours: Sequence[float], theirs: Sequence[float], usage: Any, other: Any
-) -> Result:
+def _result(case: str, name: str, ours: Sequence[float], theirs: Sequence[float], usage: Any, other: Any) -> Result:
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return Result(case, name, middle, (low, high), usage[0] / other[0], (usage[1], other[1]))
@@ -114,7 +114,9 @@ class _Worker:
         self._process.kill()
 
 
-def _serve(connection: Connection, setup: Callable[..., Step], arguments: dict[str, Any], threads: int, seconds: float) -> None:
+def _serve(
+    connection: Connection, setup: Callable[..., Step], arguments: dict[str, Any], threads: int, seconds: float
+) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     step = setup(**arguments)

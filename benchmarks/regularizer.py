@@ -20,7 +20,13 @@ def _networks(kind: str, tasks: int) -> HyperNetInterface:
     if kind == "HMLP":
         return HMLP(shapes, cond_in_size=EMBEDDING, layers=[HIDDEN, HIDDEN], num_cond_embs=tasks + 1, verbose=False)
     return ChunkedHMLP(
-        shapes, CHUNK, EMBEDDING, cond_in_size=EMBEDDING, layers=[HIDDEN, HIDDEN], num_cond_embs=tasks + 1, verbose=False
+        shapes,
+        CHUNK,
+        EMBEDDING,
+        cond_in_size=EMBEDDING,
+        layers=[HIDDEN, HIDDEN],
+        num_cond_embs=tasks + 1,
+        verbose=False,
     )
 
 

@@ -159,9 +159,7 @@ class WeightLayout:
     def _fail_missing(self, position: int, weights: Any) -> NoReturn:
         owner = next((key for key, positions in self.parts.items() if position in positions), "weights")
         got = "None" if weights is None else "only other tensors"
-        checks.fail(
-            "weights", f"the external tensors (hyper_shapes_learned, or a dictionary with key '{owner}')", got
-        )
+        checks.fail("weights", f"the external tensors (hyper_shapes_learned, or a dictionary with key '{owner}')", got)
 
     def _fail_list(self, weights: list[Tensor], candidates: Mapping[str, Positions], stacked: bool) -> NoReturn:
         lead = ("B",) if stacked else ()

@@ -97,9 +97,7 @@ class ChunkedHMLP(ChunkedHyperNetwork):
 
         cond_var = None if self._hnet.conditional_params else plan.cond_var
         wanted = [partwise_hyperfan.average(group, variance) for group in destinations]
-        self.apply_chunked_hyperfan_init(
-            plan.method, plan.use_xavier, plan.uncond_var, cond_var, target_vars=wanted
-        )
+        self.apply_chunked_hyperfan_init(plan.method, plan.use_xavier, plan.uncond_var, cond_var, target_vars=wanted)
 
     def apply_chunked_hyperfan_init(
         self,

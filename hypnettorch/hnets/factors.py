@@ -148,7 +148,7 @@ class _Distance(torch.autograd.Function):
     """The equation at the top of this module, with a backward pass that needs no output either."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         activations: Tensor,
         weight: Tensor,

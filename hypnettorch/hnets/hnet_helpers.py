@@ -88,8 +88,8 @@ def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Te
         cond_id: The condition.
 
     Returns:
-        A part of ``hnet.conditional_params``: the input embedding, then what else the condition has, as chunk embeddings.
-        Empty, with a warning, if conditional parameters are not internal.
+        A part of ``hnet.conditional_params``: the input embedding, then what else the condition has, as chunk
+        embeddings. Empty, with a warning, if conditional parameters are not internal.
 
     Raises:
         ValueError: If there is no such condition.

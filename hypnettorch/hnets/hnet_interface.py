@@ -142,9 +142,7 @@ class HyperNetInterface(MainNetInterface):
             )
         return params
 
-    def add_to_uncond_params(
-        self, dparams: Sequence[Tensor], params: Sequence[Tensor] | None = None
-    ) -> list[Tensor]:
+    def add_to_uncond_params(self, dparams: Sequence[Tensor], params: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Add changes to the unconditional parameters.
 
         Args:
@@ -317,9 +315,7 @@ class HyperNetInterface(MainNetInterface):
             "cond_input": cond_input is not None and not share_input,
             "weights": True,
         }
-        flat = map_sets(
-            one_set, arguments, mapped, set_conditions(condition, sets), loop=writes_statistics(self)
-        )
+        flat = map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=writes_statistics(self))
         return formats.from_flat(flat, self.target_shapes, ret_format)
 
     def _is_properly_setup(self, check_has_bias: bool = True) -> None:

@@ -19,9 +19,9 @@ from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage, chain
 class HMLP(FullHyperNetwork):
     """``h(u, e) = W_L σ(… σ(W_1 [u, e] + b_1) …) + b_L``, cut into tensors of the target shapes.
 
-    ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the network
-    keeps itself. A hidden layer is the linear map, batch norm, dropout and the nonlinearity. Parameters are published in
-    the order embeddings ``[cond_in_size]``, batch norm, layers.
+    ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the
+    network keeps itself. A hidden layer is the linear map, batch norm, dropout and the nonlinearity. Parameters are
+    published in the order embeddings ``[cond_in_size]``, batch norm, layers.
 
     Args:
         target_shapes: Shapes of the tensors to produce.
@@ -134,13 +134,13 @@ class HMLP(FullHyperNetwork):
         The mathematics stand in :mod:`hypnettorch.hnets.hyperfan`.
 
         Args:
-            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic mean
-                of the two variances).
+            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
+                mean of the two variances).
             use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
             uncond_var: Variance of the unconditional input.
             cond_var: Variance of the conditional input.
-            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more than
-                one dimension count as weights and vectors as the bias of the weight before them.
+            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
+                than one dimension count as weights and vectors as the bias of the weight before them.
             w_val: Mean of the rows of the output layer: a list (one entry per target, ``None`` for the default) or a
                 dictionary by ``name`` of ``param_shapes_meta``.
             w_var: Their variance.
@@ -148,8 +148,8 @@ class HMLP(FullHyperNetwork):
             b_var: Their variance. By default batch norm scales and gains start at 1 and shifts at 0 whatever the input.
 
         Raises:
-            ValueError: If ``method`` is unknown, the parameters are external, or a neutral value other than 0 is needed but
-                the output layer has no bias.
+            ValueError: If ``method`` is unknown, the parameters are external, or a neutral value other than 0 is
+                needed but the output layer has no bias.
         """
         hyperfan.initialize(
             self,

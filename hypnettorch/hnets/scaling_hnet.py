@@ -45,8 +45,8 @@ class HScaling(BaseWeights):
         TypeError: If an argument has the wrong type.
 
     Note:
-        ``apply_hyperfan_init`` gives the output of ``h`` variance 1, closes the gates, and draws ``ω₀`` with the variance
-        that the targets should have, unless a user gave ``ω₀``.
+        ``apply_hyperfan_init`` gives the output of ``h`` variance 1, closes the gates, and draws ``ω₀`` with the
+        variance that the targets should have, unless a user gave ``ω₀``.
 
     References:
         Ha, Dai, Le, "HyperNetworks", ICLR 2017, https://arxiv.org/abs/1609.09106, section 3.2 and appendix A.2.3

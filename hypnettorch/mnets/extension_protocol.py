@@ -142,9 +142,7 @@ class HandFilledLists(ABC):  # noqa: B024
         """The condition that an entry of ``param_shapes`` belongs to; ``None`` if all conditions share it."""
         return None
 
-    def _resolve_weights(
-        self, weights: Any, stacked: bool = False, optional: frozenset[int] = frozenset()
-    ) -> Resolved:
+    def _resolve_weights(self, weights: Any, stacked: bool = False, optional: frozenset[int] = frozenset()) -> Resolved:
         """One value per entry of ``param_shapes`` (see ``WeightLayout.resolve``)."""
         if self._layout is None:
             raise NotImplementedError(f"{type(self).__name__} does not describe its parameters (param_shapes_meta)")

@@ -99,7 +99,7 @@ def _replaceable_tensor(name: str) -> property:
         tied: Mapping[str, Place] = self.__dict__.get("_tied", {})
         if name in tied:
             owner, source = tied[name]
-            return getattr(owner, source)  # type: ignore[no-any-return]
+            return getattr(owner, source)
         return self._buffers[name]  # type: ignore[return-value]
 
     return property(value)
@@ -113,10 +113,10 @@ def _flat_weights(self: Any) -> list[Tensor | None]:
 def _reduce(self: nn.Module, protocol: Any) -> Any:
     """Copy and pickle by the class that can be imported."""
     base, names = _origin(type(self))
-    state = self.__getstate__() if hasattr(base, "__getstate__") else self.__dict__  # type: ignore[attr-defined]
+    state = self.__getstate__() if hasattr(base, "__getstate__") else self.__dict__
     return _rebuild, (base, names), state
 
 
 def _rebuild(base: type, names: tuple[str, ...]) -> Any:
     cls = _replaceable(base, names)
-    return cls.__new__(cls)
+    return object.__new__(cls)

@@ -93,9 +93,7 @@ def _conv(layer: nn.Conv2d, name: str) -> Kind:
 def _transposed_conv(layer: nn.ConvTranspose2d, name: str) -> Kind:
     """An output pixel meets only every ``stride``-th tap of the kernel."""
     taps, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
-    return _named(
-        name, layer.in_channels // layer.groups * taps // stride, layer.out_channels // layer.groups * taps
-    )
+    return _named(name, layer.in_channels // layer.groups * taps // stride, layer.out_channels // layer.groups * taps)
 
 
 def _embedding(layer: nn.Embedding, name: str) -> Kind:
@@ -124,7 +122,7 @@ def _recurrent_cell(layer: nn.RNNCellBase, name: str) -> Kind:
 
 def _conv1d_of_transformers(layer: nn.Module, name: str) -> Kind:
     """A linear layer that keeps its weight as ``[in, out]``."""
-    return _named(name, *layer.weight.shape)  # type: ignore[misc, arg-type]
+    return _named(name, *layer.weight.shape)  # type: ignore[misc]
 
 
 def _prelu(layer: nn.PReLU, name: str) -> Kind:

@@ -32,7 +32,8 @@ class MainNetInterface(HandFilledLists):
     if TYPE_CHECKING:
         training: bool
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """See :meth:`forward`."""
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -166,7 +167,7 @@ class MainNetInterface(HandFilledLists):
 
     @property
     def layer_bias_vectors(self) -> nn.ParameterList:
-        """Internal biases parallel to :attr:`layer_weight_tensors`, ``None`` for a layer without; empty without biases."""
+        """Internal biases parallel to :attr:`layer_weight_tensors`: ``None`` for a layer without; empty without any."""
         return self._layer_bias_vectors  # type: ignore[return-value]
 
     @property
@@ -195,7 +196,9 @@ class MainNetInterface(HandFilledLists):
         return formats.num_elements(checks.shapes("dims", dims))
 
     @staticmethod
-    def flatten_params(params: Any, param_shapes: Sequence[Sequence[int]] | None = None, unflatten: bool = False) -> Any:
+    def flatten_params(
+        params: Any, param_shapes: Sequence[Sequence[int]] | None = None, unflatten: bool = False
+    ) -> Any:
         """Concatenate tensors into one vector, or undo that.
 
         Args:

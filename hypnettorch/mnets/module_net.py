@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from hypnettorch.core import checks, formats
+from hypnettorch.core import checks
 from hypnettorch.mnets import external
 from hypnettorch.mnets.batched import map_sets, set_conditions
 from hypnettorch.mnets.layer_types import describe_parameter
@@ -24,9 +24,10 @@ from hypnettorch.mnets.selection import select_parameters
 class ModuleNet(nn.Module, MainNetInterface):
     """A module whose parameters, or some of them, come from outside.
 
-    ``param_shapes`` are all parameters of the module in the order of ``named_parameters()``; ``hyper_shapes_learned`` are
-    the selected ones, and what is not selected stays an ordinary trainable parameter. The module stays usable: outside of
-    :meth:`using` it computes with its own values, which are no parameters any more (see :meth:`initial_weights`).
+    ``param_shapes`` are all parameters of the module in the order of ``named_parameters()``; ``hyper_shapes_learned``
+    are the selected ones, and what is not selected stays an ordinary trainable parameter. The module stays usable:
+    outside of :meth:`using` it computes with its own values, which are no parameters any more (see
+    :meth:`initial_weights`).
 
     Args:
         module: The module; it is changed in place, its class and results stay.
@@ -118,14 +119,16 @@ class ModuleNet(nn.Module, MainNetInterface):
             output = self.module(*args, **kwargs)
         for (name, _), before, after in zip(tensors, versions, _versions(tensors), strict=True):
             if before != after:
-                raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+                raise checks.StateError(
+                    f"weights['{name}']: expected a module that reads its weights, it changed this one"
+                )
         return output
 
     def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
         """Let the module compute with these weights within a block.
 
-        Blocks nest, the inner one wins; afterwards, also after an exception, the module is as before. Each thread sees its
-        own blocks.
+        Blocks nest, the inner one wins; afterwards, also after an exception, the module is as before. Each thread sees
+        its own blocks.
 
         Args:
             weights: As for :meth:`forward`.
@@ -182,7 +185,8 @@ class ModuleNet(nn.Module, MainNetInterface):
             share_input: Whether all sets see the same arguments.
             in_dims: ``{name: None}`` marks keyword arguments that all sets share.
             condition: One condition, or ``B`` of them.
-            **kwargs: Keyword arguments; tensors carry a leading ``B`` unless ``in_dims`` or ``share_input`` says otherwise.
+            **kwargs: Keyword arguments; tensors carry a leading ``B`` unless ``in_dims`` or ``share_input`` says
+                otherwise.
 
         Returns:
             What the module returns with a leading ``B`` on every tensor, equal to a loop over the sets.

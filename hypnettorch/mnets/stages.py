@@ -170,9 +170,7 @@ class Modulation:
         weights = None if use_ckpt else [run.values[slot] for slot in self._slots]
         apply = self._layer if run.sets is None else self._layer.batched_forward
         sample_dim = x.dim() - len(self._layer.param_shapes[0]) - (1 if run.sets is None else 2)
-        modulated: Tensor = apply(
-            x, weights=weights, ckpt_id=run.ckpt_id if use_ckpt else None, bs_dim=sample_dim
-        )
+        modulated: Tensor = apply(x, weights=weights, ckpt_id=run.ckpt_id if use_ckpt else None, bs_dim=sample_dim)
         return modulated
 
 

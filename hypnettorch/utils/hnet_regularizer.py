@@ -154,8 +154,8 @@ class FixedTargetRegularizer:
     """The plain regulariser of one task, with everything that stays the same computed once.
 
     The value is that of :func:`calc_fix_target_reg` without look-ahead, Fisher weights and the like. In the form
-    ``'gram'`` neither targets nor outputs are computed (:mod:`hypnettorch.hnets.factors`), so that time and memory hardly
-    grow with the number of tasks.
+    ``'gram'`` neither targets nor outputs are computed (:mod:`hypnettorch.hnets.factors`), so that time and memory
+    hardly grow with the number of tasks.
 
     Args:
         hnet: The hypernetwork as it is before the task; it becomes the reference.
@@ -204,8 +204,8 @@ class FixedTargetRegularizer:
         """The value of the regulariser, with gradient into the hypernetwork.
 
         Args:
-            hnet: The hypernetwork, if it is not the object that was passed to the constructor; so an instance can be the
-                ``regularizer`` of a :class:`~hypnettorch.hyper_model.HyperModel`.
+            hnet: The hypernetwork, if it is not the object that was passed to the constructor; so an instance can be
+                the ``regularizer`` of a :class:`~hypnettorch.hyper_model.HyperModel`.
         """
         hnet = self._hnet if hnet is None else hnet
         if not self._distances:

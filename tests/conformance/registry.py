@@ -22,6 +22,7 @@ from hypnettorch.hnets import (
     HEncodedInput,
     HPerturbWrapper,
     HResidual,
+    HScaling,
     StructuredHMLP,
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
@@ -102,6 +103,12 @@ def hmlp(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> 
     """An HMLP that knows three conditions."""
     settings = {"cond_in_size": 3, "layers": (5, 4), "num_cond_embs": 3, "verbose": False, **options}
     return Entry(f"HMLP-{name}", lambda: HMLP(TARGETS, **settings), None, limits or {})
+
+
+def factors() -> Entry:
+    """An HMLP that makes a factor for each row of ``TARGETS``."""
+    shapes = [shape[:1] for shape in TARGETS]
+    return Entry("HMLP", lambda: HMLP(shapes, cond_in_size=3, layers=(5,), num_cond_embs=3, verbose=False))
 
 
 def chunked(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
@@ -382,6 +389,7 @@ HYPERNETWORKS = [
     around("HEncodedInput-own-conditions", HEncodedInput, hmlp("encoded", **WITHOUT_CONDITIONS), num_cond_embs=3),
     around("HResidual-trained", HResidual, hmlp("uncond-external", no_uncond_weights=True)),
     around("HResidual-constant", HResidual, chunked("plain"), lambda: [torch.randn(*s) for s in TARGETS], False),
+    around("HScaling", HScaling, factors(), lambda: [torch.randn(*shape) for shape in TARGETS]),
     around("HEncodedInput-uncond", HEncodedInput, chunked("noise", uncond_in_size=4), "z|1-z", "uncond"),
     structured("plain"),
     structured("some-without-embeddings", chunk_emb_sizes=[0, 3, 0]),

@@ -177,6 +177,26 @@ def autocast_is_close(entry: Entry) -> None:
         same(pytree.tree_map(lambda t: t.float(), got), expected, "the output", rtol=0.1)
 
 
+def half_precision_is_close(entry: Entry) -> None:
+    """A network in bfloat16 or float16 computes in this type, one set of weights or many."""
+    case = case_of(entry, torch.float32)
+    expected = case()
+    stacked = case.stacked()
+    for dtype in (torch.bfloat16, torch.float16):
+        half = copy.copy(case)
+        half.net = copy_of(case.net).to(dtype)
+        for name in ("weights", "x", "xs", "inputs"):
+            if hasattr(case, name):
+                setattr(half, name, in_dtype(getattr(case, name), dtype))
+        got = [half()] if stacked is None else [half(), half.batched(half.net, in_dtype(stacked, dtype))]
+        assert all(leaf.dtype == dtype for leaf in pytree.tree_leaves(got))
+        same(pytree.tree_map(lambda t: t.float(), got[0]), expected, "the output", rtol=0.15)
+
+
+def in_dtype(values: Any, dtype: torch.dtype) -> Any:
+    return pytree.tree_map(lambda v: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v, values)
+
+
 def construction_without_memory(entry: Entry) -> None:
     """A network built on the meta device and filled with a ``state_dict`` is the network."""
     case = case_of(entry, torch.float32)
@@ -207,6 +227,7 @@ EXPENSIVE: dict[str, Callable[[Entry], None]] = {
         derivatives_are_exact,
         compilation_changes_nothing,
         autocast_is_close,
+        half_precision_is_close,
         construction_without_memory,
         safetensors_hold_the_state,
     )

@@ -26,7 +26,7 @@ def hmlp(shapes: Any = FACTORS, **options: Any) -> HMLP:
 
 
 def weight_set(shapes: Any = TARGETS) -> list[Tensor]:
-    return [torch.randn(*shape, dtype=torch.float64) for shape in shapes]
+    return [torch.randn(shape, dtype=torch.float64) for shape in shapes]
 
 
 def scaling(hnet: Any, *args: Any, **options: Any) -> HScaling:

@@ -3,7 +3,8 @@
 A case says how an object is constructed and called, and what comes out of it. Nothing random is stored: an array is
 ``numpy.random.RandomState(seed).standard_normal(shape)``, scaled and shifted (:func:`tensor`); tensor ``i`` of a list
 of shapes has the seed ``1000 * seed + i`` (:func:`params`). Tensors in the expected results are their shape, sum, sum
-of absolute values and up to 16 entries; a gradient is the absolute sum and the sum of that of ``0.5 * sum(output ** 2)``.
+of absolute values and up to 16 entries; a gradient is the absolute sum and the sum of that of ``0.5 * sum(output **
+2)``.
 
 Cases run in float64, unless they say otherwise, with relative tolerance 1e-9 against the entry plus the mean absolute
 entry; float32 has 1e-5, and statistics of random initialisations 10 %. Further families of cases are further files in
