@@ -31,7 +31,7 @@ class ChunkSqueezer(MainNetwork):
         inp_chunk_dim: Size of a chunk of the input.
         out_chunk_dim: Number of outputs of the reducer per chunk.
         cemb_size: Size of a chunk embedding.
-        cemb_init_std: Chunk embeddings are drawn from N(0, ``cemb_init_std``²).
+        cemb_init_std: Chunk embeddings are drawn from ``N(0, cemb_init_std²)``.
         red_layers: Sizes of the hidden layers of the reducer.
         net_layers: Sizes of the hidden layers of the network.
         activation_fn: Nonlinearity of the hidden layers; ``None`` for none.

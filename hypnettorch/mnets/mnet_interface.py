@@ -243,7 +243,7 @@ class MainNetInterface(HandFilledLists):
         """Initialise layer weights and biases; embeddings, batch norm and modulation stay as they are.
 
         Args:
-            normal_init: Draw weights from N(0, ``normal_std``²) instead of Xavier-uniform.
+            normal_init: Draw weights from ``N(0, normal_std²)`` instead of Xavier-uniform.
             normal_std: Standard deviation.
             zero_bias: Set biases to 0.
         """

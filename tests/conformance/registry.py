@@ -396,7 +396,6 @@ HYPERNETWORKS = [
     structured("unconditional", **UNCONDITIONAL),
     structured("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
     structured("cond-chunks", cond_chunk_embs=True),
-    structured("cond-chunks-only", cond_chunk_embs=True, cond_in_size=0),
     structured("cond-chunks-external", cond_chunk_embs=True, no_uncond_weights=True, no_cond_weights=True),
     structured("norm", hmlp_kwargs={"layers": (5,), "use_batch_norm": True}),
     structured(
@@ -418,7 +417,10 @@ HYPERNETWORKS = [
         cond_param_shapes=TARGETS[3:],
         no_uncond_weights=True,
         no_cond_weights=True,
-        limits={"conditions_may_be_looked_up": "some of what belongs to a condition is external"},
+        limits=dict.fromkeys(
+            ("conditions_may_be_looked_up", "conditions_may_be_added", "smaller_checkpoints_load"),
+            "some of what belongs to a condition is external",
+        ),
     ),
     container("nested", container("inner", member(HMLP, TARGETS[:2]), cond_param_shapes=TARGETS[2:]).build),
     container("wrapper", perturbed(hmlp("member", uncond_in_size=2), 2).build),

@@ -318,7 +318,7 @@ def test_check_works_without_grad_mode() -> None:
         (lambda: check_main_network(mlp(), [1.0]), TypeError, "x"),
         (lambda: check_main_network(mlp(), X, limits={"no_such_law": ""}), ValueError, "limits"),
         (lambda: check_hypernetwork(mlp()), TypeError, "hnet"),
-        (lambda: check_hypernetwork(hmlp(), limits={"conditions_select_statistics": ""}), ValueError, "limits"),
+        (lambda: check_hypernetwork(hmlp(), limits={"batched_takes_distilled_tensors": ""}), ValueError, "limits"),
     ],
 )
 def test_wrong_arguments(call: Callable[[], None], error: type[Exception], name: str) -> None:

@@ -238,15 +238,6 @@ def test_hyper_model() -> None:
         torch.testing.assert_close(outputs[n], mnet(x[n], weights=model.hnet(z[n : n + 1], cond_id=cond_id)))
 
 
-def test_one_graph() -> None:
-    hnet = wrapped(lambda: structured(cond_chunk_embs=True, **NOISE), 2)
-    compiled = torch.compile(hnet, fullgraph=True, backend="aot_eager")
-    z = noise(2)
-    got = compiled(z, cond_id=torch.tensor([1, 0]), ret_format="stacked")
-    torch.testing.assert_close(got, hnet(z, cond_id=[1, 0], ret_format="stacked"))
-    torch._dynamo.reset()
-
-
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no size": ({"hnet_uncond_in_size": None}, ValueError, "hnet_uncond_in_size"),
     "size too large": ({"hnet_uncond_in_size": NUM_OUTPUTS + 1}, ValueError, "hnet_uncond_in_size"),

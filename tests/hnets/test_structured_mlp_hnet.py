@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -360,13 +359,3 @@ def test_mixed_biases() -> None:
     with pytest.warns(UserWarning, match="has_bias"):
         hnet = structured(hmlp_kwargs=[{"use_bias": False}, {}, {}])
     assert hnet.has_bias is False
-
-
-@pytest.mark.parametrize("backend", ["aot_eager"])
-def test_one_graph(backend: str) -> None:
-    hnet = structured(cond_chunk_embs=True)
-    compiled: Callable[..., Any] = torch.compile(hnet, fullgraph=True, backend=backend)
-    for ids in ([0, 1], [2, 1]):
-        inputs = hnet.condition_inputs(ids)
-        torch.testing.assert_close(compiled(**inputs, ret_format="stacked"), hnet(cond_id=ids, ret_format="stacked"))
-    torch._dynamo.reset()
