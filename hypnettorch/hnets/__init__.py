@@ -8,8 +8,10 @@ from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from hypnettorch.hnets.input_encoding import HEncodedInput
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.recurrent_hnet import HRecurrent
 from hypnettorch.hnets.residual_hnet import HResidual
 from hypnettorch.hnets.scaling_hnet import HScaling
+from hypnettorch.hnets.set_hnet import HSetInput
 from hypnettorch.hnets.structured_mlp_hnet import StructuredHMLP
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "HDeconv",
     "HEncodedInput",
     "HPerturbWrapper",
+    "HRecurrent",
     "HResidual",
     "HScaling",
+    "HSetInput",
     "HyperNetInterface",
     "StructuredHMLP",
 ]

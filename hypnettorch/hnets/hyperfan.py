@@ -191,7 +191,7 @@ def _pair_biases(shapes: list[tuple[int, ...]], names: list[str], layers: list[i
             continue
         same = [j for j in range(len(names)) if names[j] == "weight" and layers[j] == layers[i] != -1]
         before = i - 1
-        fits = before >= 0 and names[before] == "weight" and shapes[before][0] == shapes[i][0] and before not in pairs
+        fits = before >= 0 and names[before] == "weight" and shapes[before][:1] == shapes[i][:1] and before not in pairs
         nearest = min(same, key=lambda j: abs(i - j), default=None)
         weight = before if nearest is None and fits and layers[i] == -1 else nearest
         if weight is not None:

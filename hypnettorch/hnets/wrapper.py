@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets import inputs
 from hypnettorch.hnets.composite import PARTS, CompositeHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hyperfan import Plan
@@ -103,8 +102,3 @@ def check_input(hnet: HyperNetInterface, which: str) -> int:
     if not size:
         checks.fail("hnet", f"a hypernetwork with a {'' if which == 'cond' else 'un'}conditional input", "one without")
     return int(size)
-
-
-def checked_ids(cond_id: Any, hnet: HyperNetInterface) -> dict[str, Any]:
-    """Conditions by id, in range, as an argument of ``forward``."""
-    return {"cond_id": inputs.parse_cond_id(cond_id, hnet.num_known_conds)}

@@ -21,8 +21,10 @@ from hypnettorch.hnets import (
     HDeconv,
     HEncodedInput,
     HPerturbWrapper,
+    HRecurrent,
     HResidual,
     HScaling,
+    HSetInput,
     StructuredHMLP,
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
@@ -390,6 +392,12 @@ HYPERNETWORKS = [
     around("HResidual-trained", HResidual, hmlp("uncond-external", no_uncond_weights=True)),
     around("HResidual-constant", HResidual, chunked("plain"), lambda: [torch.randn(*s) for s in TARGETS], False),
     around("HScaling", HScaling, factors(), lambda: [torch.randn(*shape) for shape in TARGETS]),
+    replace(
+        around("HSetInput", HSetInput, hmlp("plain"), lambda: nn.Linear(2, 3)),
+        limits={"gradients_reach_passed_weights": "with cond_id there is no set to encode"},
+    ),
+    around("HRecurrent-gru", HRecurrent, hmlp("external", **WITHOUT_CONDITIONS, uncond_in_size=2), 2),
+    around("HRecurrent-lstm", HRecurrent, chunked("plain", **WITHOUT_CONDITIONS), 2, "lstm"),
     around("HEncodedInput-uncond", HEncodedInput, chunked("noise", uncond_in_size=4), "z|1-z", "uncond"),
     structured("plain"),
     structured("some-without-embeddings", chunk_emb_sizes=[0, 3, 0]),
@@ -428,9 +436,6 @@ HYPERNETWORKS = [
         "classes-of-users",
         lambda: HandWritten(TARGETS[:2]),
         member(NegatedHMLP, TARGETS[2:]),
-        limits=dict.fromkeys(
-            ("conditions_may_be_added", "smaller_checkpoints_load"), "a class that does not implement add_conditions"
-        ),
     ),
     perturbed(hmlp("noise", uncond_in_size=2), 2),
     perturbed(chunked("noise", cond_chunk_embs=True, uncond_in_size=2), 2),

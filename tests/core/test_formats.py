@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypnettorch.core import formats
 
 SHAPES = st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=4)
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def random_flat(shapes: list[list[int]], *lead: int) -> torch.Tensor:

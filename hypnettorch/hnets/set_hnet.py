@@ -1,0 +1,131 @@
+"""A hypernetwork whose condition is a set of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.hnets import inputs
+from hypnettorch.hnets.composite import Call
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.module_part import ModulePart
+from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_input
+from hypnettorch.mnets.stages import Run
+
+
+def mean_of_set(encoded: Tensor) -> Tensor:
+    """``[..., S, size]`` to the mean over the elements, ``[..., size]``."""
+    return encoded.mean(dim=-2)
+
+
+def max_of_set(encoded: Tensor) -> Tensor:
+    """``[..., S, size]`` to the largest value of each entry over the elements, ``[..., size]``."""
+    return encoded.amax(dim=-2)
+
+
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {"mean": mean_of_set, "max": max_of_set}
+
+
+class HSetInput(WrapperHyperNetwork):
+    """``h(pool_s f(x_s))`` with a hypernetwork ``h``, an encoder ``f`` and a set ``x_1, …, x_S``.
+
+    The conditional input of ``forward`` is a set ``[S, ...]``, for one weight set, or ``N`` sets ``[N, S, ...]`` of one
+    size. All elements are encoded in one call, and what is made of each set is the conditional input of ``h``. With the
+    mean or the maximum the order of the elements has no effect.
+
+    Conditions that ``h`` knows by id still can be chosen by ``cond_id``, instead of a set. The parameters of encoder
+    and pooling are unconditional ones, published after those of ``h``.
+
+    Args:
+        hnet: The hypernetwork ``h``, with a conditional input: any of this package (containers and wrappers as well),
+            or of a user's own class.
+        encoder: ``f``: maps ``M`` elements ``[M, ...]`` to ``[M, size]``. With the mean or the maximum, ``size`` is
+            that of the conditional input of ``h``.
+        pool: ``'mean'``, ``'max'``, or a function or module that maps ``[N, S, size]`` to conditions
+            ``[N, cond_in_size]``.
+        element_dims: Number of dimensions of an element: 1 for vectors, 3 for images ``[C, H, W]``.
+        verbose: Whether to print a line about the network.
+
+    Raises:
+        ValueError: If an argument is out of range, or ``h`` has no conditional input.
+        TypeError: If an argument has the wrong type.
+
+    Note:
+        The variance ``cond_var`` of ``apply_hyperfan_init`` is that of the pooled encodings. The encoder is left as it
+        is. ``condition_inputs`` gives back ids, which ``h`` looks up.
+
+    Example:
+        >>> from hypnettorch.hnets import HMLP
+        >>> encoder = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+        >>> hnet = HSetInput(HMLP([[3, 2], [3]], cond_in_size=4, verbose=False), encoder, verbose=False)
+        >>> [tuple(w.shape) for w in hnet(cond_input=torch.randn(50, 2))]
+        [(3, 2), (3,)]
+        >>> hnet(cond_input=torch.randn(7, 50, 2), ret_format='flattened').shape
+        torch.Size([7, 9])
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        encoder: nn.Module,
+        pool: str | Callable[[Tensor], Tensor] = "mean",
+        element_dims: int = 1,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__(hnet)
+        checks.instance("encoder", encoder, nn.Module)
+        if isinstance(pool, str):
+            checks.one_of("pool", pool, POOLS)
+        else:
+            checks.instance("pool", pool, Callable, "a name or a function")  # type: ignore[arg-type]
+        self._element_dims = checks.integer("element_dims", element_dims, 1)
+        self._pooled_size = check_input(hnet, "cond")
+        self._cond_in_size = 0
+        self._wrap(hnet)
+        self.encoder = encoder
+        self._pool = POOLS[pool] if isinstance(pool, str) else pool
+        self._encode_part = ModulePart(self._table, encoder, block=1)
+        self._pool_part = ModulePart(self._table, self._pool, block=2)
+        self._publish()
+        if verbose:
+            print(self)
+
+    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+        """The ids themselves, checked: a set is encoded, what the hypernetwork inside looks up is not."""
+        return {"cond_id": inputs.parse_cond_id(cond_id, self.num_known_conds)}
+
+    def _generate(self, call: Call, run: Run) -> Tensor:
+        inputs.check_combination(None, call.cond_input, call.cond_id, required=False)
+        if call.cond_input is not None:
+            call = replace(call, cond_input=self._conditions_of_sets(call.cond_input, run))
+        flat: Tensor = self._ask(self._part, call, run, "flattened")
+        return flat
+
+    def _conditions_of_sets(self, sets: Tensor, run: Run) -> Tensor:
+        """``[N, S, ...]`` to ``[N, cond_in_size]``; with many parameter sets ``[B, N, ...]`` to ``[B, N, ...]``."""
+        first = 0 if run.sets is None else 1
+        dims = sets.dim() - first - self._element_dims
+        if dims not in (1, 2) or 0 in sets.shape:
+            wanted = f"a set [S, ...] or [N, S, ...] of elements with {self._element_dims} dimensions"
+            checks.fail("cond_input", wanted, f"shape {tuple(sets.shape[first:])}")
+        if dims == 1:
+            sets = sets.unsqueeze(first)
+        batch, size = sets.shape[first : first + 2]
+        encoded = self._encode_part(sets.flatten(first, first + 1), run)
+        _check_rows("encoder(...)", encoded, sets.shape[:first], batch * size)
+        encoded = encoded.unflatten(first, (batch, size))
+        pooled = self._pool_part(encoded, run)
+        _check_rows("pool(...)", pooled, sets.shape[:first], batch)
+        checks.width("pool(...)", pooled, self._pooled_size)
+        return pooled
+
+
+def _check_rows(name: str, value: Any, lead: Any, rows: int) -> None:
+    """Raise unless ``value`` is a tensor ``[*lead, rows, size]``."""
+    checks.tensor(name, value)
+    if value.dim() != len(lead) + 2 or value.shape[len(lead)] != rows:
+        checks.fail(name, f"shape ({rows}, size)", tuple(value.shape[len(lead) :]))
