@@ -27,7 +27,7 @@ demo: $(VENV)/.has-experiments
 	$(python) -m hypnettorch.examples.hypercl.demo $(ARGS)
 
 test: $(VENV)/.has-test
-	$(python) -m pytest --durations=15 $(ARGS)
+	$(python) -m pytest -n auto --dist worksteal --durations=15 $(ARGS)
 
 docs: $(VENV)/.has-docs
 	$(python) -m sphinx -W --keep-going -q docs docs/_build/html $(ARGS)

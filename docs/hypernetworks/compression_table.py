@@ -99,8 +99,8 @@ KINDS = [
     Kind("ChunkedHMLP", "linear, chunks of 7000", lambda net: chunked(net.param_shapes)),
     Kind(
         "StructuredHMLP",
-        "linear, chunks of layers (``resnet_chunking`` by common divisors, ``wrn_chunking``), whose embeddings of size 8 "
-        "are all that a condition has",
+        "linear, chunks of layers (``resnet_chunking`` by common divisors, ``wrn_chunking``), whose embeddings of size "
+        "8 are all that a condition has",
         structured,
     ),
     Kind("HDeconv", "8 layers, one square image, attention after layer 1", deconvolutional),
@@ -129,10 +129,14 @@ def table() -> str:
         nets = main_networks()
         built = [(kind, [kind.build(net) for net in nets.values()]) for kind in KINDS]
     rows = [["hypernetwork", "settings", *(cell for name in nets for cell in (name, "ratio"))]]
-    rows.append(["(main network itself)", "", *(cell for net in nets.values() for cell in (f"{net.num_params:,}", "1"))])
+    rows.append(
+        ["(main network itself)", "", *(cell for net in nets.values() for cell in (f"{net.num_params:,}", "1"))]
+    )
     for kind, hnets in built:
         pairs = zip(hnets, nets.values(), strict=True)
-        sizes = [cell for hnet, net in pairs for cell in (f"{hnet.num_params:,}", f"{hnet.num_params / net.num_params:.3g}")]
+        sizes = [
+            cell for hnet, net in pairs for cell in (f"{hnet.num_params:,}", f"{hnet.num_params / net.num_params:.3g}")
+        ]
         rows.append([f":class:`~{type(hnets[0]).__module__}.{kind.name}`", kind.settings, *sizes])
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 20 32 16 8 16 8", ""]
     for row in rows:

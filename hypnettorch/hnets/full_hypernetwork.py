@@ -72,5 +72,10 @@ class FullHyperNetwork(HyperNetwork):
         if self._cond_in_size > 0:
             self._add_conditional(EMBEDDING, [self._cond_in_size], condition, self._no_cond_weights)
 
+    def _start_at_zero(self) -> None:
+        if self._use_spectral_norm:
+            raise checks.StateError("start at zero: expected a hypernetwork without spectral norm, got one with it")
+        super()._start_at_zero()
+
     def _generate(self, given: Inputs, run: Run) -> Tensor:
         return chain(self._stages, self._concat_inputs(given), run)

@@ -88,6 +88,8 @@ class HContainer(CompositeHyperNetwork):
         for i, hnet in enumerate(hnets):
             checks.instance(("hnets", i), hnet, HyperNetInterface)
             checks.instance(("hnets", i), hnet, nn.Module)
+            if any(hnet is other for other in hnets[:i]):
+                checks.fail((HNETS, i), "a hypernetwork that is not in the list already", type(hnet).__name__)
         super().__init__(target_shapes, hnets)
         checks.instance("assembly_fct", assembly_fct, Callable, "a function")  # type: ignore[arg-type]
         self._assembly_fct = assembly_fct

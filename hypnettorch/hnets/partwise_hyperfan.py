@@ -3,7 +3,8 @@
 What such a hypernetwork produces is arranged into target tensors, by an assembly function or just as it is. So every
 tensor that an inner network produces has *destinations*: the targets of the main network in which its elements end up.
 The inner network is initialised for these (:mod:`hypnettorch.hnets.hyperfan`); where there are several, for the average
-of what they ask for.
+of what they ask for. It is single entries that get the wanted variance: entries that one output unit of a generator
+produces, in different chunks, are correlated if the generator has rectified hidden units.
 """
 
 from __future__ import annotations

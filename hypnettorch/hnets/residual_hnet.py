@@ -80,7 +80,7 @@ class HResidual(BaseWeights):
         Gradients reach the last layer in the first step and all others from the second one on.
 
         Raises:
-            ValueError: If the parameters of ``h`` are external.
+            ValueError: If the parameters of ``h`` are external, or divided by their spectral norm.
             NotImplementedError: If the class of ``h`` has no such start.
         """
         self._hnet._start_at_zero()

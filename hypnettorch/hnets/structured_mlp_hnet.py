@@ -209,14 +209,9 @@ class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
         """Internal chunk embeddings, all of one kind as one matrix, with the position in :attr:`chunk_emb_shapes`."""
         values = self._values_by_slot()
         for k in range(len(self._embedded())):
-            slots = (
-                enumerate(self._conditional.get(_kind(k), ()))
-                if self._cond_chunk_embs
-                else [(None, self._chunk_slots[k])]
-            )
-            for condition, slot in slots:
-                if slot in values:
-                    yield values[slot], k, condition
+            own = self._conditional.get(_kind(k), [])
+            owners = enumerate(own) if self._cond_chunk_embs else [(None, self._chunk_slots[k])]
+            yield from ((values[slot], k, condition) for condition, slot in owners if slot in values)
 
     def _embedded(self) -> list[int]:
         """The kinds that have chunk embeddings."""
@@ -247,7 +242,7 @@ class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
             if passed:
                 checks.fail("weights['chunk_embs']", "no such key, since chunk embeddings are unconditional", "tensors")
             return
-        if not passed:
+        if self.chunk_emb_shapes and not passed:
             checks.fail(
                 "weights",
                 f"the key 'chunk_embs' with tensors [N, *shape] for shapes {self.chunk_emb_shapes}, or cond_id",

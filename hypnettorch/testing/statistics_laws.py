@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from hypnettorch.testing.cases import SETS, Case, Law, copy_of, give_statistics, refused, require, same, statistics_layers
+from hypnettorch.testing.cases import (
+    SETS,
+    Case,
+    Law,
+    copy_of,
+    give_statistics,
+    refused,
+    require,
+    same,
+    statistics_layers,
+)
 
 
 def first_condition_is_the_default(case: Case) -> None:

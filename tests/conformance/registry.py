@@ -228,6 +228,11 @@ def perturbed(inner: Entry, hnet_uncond_in_size: int, limits: Mapping[str, str] 
     )
 
 
+STRIDES = (
+    "In torch 2.13 the compiled backward pass of ELU, SELU, CELU, Softplus and Hardtanh fails on inputs that are not "
+    "contiguous, which those after batch norm of many weight sets are."
+)
+
 MODULATED: dict[str, Any] = {"use_context_mod": True}
 NORMED: dict[str, Any] = {"use_batch_norm": True}
 EXTERNAL: dict[str, Any] = {"no_weights": True}
@@ -273,8 +278,9 @@ MAIN_NETWORKS = [
         dropout_rate=0.3,
         use_spectral_norm=True,
         out_fn=torch.tanh,
-        activation_fn=nn.ELU(),
+        activation_fn=nn.SiLU(),
     ),
+    mlp("norm-elu", **NORMED, **EXTERNAL, activation_fn=nn.ELU(), limits={"compilation_changes_nothing": STRIDES}),
     convolutional("LeNet"),
     convolutional("LeNet-external", **EXTERNAL, **MODULATED, context_mod_no_weights=True, context_mod_inputs=True),
     convolutional("ResNet-distilled", distill_bn_stats=True, **MODULATED, context_mod_no_weights=True),

@@ -104,53 +104,36 @@ def _no_graphs_left() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    torch._dynamo.reset()
-    return torch.compile(function, fullgraph=True, backend="aot_eager")
-
-
 def compilation_changes_nothing(entry: Entry) -> None:
     """``torch.compile(fullgraph=True)`` gives the outputs and gradients of ``forward`` and ``batched_forward``."""
     case = case_of(entry)
     options: dict[str, Any] = {}
     if isinstance(case, HyperCase) and case.conditions:
-        options["cond_id"] = torch.tensor([case.conditions - 1, *range(case.conditions - 1)])
-    for training in modes(case.net):
-        eager, other = (copy_of(case.net).train(training) for _ in range(2))
-        forward = compiled(other.forward)
-        weights = grad_copies(case.weights)
-        passed = grad_copies(case.weights)
-        expected = case(eager, weights=weights, **options)
-        got = case(forward, weights=passed, **options)
-        same(got, expected, "forward", rtol=1e-9)
-        same(
-            gradients(got, passed or other.internal_params),
-            gradients(expected, weights or eager.internal_params),
-            "grad",
-        )
-        same(dict(other.named_buffers()), dict(eager.named_buffers()), "statistics")
-        stacked = case.stacked()
-        if stacked is not None:
-            same(
-                case.batched(Batched(compiled(other.batched_forward)), stacked, **options),
-                case.batched(eager, stacked, **options),
-                "batched_forward",
-                rtol=1e-9,
-            )
+        options["cond_id"] = torch.arange(case.conditions).flip(0)
+    stacked = case.stacked()
 
+    def run(net: Any, weights: Any, stacked: Any) -> list[Any]:
+        one = case(net, weights=weights, **options)
+        return [one] if stacked is None else [one, case.batched(net, stacked, **options)]
 
-class Batched:
-    def __init__(self, batched_forward: Callable[..., Any]) -> None:
-        self.batched_forward = batched_forward
+    eager, other = (copy_of(case.net).train(modes(case.net)[-1]) for _ in range(2))
+    results = []
+    for net, function in ((eager, run), (other, torch.compile(run, fullgraph=True, backend="aot_eager"))):
+        leaves = [grad_copies(case.weights), grad_copies(stacked)]
+        outputs = function(net, *leaves)
+        own = list(net.internal_params or ())
+        results.append((outputs, gradients(outputs, [*own, *(leaves[0] or ()), *(leaves[1] or ())])))
+    same(results[1], results[0], "outputs and gradients", rtol=1e-9)
+    same(dict(other.named_buffers()), dict(eager.named_buffers()), "statistics")
 
 
 def grad_copies(tensors: list[Tensor] | None) -> list[Tensor] | None:
     return None if tensors is None else [tensor.clone().requires_grad_() for tensor in tensors]
 
 
-def gradients(output: Any, leaves: Any) -> list[Tensor]:
+def gradients(output: Any, leaves: list[Tensor]) -> list[Tensor]:
     total = torch.stack([leaf.square().sum() for leaf in pytree.tree_leaves(output)]).sum()
-    grads = torch.autograd.grad(total, list(leaves), allow_unused=True)
+    grads = torch.autograd.grad(total, leaves, allow_unused=True)
     return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads, strict=True)]
 
 

@@ -11,7 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.hnets import HMLP, ChunkedHMLP, HContainer, HPerturbWrapper, HyperNetInterface, StructuredHMLP
+from hypnettorch.hnets import (
+    HMLP,
+    ChunkedHMLP,
+    HContainer,
+    HDeconv,
+    HPerturbWrapper,
+    HyperNetInterface,
+    StructuredHMLP,
+)
 from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings, init_conditional_embeddings
 from hypnettorch.hnets.hyperfan import METHODS, Plan, Target, describe_targets, start_of
@@ -182,6 +190,18 @@ def test_chunked_member() -> None:
     mean, variance = moments(hnet, mnet)
     torch.testing.assert_close(variance, torch.tensor([2 / 10, 2 / 40], dtype=torch.float64), rtol=0.1, atol=0)
     assert (mean.abs() < 0.02).all()
+
+
+def test_deconvolutional_member() -> None:
+    """Constants per pixel bring its targets to their variances, also where it is a part of something else."""
+    mnet = MLP(n_in=12, n_out=8, hidden_layers=[16], no_weights=True, verbose=False)
+    drawn = HDeconv(
+        mnet.param_shapes[:2], (16, 16), cond_in_size=32, num_layers=2, num_filters=[16], sa_units=(), verbose=False
+    )
+    plain = mnet.param_shapes[2:]
+    inner = HContainer(mnet.param_shapes, hnets_around_plain, [drawn], plain, verbose=False)
+    hnet = HPerturbWrapper(HContainer(mnet.param_shapes, first_of, [inner], verbose=False), 0, 1e-4, verbose=False)
+    assert_moments(moments(hnet, mnet), wanted(mnet, hnet.target_shapes))
 
 
 def test_glued_chunks_serve_several_layers() -> None:

@@ -372,9 +372,12 @@ def test_one_graph() -> None:
     torch._dynamo.reset()
 
 
+SHARED = hmlp()
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no list": ({"hnets": 3}, "hnets"),
     "no hypernetwork": ({"hnets": [torch.nn.Linear(1, 1)]}, r"hnets\[0\]"),
+    "twice the same": ({"hnets": [SHARED, SHARED]}, r"hnets\[1\]: expected a hypernetwork that is not in the list"),
     "nothing": ({"uncond_param_shapes": [], "cond_param_shapes": []}, "hnets"),
     "conditions": ({"hnets": [hmlp(num_cond_embs=2)]}, r"hnets\[0\]: expected a hypernetwork that knows 3 conditions"),
     "different conditions": (

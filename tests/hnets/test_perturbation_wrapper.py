@@ -11,7 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypnettorch.hnets import HMLP, ChunkedHMLP, HContainer, HPerturbWrapper, HyperNetInterface, StructuredHMLP
+from hypnettorch.hnets import (
+    HMLP,
+    ChunkedHDeconv,
+    ChunkedHMLP,
+    HContainer,
+    HDeconv,
+    HPerturbWrapper,
+    HyperNetInterface,
+    StructuredHMLP,
+)
 from hypnettorch.hnets.hnet_helpers import (
     get_conditional_parameters,
     init_chunk_embeddings,
@@ -39,6 +48,14 @@ def structured(**options: Any) -> StructuredHMLP:
     return StructuredHMLP(TARGETS, kinds, [1, 1], 2, {"layers": [5]}, in_order, **{**COMMON, **options})
 
 
+def deconv(**options: Any) -> HDeconv:
+    return HDeconv(TARGETS, (8, 8), num_layers=2, num_filters=[4], sa_units=(0,), **{**COMMON, **options})
+
+
+def chunked_deconv(**options: Any) -> ChunkedHDeconv:
+    return ChunkedHDeconv(TARGETS, (4, 4), num_layers=2, num_filters=[4], sa_units=(), **{**COMMON, **options})
+
+
 def container(**options: Any) -> HContainer:
     hnets = [HMLP(TARGETS[:2], **{**COMMON, **options})]
     return HContainer(TARGETS, hnets_around_plain, hnets, TARGETS[2:3], TARGETS[3:], num_cond_embs=3, verbose=False)
@@ -52,6 +69,8 @@ INNER: dict[str, tuple[Callable[[], HyperNetInterface], int]] = {
     "ChunkedHMLP": (lambda: chunked(**NOISE), 2),
     "ChunkedHMLP, own embeddings": (lambda: chunked(cond_chunk_embs=True, **NOISE), 2),
     "StructuredHMLP": (lambda: structured(cond_chunk_embs=True, **NOISE), 2),
+    "HDeconv": (lambda: deconv(**NOISE), 2),
+    "ChunkedHDeconv": (lambda: chunked_deconv(cond_chunk_embs=True, **NOISE), 2),
     "HContainer": (lambda: container(**NOISE), 2),
     "HPerturbWrapper": (lambda: HPerturbWrapper(hmlp(**NOISE), 2, verbose=False), NUM_OUTPUTS),
     "by hand": (lambda: HandWritten(TARGETS), 0),

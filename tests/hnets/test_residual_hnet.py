@@ -257,5 +257,7 @@ def test_wrong_arguments(options: dict[str, Any], error: type[Exception], name: 
 def test_starts_that_do_not_exist() -> None:
     with pytest.raises(ValueError, match="external"):
         HResidual(hmlp(no_uncond_weights=True), verbose=False).start_at_base()
+    with pytest.raises(ValueError, match="spectral norm"):
+        HResidual(hmlp(use_spectral_norm=True), verbose=False).start_at_base()
     with pytest.raises(NotImplementedError, match="HandWritten"):
         HResidual(HandWritten(TARGETS), verbose=False).start_at_base()

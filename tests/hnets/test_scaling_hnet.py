@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.hnets import HMLP, ChunkedHMLP, HDeconv, HEncodedInput, HResidual, HScaling
+from hypnettorch.hnets import HMLP, ChunkedHMLP, HContainer, HDeconv, HEncodedInput, HResidual, HScaling
 from hypnettorch.hnets.hyperfan import Plan, describe_targets, start_of
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
@@ -86,6 +87,24 @@ def test_contract_with_encoding() -> None:
     inner = hmlp(cond_in_size=4, num_cond_embs=0, no_cond_weights=True)
     check_hypernetwork(scaling(HEncodedInput(inner, num_cond_embs=3, verbose=False), weight_set()))
     check_hypernetwork(HEncodedInput(scaling(inner, weight_set()), num_cond_embs=3, verbose=False))
+
+
+def test_parts_of_a_container() -> None:
+    """Wrappers of different kinds produce parts of one weight set."""
+    inner = hmlp(FACTORS[2:], cond_in_size=4, num_cond_embs=0, no_cond_weights=True)
+    scaled = scaling(HEncodedInput(inner, num_cond_embs=3, verbose=False), weight_set(TARGETS[2:]))
+    parts = [HResidual(hmlp(TARGETS[:2]), verbose=False), scaled]
+    hnet = HContainer(TARGETS, both, parts, num_cond_embs=3, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_hypernetwork(hnet)
+    hnet.apply_hyperfan_init()
+    expected = [*parts[0].base_weights, *parts[1].base_weights]
+    torch.testing.assert_close(hnet.float()(cond_id=1), [w.float() for w in expected])
+
+
+def both(hnets: list[list[Tensor]], uncond: list[Tensor], cond: list[Tensor]) -> list[Tensor]:
+    return [*hnets[0], *hnets[1]]
 
 
 def test_table() -> None:

@@ -58,6 +58,13 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "own embeddings": {"cond_chunk_embs": True},
     "without some": {"chunk_emb_sizes": [4, 0, 0]},
     "own, without some": {"chunk_emb_sizes": [4, 0, 2], "cond_chunk_embs": True},
+    "without any": {"chunk_emb_sizes": 0, "num_per_chunk": [1, 1, 1], "target_shapes": TARGETS[1:]},
+    "own, without any": {
+        "chunk_emb_sizes": 0,
+        "num_per_chunk": [1, 1, 1],
+        "target_shapes": TARGETS[1:],
+        "cond_chunk_embs": True,
+    },
     "noise": {"uncond_in_size": 2},
     "noise only": {"uncond_in_size": 2, "cond_in_size": 0, "num_cond_embs": 0},
     "noise and own embeddings": {"uncond_in_size": 2, "cond_in_size": 0, "cond_chunk_embs": True},

@@ -57,7 +57,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         sizes = [{**size, "n_iter": 5, "num_tasks": 2, "seeds": 1, "smoke": True} for size in sizes]
     folders = [path / f"chunks_of_{size['chmlp_chunk_size']}" for size in sizes]
     results = [execute({**size, "out_dir": str(own)}) for size, own in zip(sizes, folders, strict=True)]
-    curve = {"points": [point(result) for result in results], "options": results[0]["options"]}
+    points = [{**size, **point(result)} for size, result in zip(SIZES, results, strict=True)]
+    curve = {"points": points, "options": COMMON, "seeds": sizes[0]["seeds"], "versions": results[0]["versions"]}
     folder.write_json(path / f"{NAME}.json", curve)
     draw(path / f"{NAME}.json")
     for entry in curve["points"]:
