@@ -48,7 +48,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(required) == ["numpy", "scipy", "torch>=2.6"]
     entry_points = wheel.read(f"{info}/entry_points.txt").decode()
-    assert "hypnettorch-hypercl = hypnettorch.examples.hypercl.run:run" in entry_points
+    assert "hypnettorch-hypercl = hypnettorch.examples.hypercl.run:main" in entry_points
 
 
 def test_setup_py_answers_old_tools(source_tree: Path) -> None:

@@ -22,24 +22,35 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
     constants do it instead, which :meth:`apply_hyperfan_init` sets. They are buffers, so that a ``state_dict`` holds
     them; loading one of a network that was never initialised like that removes them.
 
-    Attributes:
-        output_scale: Buffer ``[num_outputs]``, or ``None`` for ones.
-        output_offset: Buffer ``[num_outputs]``, or ``None`` for zeros.
     """
-
-    output_scale: Tensor | None
-    output_offset: Tensor | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_buffer("output_scale", None)
-        self.register_buffer("output_offset", None)
+        self._buffers.update(output_scale=None, output_offset=None)
+
+    @property
+    def output_scale(self) -> Tensor:
+        """What each weight is multiplied by, ``[num_outputs]``: ones until :meth:`apply_hyperfan_init` sets it."""
+        return self._constant("output_scale", 1.0)
+
+    @property
+    def output_offset(self) -> Tensor:
+        """What is added to each weight, ``[num_outputs]``: zeros until :meth:`apply_hyperfan_init` sets it."""
+        return self._constant("output_offset", 0.0)
+
+    def _constant(self, name: str, neutral: float) -> Tensor:
+        constant = self._buffers[name]
+        if constant is not None:
+            return constant
+        like = self._internal_params[0] if self._internal_params else torch.empty(0)
+        return torch.full([self.num_outputs], neutral, dtype=like.dtype, device=like.device)
 
     def _calibrate(self, flat: Tensor) -> Tensor:
         """``[..., num_outputs]`` to the same shape."""
-        if self.output_scale is not None:
-            flat = flat * self.output_scale
-        return flat if self.output_offset is None else flat + self.output_offset
+        scale, offset = self._buffers["output_scale"], self._buffers["output_offset"]
+        if scale is not None:
+            flat = flat * scale
+        return flat if offset is None else flat + offset
 
     def apply_hyperfan_init(
         self,
@@ -73,12 +84,12 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
         starts = [average_start(group, plan) for group in destinations]
         like = self._internal_params[0]  # type: ignore[index]
         scale, offset = output_constants([math.prod(shape) for shape in self.target_shapes], starts, moments)
-        self.output_scale = scale.to(like)
-        self.output_offset = None if offset is None else offset.to(like)
+        self._buffers["output_scale"] = scale.to(like)
+        self._buffers["output_offset"] = None if offset is None else offset.to(like)
 
     def _start_at_zero(self) -> None:
         super()._start_at_zero()
-        self.output_offset = None
+        self._buffers["output_offset"] = None
 
     def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
         super()._rename_loaded_state(state_dict, prefix)

@@ -46,11 +46,6 @@ class ChunkedHDeconv(CalibratedOutput, ChunkedHyperNetwork):
         use_spectral_norm: Divide each weight by its largest singular value.
         use_batch_norm: Whether hidden layers are batch-normalised, over chunks, conditions and pixels together.
 
-    Attributes:
-        output_scale: Buffer ``[num_outputs]`` by which the weights are multiplied, set by :meth:`apply_hyperfan_init`;
-            ``None`` for ones.
-        output_offset: Buffer ``[num_outputs]`` that is added then, likewise; ``None`` for zeros.
-
     Raises:
         ValueError: If an argument is out of range, or there is no input that tells conditions apart.
         TypeError: If an argument has the wrong type.

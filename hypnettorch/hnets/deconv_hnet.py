@@ -71,11 +71,6 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
             value. That is a singular value decomposition per layer in every step.
         use_batch_norm: Whether the channels of hidden layers are batch-normalised.
 
-    Attributes:
-        output_scale: Buffer ``[num_outputs]`` by which the pixels are multiplied, set by :meth:`apply_hyperfan_init`;
-            ``None`` for ones.
-        output_offset: Buffer ``[num_outputs]`` that is added then, likewise; ``None`` for zeros.
-
     Raises:
         ValueError: If an argument is out of range or of the wrong length, or the image is too small.
         TypeError: If an argument has the wrong type.

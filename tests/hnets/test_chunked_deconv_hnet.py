@@ -81,7 +81,7 @@ def test_constants_are_loaded() -> None:
     noise = torch.zeros(1, 63)
     torch.testing.assert_close(empty(uncond_input=noise, cond_id=1), wrapped(uncond_input=noise, cond_id=1))
     other.load_state_dict(build().state_dict(), strict=True)
-    assert other.output_scale is None
+    assert torch.equal(other.output_scale, torch.ones(other.num_outputs, dtype=other.output_scale.dtype))
 
 
 def test_verbose(capsys: pytest.CaptureFixture[str]) -> None:

@@ -306,12 +306,12 @@ def calibrated(**options: Any) -> HDeconv:
 
 def test_constants_are_none_at_first() -> None:
     net = build()
-    assert net.output_scale is None
-    assert net.output_offset is None
+    assert torch.equal(net.output_scale, torch.ones(net.num_outputs, dtype=net.output_scale.dtype))
+    assert not net.output_offset.any()
     assert not any("output" in name for name in net.state_dict())
     net.apply_hyperfan_init()
     assert net.output_scale.shape == (63,)
-    assert net.output_offset is None
+    assert not net.output_offset.any()
     assert not any(param is net.output_scale for param in net.parameters())
     assert net.double().output_scale.dtype == torch.float64
 
@@ -329,12 +329,14 @@ def test_constants_are_loaded() -> None:
 def test_a_state_without_constants_removes_them() -> None:
     net, other = build(), calibrated()
     other.load_state_dict(net.state_dict(), strict=True)
-    assert other.output_scale is None
-    assert other.output_offset is None
+    assert torch.equal(other.output_scale, torch.ones(other.num_outputs, dtype=other.output_scale.dtype))
+    assert not other.output_offset.any()
     torch.testing.assert_close(other(cond_id=0), net(cond_id=0))
     kept = calibrated()
+    scale = kept.output_scale.clone()
     kept.load_state_dict({"_internal_params.0": torch.zeros(8)}, strict=False)
-    assert kept.output_scale is not None
+    assert torch.equal(kept.output_scale, scale)
+    assert not torch.equal(scale, other.output_scale)
 
 
 def test_a_state_with_fewer_conditions_keeps_constants() -> None:

@@ -186,7 +186,7 @@ def test_it_starts_anew() -> None:
             param.fill_(3.0)
     embeddings = [param.clone() for param in net.conditional_params]
     net.apply_hyperfan_init()
-    assert net.output_offset is None
+    assert not net.output_offset.any()
     assert all(torch.equal(a, b) for a, b in zip(net.conditional_params, embeddings, strict=True))
     for param, meta in zip(net.internal_params, net.param_shapes_meta, strict=True):
         if meta["name"] in ("bias", "bn_shift", None):
@@ -204,7 +204,7 @@ def test_chunk_embeddings_are_drawn() -> None:
     net.apply_hyperfan_init()
     assert 0.3 < net.get_chunk_emb().var() < 3
     assert torch.equal(net.get_cond_in_emb(0), embedding)
-    assert net._hnet.output_scale is None
+    assert torch.equal(net._hnet.output_scale, torch.ones(net._hnet.num_outputs))
 
 
 def test_a_seed_fixes_everything() -> None:
