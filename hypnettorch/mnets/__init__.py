@@ -7,6 +7,8 @@ from hypnettorch.mnets.classifier_interface import Classifier
 from hypnettorch.mnets.lenet import LeNet
 from hypnettorch.mnets.mlp import MLP
 from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.module_net import ModuleNet
+from hypnettorch.mnets.multi_net import MultiNet
 from hypnettorch.mnets.resnet import ResNet
 from hypnettorch.mnets.resnet_imgnet import ResNetIN
 from hypnettorch.mnets.simple_rnn import SimpleRNN
@@ -22,6 +24,8 @@ __all__ = [
     "Classifier",
     "LeNet",
     "MainNetInterface",
+    "ModuleNet",
+    "MultiNet",
     "ResNet",
     "ResNetIN",
     "SimpleRNN",
