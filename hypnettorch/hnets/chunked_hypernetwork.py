@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork, Inputs
+from hypnettorch.hnets.conditional_network import EMBEDDING
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs
 from hypnettorch.mnets.stages import Run
 
 CHUNKS = "chunk_embs"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork, Inputs
+from hypnettorch.hnets.conditional_network import EMBEDDING
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs
 from hypnettorch.mnets.stages import Run, Stage, chain
 
 

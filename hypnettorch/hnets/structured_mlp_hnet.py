@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, formats
 from hypnettorch.hnets import assembly, inputs, partwise_hyperfan
 from hypnettorch.hnets.chunked_hypernetwork import CHUNKS
+from hypnettorch.hnets.conditional_network import EMBEDDING
 from hypnettorch.hnets.hyperfan import Plan
-from hypnettorch.hnets.hypernetwork import EMBEDDING, HyperNetwork, Inputs, common_bias
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs, common_bias
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.stages import Run
