@@ -25,6 +25,9 @@ from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.mlp_hnet import HMLP
 
+MEMORY_COST = 200
+"""Multiplications that take as long as writing and reading one output (measured on a CPU with two threads)."""
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -48,8 +51,9 @@ class Factors:
 
     @property
     def output_cost(self) -> int:
-        """Multiplications of the output and its gradient."""
-        return 3 * len(self.weight) * self.activations.numel()
+        """Multiplications of the output and its gradient, and as many as its passes through memory take time for."""
+        rows, size = self.activations.shape
+        return rows * len(self.weight) * (3 * size + MEMORY_COST)
 
     def detached(self) -> Factors:
         """A copy that later changes of the parameters do not reach."""

@@ -162,7 +162,7 @@ class FixedTargetRegularizer:
         task_id: The task that is about to be learned, at least 1.
         target_form: ``'stored'``: keep the targets ``[task_id, num_outputs]``. ``'gram'``: keep the parameters of the
             output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed.
-            ``'auto'``: whichever needs less arithmetic.
+            ``'auto'``: whichever should take less time, by arithmetic.
 
     Raises:
         ValueError: If ``target_form`` is unknown or not possible for this hypernetwork, or parameters are external.
