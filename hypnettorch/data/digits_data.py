@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.dataset import Dataset
-from hypnettorch.data.extras import require
 from hypnettorch.data.samples import Samples, stack
 
 IN_SHAPE = (8, 8, 1)

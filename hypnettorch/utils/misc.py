@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.extras import require
 from hypnettorch.utils import torch_utils
 
 # Brewer, https://colorbrewer2.org
@@ -164,7 +165,7 @@ def configure_matplotlib_params(
         ImportError: If matplotlib is not installed.
     """
     checks.length("fig_size", fig_size, 2)
-    pyplot = _pyplot()
+    pyplot = require("matplotlib.pyplot", "plots")
     if usetex and not _has_latex():
         warnings.warn("usetex: LaTeX is not installed, matplotlib sets the text itself", stacklevel=2)
         usetex = False
@@ -192,7 +193,7 @@ def repair_canvas_and_show_fig(fig: Any, close: bool = True) -> None:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    pyplot = _pyplot()
+    pyplot = require("matplotlib.pyplot", "plots")
     manager = pyplot.figure().canvas.manager
     manager.canvas.figure = fig
     fig.set_canvas(manager.canvas)
@@ -204,11 +205,3 @@ def repair_canvas_and_show_fig(fig: Any, close: bool = True) -> None:
 def _has_latex() -> bool:
     """Whether all programs are there with which matplotlib sets text by LaTeX."""
     return all(shutil.which(program) for program in ("latex", "dvipng"))
-
-
-def _pyplot() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'hypnettorch[experiments]'") from error
-    return pyplot

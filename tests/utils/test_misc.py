@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
 from typing import Any
@@ -135,14 +134,8 @@ def test_matplotlib_is_not_imported_unasked() -> None:
 
 
 def test_missing_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real_import = builtins.__import__
-
-    def no_matplotlib(name: str, *args: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real_import(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", no_matplotlib)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     for call in (misc.configure_matplotlib_params, lambda: misc.repair_canvas_and_show_fig(None)):
         with pytest.raises(ImportError, match=r"pip install 'hypnettorch\[experiments\]'"):
             call()

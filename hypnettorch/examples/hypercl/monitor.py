@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hypnettorch.data.extras import require
+from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl.learners.learner import Learner, Step
 
 logger = logging.getLogger("hypnettorch.hypercl")

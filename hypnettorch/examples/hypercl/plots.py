@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.data.extras import require
+from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl.checkpoint import write_atomically
 
 ACCURACY = "accuracy.png"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hypnettorch.core import checks
-from hypnettorch.data.extras import require
+from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl import command_line, folder, plots, report
 from hypnettorch.examples.hypercl.errors import UsageError, usage_errors
 from hypnettorch.examples.hypercl.experiment import Experiment
