@@ -20,7 +20,7 @@ CANONICAL = "_internal_params."
 _OLD_ALIAS = re.compile(
     r"(^|\.)(_weights|_layer_weight_tensors|_layer_bias_vectors|_context_mod_weights)\.\d+$"
     r"|(^|\.)(_batchnorm_layers|_context_mod_layers)\.\d+\.(scale|bias|gain|shift)$"
-    r"|(^|\.)_hnet\."
+    r"|(^|\.)_hnet\.(.*\.)?_internal_params\.\d+$"
 )
 """Names of aliases in files of hypnettorch 0.0.4."""
 
@@ -99,10 +99,9 @@ class _LoadHook:
                 state_dict[prefix + alias] = state_dict[prefix + name]
             elif prefix + alias in state_dict:
                 state_dict[prefix + name] = state_dict[prefix + alias]
-        buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key[len(prefix) :]
-            if name not in own and name not in buffers and _OLD_ALIAS.search(name) and not _is_buffer(name):
+            if name not in own and _OLD_ALIAS.search(name):
                 del state_dict[key]
         module.__dict__["_aliases_while_loading"] = second_names
 
@@ -121,12 +120,6 @@ def _spread(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
             for rest, key in said.items():
                 for name in group:
                     state_dict.setdefault(name + rest, state_dict[key])
-
-
-def _is_buffer(name: str) -> bool:
-    """Whether a name belongs to statistics, checkpoints or constants, which stand under their layer or network."""
-    last = name.rpartition(".")[2]
-    return bool(re.match(r"_num_stats|_num_ckpts|mean_|var_|gain_ckpt_|shift_ckpt_|output_scale|output_offset", last))
 
 
 def _retie_after_load(module: nn.Module, _: Any) -> None:

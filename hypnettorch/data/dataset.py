@@ -76,10 +76,6 @@ class Dataset(SplitNames, SamplePlots):
         same: dict[str, Any] = {"identifier": self._identifier, "preprocessing": self.preprocessing}
         return Dataset(samples or self._samples, **{"use_one_hot": self._one_hot, **same, **changes})
 
-    def reseed(self, seed: Seed) -> None:
-        """Start all random streams of this handler anew; samples are shuffled in all splits."""
-        self._random = RandomStreams(self._samples, seed)
-
     def state_dict(self) -> dict[str, Any]:
         """The state of all random streams: after :meth:`load_state_dict` the same batches follow."""
         return self._random.state_dict()

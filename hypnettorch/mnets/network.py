@@ -76,7 +76,8 @@ class Network(nn.Module, MainNetInterface):
         nn.Module.__init__(self)
         MainNetInterface.__init__(self)
         self._table = ParameterTable()
-        self._slots: list[int] = []
+        self._slots: list[int] = []  # the slot of each position in param_shapes
+        self._positions: list[int] = []  # the inverse: the position of each slot
         self._inclusions: list[Inclusion] = []
 
     def _include(self, inner: MainNetInterface, block: int = 0, numbered: bool = True, **extra: Any) -> Inclusion:
@@ -120,7 +121,7 @@ class Network(nn.Module, MainNetInterface):
         for slot in self._slots:
             row = self._table.rows[slot]
             self._add_param(row.shape, row.role, row.layer, values.get(slot), **row.extra)
-        self._positions = {slot: position for position, slot in enumerate(self._slots)}
+        self._positions = sorted(range(len(self._slots)), key=self._slots.__getitem__)
         self._publish_layer_tensors(values)
         self._is_properly_setup()
 
@@ -151,10 +152,9 @@ class Network(nn.Module, MainNetInterface):
 
     def _start_run(self, resolved: Resolved, **options: Any) -> Run:
         """One evaluation with these weights, which stages address by slot."""
-        positions = [self._positions[slot] for slot in range(len(self._slots))]
         return Run(
-            values=[resolved.values[position] for position in positions],
-            given=[resolved.given[position] for position in positions],
+            values=[resolved.values[position] for position in self._positions],
+            given=[resolved.given[position] for position in self._positions],
             sets=resolved.sets,
             **options,
         )

@@ -271,3 +271,11 @@ def test_interfaces_are_no_modules() -> None:
     assert not issubclass(MainNetInterface, nn.Module)
     with pytest.raises(TypeError, match="abstract"):
         MainNetInterface()
+
+
+def test_context_modulation_arguments_are_completed() -> None:
+    options = {"context_mod_inputs": True, "n_out": 3, "context_mod_apply_pixel_wise": True}
+    assert MainNetInterface._parse_context_mod_args(options) == ["context_mod_apply_pixel_wise"]
+    assert options["context_mod_inputs"] is True
+    assert options["use_context_mod"] is False
+    assert options["no_last_layer_context_mod"] is False
