@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.core.formats import Shapes
 
 ASSEMBLY = "assembly_fct(...)"
@@ -92,7 +91,7 @@ def assemble(function: Callable[..., Any], parts: tuple[Any, ...], lead: Sequenc
         return _checked(function(*parts), shapes)
 
     if math.prod(lead) == 1:
-        single = one_sample(*pytree.tree_map(lambda t: t.reshape(t.shape[len(lead) :]), parts))
+        single = one_sample(*trees.map_leaves(lambda t: t.reshape(t.shape[len(lead) :]), parts))
         return [tensor.reshape(*lead, *tensor.shape) for tensor in single]
     mapped: Callable[..., list[Tensor]] = one_sample
     for _ in lead:
@@ -109,7 +108,7 @@ def assemble(function: Callable[..., Any], parts: tuple[Any, ...], lead: Sequenc
 
 def _loop(one_sample: Callable[..., list[Tensor]], parts: tuple[Any, ...], lead: Sequence[int]) -> list[Tensor]:
     samples = itertools.product(*[range(size) for size in lead])
-    rows = [one_sample(*pytree.tree_map(lambda t, s=sample: t[s], parts)) for sample in samples]
+    rows = [one_sample(*trees.map_leaves(lambda t, s=sample: t[s], parts)) for sample in samples]
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]
     return [column.view(*lead, *column.shape[1:]) for column in columns]
 
@@ -143,12 +142,12 @@ def trace(function: Callable[..., Any], parts: tuple[Any, ...], shapes: Shapes) 
         >>> trace(lambda chunks: [torch.cat([chunks[0][0], chunks[1][0]])], ([[(3,)], [(2,)]],), [[5]])
         [Counter({0: 3}), Counter({0: 2})]
     """
-    sources, structure = pytree.tree_flatten(parts, is_leaf=_is_shape)
+    sources, structure = trees.flatten(parts, is_leaf=_is_shape)
     numbers = [torch.tensor(float(number)) for number in range(2, len(sources) + 2)]
 
     def push(values: list[Tensor]) -> list[Tensor]:
         tensors = [value.expand(shape) for value, shape in zip(values, sources, strict=True)]
-        return _checked(function(*pytree.tree_unflatten(tensors, structure)), shapes)
+        return _checked(function(*trees.unflatten(tensors, structure)), shapes)
 
     found: list[Counter[int]] = [Counter() for _ in sources]
     plain, squared = push(numbers), push([number.square() for number in numbers])

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 
 
 def set_conditions(condition: Any, sets: int) -> list[Any]:
@@ -36,8 +35,7 @@ def count_sets(weights: Any) -> int:
         checks.fail("weights", "stacked tensors [B, *shape]", None)
     if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
         raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
-    tensors = [leaf for leaf in pytree.tree_leaves(weights) if isinstance(leaf, Tensor)]
-    sizes = {tensor.shape[0] if tensor.dim() else 0 for tensor in tensors}
+    sizes = {tensor.shape[0] if tensor.dim() else 0 for tensor in trees.tensors(weights)}
     if len(sizes) != 1:
         checks.fail("weights", "stacked tensors [B, *shape] with one and the same B", f"leading sizes {sorted(sizes)}")
     return int(sizes.pop())
@@ -94,7 +92,7 @@ def map_sets(
 
     def members(index: Any) -> dict[str, Any]:
         return {
-            name: pytree.tree_map_only(Tensor, lambda t: t[index], value) if mapped[name] else value
+            name: trees.map_tensors(lambda t: t[index], value) if mapped[name] else value
             for name, value in arguments.items()
         }
 
@@ -121,7 +119,7 @@ def map_sets(
 
 def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> Any:
     """Join the tensors of several outputs; what is no tensor is taken from the first."""
-    return pytree.tree_map(lambda *parts: join(list(parts)) if isinstance(parts[0], Tensor) else parts[0], *outputs)
+    return trees.map_leaves(lambda *parts: join(list(parts)) if isinstance(parts[0], Tensor) else parts[0], *outputs)
 
 
 class _Positional:
@@ -134,11 +132,11 @@ class _Positional:
 
     def __call__(self, *values: Any) -> Any:
         output = self._function(**dict(zip(self._names, values, strict=True)), condition=self._condition)
-        self._leaves, self._structure = pytree.tree_flatten(output)
+        self._leaves, self._structure = trees.flatten(output)
         return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)]
 
     def restore(self, tensors: Sequence[Tensor]) -> Any:
         """The output of the last call with other tensors in it."""
         rest = iter(tensors)
         leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
-        return pytree.tree_unflatten(leaves, self._structure)
+        return trees.unflatten(leaves, self._structure)

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.mnets.mlp import MLP
 from hypnettorch.mnets.network import Inclusion
 from hypnettorch.mnets.recurrent_weights import RecurrentWeights
@@ -192,8 +191,8 @@ class BiRNN(RecurrentWeights):
             h = h.flatten(TIME, -2)
         y = _evaluate_part(self._mlp_part, h, run)
         if self._out_mlp.batchnorm_layers is not None:
-            y = pytree.tree_map(lambda t: t.unflatten(-2, steps), y)
-        return pytree.tree_map(padding.blank, y)
+            y = trees.map_leaves(lambda t: t.unflatten(-2, steps), y)
+        return trees.map_leaves(padding.blank, y)
 
     def _preprocess(self, x: Tensor, seq_lengths: Any, sets: int | None) -> Tensor:
         function = self._preprocess_fct

@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.mnets import external
 from hypnettorch.mnets.batched import map_sets, set_conditions
 from hypnettorch.mnets.layer_types import describe_parameter
@@ -201,14 +199,14 @@ class ModuleNet(nn.Module, MainNetInterface):
         unknown = set(in_dims) - set(kwargs)
         if unknown:
             checks.fail("in_dims", f"names of keyword arguments {sorted(kwargs)}", sorted(unknown))
-        for i, leaf in enumerate(pytree.tree_leaves(args)):
+        for i, leaf in enumerate(trees.flatten(args)[0]):
             if not share_input and isinstance(leaf, Tensor) and (leaf.dim() == 0 or leaf.shape[0] != sets):
                 checks.fail(("args", i), f"a leading dimension of {sets} weight sets", f"shape {tuple(leaf.shape)}")
 
         shared = {name: value for name, value in kwargs.items() if share_input or in_dims.get(name, 0) is None}
         static, arguments = {}, {"args": args, "weights": tensors}
         for name, value in kwargs.items():
-            if name not in shared and any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value)):
+            if name not in shared and trees.tensors(value):
                 arguments[f"kwargs.{name}"] = value
             else:
                 static[name] = value
@@ -354,6 +352,8 @@ def _versions(tensors: Sequence[tuple[str, Tensor]]) -> list[int]:
 @contextmanager
 def _mappable_attention() -> Iterator[None]:
     """Keep attention off the fused kernels for which ``vmap`` has no rule."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # not loaded with torch
+
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+
+from hypnettorch.core import trees
 
 SETS = 3
 """Number of weight sets in tests of ``batched_forward``."""
@@ -43,8 +44,8 @@ def same(got: Any, expected: Any, what: str, rtol: float = 1e-7) -> None:
         what: What is compared, for the message.
         rtol: Tolerance, relative to the entry or to the largest one of the tensor, whichever is larger.
     """
-    leaves, structure = pytree.tree_flatten(got)
-    wanted, wanted_structure = pytree.tree_flatten(expected)
+    leaves, structure = trees.flatten(got)
+    wanted, wanted_structure = trees.flatten(expected)
     require(structure == wanted_structure, f"{what}: got a {_kind(got)}, expected a {_kind(expected)}")
     for leaf, want in zip(leaves, wanted, strict=True):
         if not isinstance(want, Tensor):
@@ -189,7 +190,7 @@ class Case(ABC):
 
 def stack_outputs(outputs: Sequence[Any]) -> Any:
     """The outputs of several calls with a new leading dimension on every tensor."""
-    return pytree.tree_map(lambda *leaves: torch.stack(leaves), *outputs)
+    return trees.map_leaves(lambda *leaves: torch.stack(leaves), *outputs)
 
 
 class MainCase(Case):

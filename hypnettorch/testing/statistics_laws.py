@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from hypnettorch.core import trees
 from hypnettorch.testing.cases import (
     SETS,
     Case,
@@ -96,7 +96,7 @@ def _statistics(net: Any) -> list[list[Tensor]]:
 
 
 def _tensors(output: Any) -> list[Tensor]:
-    return [leaf.detach() for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
+    return [leaf.detach() for leaf in trees.tensors(output)]
 
 
 def _training_is_random(case: Case) -> bool:

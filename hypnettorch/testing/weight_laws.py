@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from hypnettorch.core import trees
 from hypnettorch.testing.cases import SETS, Case, Law, copy_of, draw, refused, require, same, state_of
 
 
 def output_is_finite(case: Case) -> None:
     """``forward`` returns tensors of finite numbers."""
-    leaves = [leaf for leaf in pytree.tree_leaves(case()) if isinstance(leaf, Tensor)]
+    leaves = trees.tensors(case())
     require(leaves, "there is no tensor in the output")
     require(all(bool(torch.isfinite(leaf).all()) for leaf in leaves), "there are numbers that are not finite")
 
@@ -34,11 +34,11 @@ def dtype_is_that_of_the_parameters(case: Case) -> None:
 
 
 def _as_float32(values: Any) -> Any:
-    return pytree.tree_map(lambda v: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v, values)
+    return trees.map_tensors(lambda v: v.float() if v.is_floating_point() else v, values)
 
 
 def _require_dtype(output: Any, dtype: torch.dtype) -> None:
-    for leaf in pytree.tree_leaves(output):
+    for leaf in trees.flatten(output)[0]:
         if isinstance(leaf, Tensor) and leaf.is_floating_point():
             require(leaf.dtype == dtype, f"a network of {dtype} returns {leaf.dtype}")
 
@@ -163,7 +163,7 @@ def batched_equals_a_loop(case: Case) -> None:
 
 
 def _backward(output: Any) -> bool:
-    leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    leaves = [leaf for leaf in trees.tensors(output) if leaf.is_floating_point()]
     total = torch.stack([leaf.square().sum() for leaf in leaves]).sum()
     if not total.requires_grad:
         return False

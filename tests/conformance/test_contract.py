@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from hypnettorch.core import trees
 from hypnettorch.hnets import HMLP
 from hypnettorch.testing import ContractViolation, check_hypernetwork, check_main_network
 from hypnettorch.testing.cases import SETS, Case, HyperCase, MainCase, copy_of, give_statistics, same, statistics_layers
@@ -83,7 +83,7 @@ def joint_function(case: Case) -> tuple[Callable[..., tuple[Tensor, ...]], list[
 
         def of_main_network(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
             output = case(weights=hnet(cond_id=0, weights=list(values)), x=x)
-            return tuple(pytree.tree_leaves(output))
+            return tuple(trees.flatten(output)[0])
 
         return of_main_network, [x, *leaves]
 
@@ -132,7 +132,7 @@ def grad_copies(tensors: list[Tensor] | None) -> list[Tensor] | None:
 
 
 def gradients(output: Any, leaves: list[Tensor]) -> list[Tensor]:
-    total = torch.stack([leaf.square().sum() for leaf in pytree.tree_leaves(output)]).sum()
+    total = torch.stack([leaf.square().sum() for leaf in trees.flatten(output)[0]]).sum()
     grads = torch.autograd.grad(total, leaves, allow_unused=True)
     return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads, strict=True)]
 
@@ -157,7 +157,7 @@ def autocast_is_close(entry: Entry) -> None:
         expected = function()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             got = function()
-        same(pytree.tree_map(lambda t: t.float(), got), expected, "the output", rtol=0.1)
+        same(trees.map_leaves(lambda t: t.float(), got), expected, "the output", rtol=0.1)
 
 
 def half_precision_is_close(entry: Entry) -> None:
@@ -172,12 +172,12 @@ def half_precision_is_close(entry: Entry) -> None:
             if hasattr(case, name):
                 setattr(half, name, in_dtype(getattr(case, name), dtype))
         got = [half()] if stacked is None else [half(), half.batched(half.net, in_dtype(stacked, dtype))]
-        assert all(leaf.dtype == dtype for leaf in pytree.tree_leaves(got))
-        same(pytree.tree_map(lambda t: t.float(), got[0]), expected, "the output", rtol=0.15)
+        assert all(leaf.dtype == dtype for leaf in trees.flatten(got)[0])
+        same(trees.map_leaves(lambda t: t.float(), got[0]), expected, "the output", rtol=0.15)
 
 
 def in_dtype(values: Any, dtype: torch.dtype) -> Any:
-    return pytree.tree_map(lambda v: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v, values)
+    return trees.map_tensors(lambda v: v.to(dtype) if v.is_floating_point() else v, values)
 
 
 def construction_without_memory(entry: Entry) -> None:

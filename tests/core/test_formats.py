@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypnettorch.core import formats
+from hypnettorch.core import formats, trees
 
 SHAPES = st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=4)
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
@@ -64,7 +64,7 @@ def test_structure_is_the_documented_one(shapes: list[list[int]], sets: int, row
 @given(shapes=SHAPES, source=st.sampled_from(["stacked", "sequential", "squeezed"]))
 def test_formats_are_views(shapes: list[list[int]], source: str) -> None:
     flat = random_flat(shapes, 2)
-    for part in torch.utils._pytree.tree_leaves(formats.from_flat(flat, shapes, source)):
+    for part in trees.flatten(formats.from_flat(flat, shapes, source))[0]:
         assert part.untyped_storage().data_ptr() == flat.untyped_storage().data_ptr()
 
 

@@ -1,0 +1,54 @@
+"""Nested lists, tuples and dictionaries of tensors, and what other libraries register as such.
+
+The functions are those of torch, which has no public name for them; only this module knows where they are. They are
+imported when first used: loading them takes a third of the time that loading this package takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Any]:
+    """The leaves of a tree, and the structure from which :func:`unflatten` makes it again.
+
+    Example:
+        >>> leaves, structure = flatten({'a': [1, 2], 'b': 3})
+        >>> leaves, unflatten([4, 5, 6], structure)
+        ([1, 2, 3], {'a': [4, 5], 'b': 6})
+    """
+    from torch.utils import _pytree
+
+    return _pytree.tree_flatten(tree, is_leaf=is_leaf)
+
+
+def unflatten(leaves: Sequence[Any], structure: Any) -> Any:
+    """A tree of a known structure with other leaves."""
+    from torch.utils import _pytree
+
+    return _pytree.tree_unflatten(leaves, structure)
+
+
+def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
+    """A tree of what a function makes of the corresponding leaves of trees of one structure.
+
+    Example:
+        >>> map_leaves(lambda a, b: a + b, [1, (2,)], [3, (4,)])
+        [4, (6,)]
+    """
+    from torch.utils import _pytree
+
+    return _pytree.tree_map(function, *trees)
+
+
+def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """A tree with another value for each tensor; other leaves stay."""
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """The leaves that are tensors."""
+    return [leaf for leaf in flatten(tree)[0] if isinstance(leaf, Tensor)]
