@@ -62,13 +62,18 @@ class Factors:
 
 
 def can_factorize(hnet: HyperNetInterface) -> bool:
-    """Whether :func:`factorize` knows the equation of this hypernetwork: no subclass changed it."""
+    """Whether :func:`factorize` knows the equation of this hypernetwork.
+
+    It does not if a subclass changed the equation, or if weights are scaled; a constant offset has no effect on
+    distances.
+    """
     changed = {"forward", "_generate"}
     for base in type(hnet).__mro__:
         if base is HMLP:
             return True
         if base is ChunkedHyperNetwork:
-            return can_factorize(hnet._hnet)  # type: ignore[attr-defined]
+            scaled = hnet._buffers["output_scale"] is not None  # type: ignore[attr-defined]
+            return not scaled and can_factorize(hnet._hnet)  # type: ignore[attr-defined]
         if changed.intersection(vars(base)):
             return False
     return False
@@ -83,8 +88,9 @@ def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> li
         one_by_one: Evaluate each condition by itself, which batch norm in training mode needs.
 
     Returns:
-        Parts of the flat weights that together hold every weight once. A chunked hypernetwork whose last chunk is cut
-        off has two of them, the second with the rows of the output layer that are kept.
+        Parts of the flat weights that together hold every weight once. An output layer in pieces
+        has one for each. A chunked hypernetwork whose last chunk is cut off has two of them, the second with the rows
+        of the output layer that are kept.
     """
     if one_by_one:
         single = [factorize(hnet, [condition]) for condition in cond_id]
@@ -94,8 +100,9 @@ def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> li
         ]
     given, run = hnet._prepare(None, None, list(cond_id), None, None, "flattened")
     if isinstance(hnet, HMLP):
-        return [Factors(*hnet._last_layer(given, run))]
-    activations, weight, bias = hnet._hnet._last_layer(hnet._chunk_inputs(given, run), hnet._inner.part(run))
+        activations, pieces = hnet._last_layer(given, run)
+        return [Factors(activations, *piece) for piece in pieces]
+    activations, [(weight, bias)] = hnet._hnet._last_layer(hnet._chunk_inputs(given, run), hnet._inner.part(run))
     kept = hnet.num_outputs - (hnet.num_chunks - 1) * len(weight)
     if kept == len(weight):
         return [Factors(activations, weight, bias)]

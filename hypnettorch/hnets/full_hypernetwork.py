@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.hnets.conditional_network import EMBEDDING
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs
-from hypnettorch.mnets.stages import Run, Stage, chain
+from hypnettorch.mnets.stages import Run, chain
 
 
 class FullHyperNetwork(HyperNetwork):
@@ -32,7 +33,7 @@ class FullHyperNetwork(HyperNetwork):
         use_batch_norm: Whether hidden layers are batch-normalised.
     """
 
-    _stages: Sequence[Stage]
+    _stages: Sequence[Any]
 
     def __init__(
         self,
@@ -78,5 +79,5 @@ class FullHyperNetwork(HyperNetwork):
             raise checks.StateError("start at zero: expected a hypernetwork without spectral norm, got one with it")
         super()._start_at_zero()
 
-    def _generate(self, given: Inputs, run: Run) -> Tensor:
+    def _generate(self, given: Inputs, run: Run) -> Tensor | list[Tensor]:
         return chain(self._stages, self._concat_inputs(given), run)

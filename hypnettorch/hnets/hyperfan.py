@@ -53,6 +53,8 @@ class Target:
         fan_in: Fan-in of its layer; for tensors without layer their size.
         fan_out: Fan-out of its layer.
         partner: For a weight the position of its bias, for a bias that of its weight; ``None`` if there is none.
+        exact: Whether it starts as it should also where weights that produce it are shared with other targets. So it is
+            for main networks that state the fans of their layers (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
     """
 
     shape: tuple[int, ...]
@@ -60,6 +62,7 @@ class Target:
     fan_in: int
     fan_out: int
     partner: int | None
+    exact: bool = False
 
     @property
     def size(self) -> int:
@@ -114,6 +117,11 @@ class Start:
     constant: float
     generated: float
 
+    @property
+    def variance(self) -> float:
+        """Variance of its entries."""
+        return self.constant + self.generated
+
 
 @dataclass(frozen=True)
 class Given:
@@ -147,7 +155,8 @@ def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterf
         partner = partners.get(i)
         owner = partner if name == "bias" and partner is not None else i
         fan_in, fan_out = _fans(shapes[owner], metas[owner])
-        targets.append(Target(shape, name, meta.get("fan_in") or fan_in, meta.get("fan_out") or fan_out, partner))
+        fan_in, fan_out = meta.get("fan_in") or fan_in, meta.get("fan_out") or fan_out
+        targets.append(Target(shape, name, fan_in, fan_out, partner, exact="fan_in" in meta))
     return targets
 
 
@@ -293,17 +302,39 @@ def initialize_full(
         names: Their names, by which ``given`` may refer to them.
         given: What a user prescribes instead.
     """
-    *hidden, output = hnet.layer_weight_tensors
-    moment = inputs.variance
-    initialize_hidden(hidden, hnet.layer_bias_vectors[:-1], plan.gain)
+    pieces = hnet._output_pieces
+    output = hnet.layer_weight_tensors[-pieces:]
+    moment = initialize_hidden_part(hnet, activation, inputs.variance, plan.gain)
+    sizes = [math.prod(shape) for shape in hnet.target_shapes]
+    weights = _by_target(output, sizes)
+    biases = _by_target(hnet.layer_bias_vectors[-pieces:], sizes) if hnet.has_bias else [None] * len(sizes)
+    _initialize_output(weights, biases, starts, moment, names, given)
+
+
+def initialize_hidden_part(
+    hnet: Any, activation: Callable[[Tensor], Tensor] | None, variance: float, gain: float
+) -> float:
+    """Initialise all layers of an ``HMLP`` but the output layer.
+
+    Args:
+        hnet: The hypernetwork.
+        activation: Its nonlinearity.
+        variance: Second moment of its inputs.
+        gain: ``c``.
+
+    Returns:
+        The second moment of the last hidden activations.
+    """
+    pieces = hnet._output_pieces
+    hidden = hnet.layer_weight_tensors[:-pieces]
+    initialize_hidden(hidden, hnet.layer_bias_vectors[:-pieces], gain)
     for layer in hnet.batchnorm_layers or ():
         nn.init.ones_(layer.scale)
         nn.init.zeros_(layer.bias)
+    moment, like = variance, hnet.layer_weight_tensors[-1]
     for _ in hidden:
-        moment = second_moment(activation, 1.0 if hnet.batchnorm_layers else plan.gain * moment, output)
-    bias = hnet.layer_bias_vectors[-1] if hnet.has_bias else None
-    sizes = [math.prod(shape) for shape in hnet.target_shapes]
-    _initialize_output(output, bias, sizes, starts, moment, names, given)
+        moment = second_moment(activation, 1.0 if hnet.batchnorm_layers else gain * moment, like)
+    return moment
 
 
 def check_arguments(hnet: Any, method: str, inputs: Inputs) -> None:
@@ -325,28 +356,29 @@ def initialize_hidden(weights: Sequence[Tensor], biases: Sequence[Tensor | None]
             nn.init.zeros_(bias)
 
 
+def _by_target(pieces: Sequence[Tensor], sizes: Sequence[int]) -> Sequence[Tensor]:
+    """The rows of the output layer that belong to each target, as views."""
+    return pieces[0].detach().split(list(sizes)) if len(pieces) == 1 else pieces
+
+
 def _initialize_output(
-    weight: Tensor,
-    bias: Tensor | None,
-    sizes: Sequence[int],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
     starts: Sequence[Start],
     moment: float,
     names: Sequence[str],
     given: Given | None,
 ) -> None:
     w_val, w_var, b_val, b_var = (
-        [None] * len(sizes) if given is None else per_target(name, getattr(given, name), names)
+        [None] * len(starts) if given is None else per_target(name, getattr(given, name), names)
         for name in ("w_val", "w_var", "b_val", "b_var")
     )
-    row = 0
-    for i, (size, start) in enumerate(zip(sizes, starts, strict=True)):
-        rows = slice(row, row + size)
-        row += size
+    for i, (weight, bias, start) in enumerate(zip(weights, biases, starts, strict=True)):
         default_var = start.generated / (weight.shape[1] * moment) if moment > 0 else 0.0
-        fill_uniform(weight[rows], _first(w_val[i], 0.0), _first(w_var[i], default_var))
+        fill_uniform(weight, _first(w_val[i], 0.0), _first(w_var[i], default_var))
         neutral, spread = _first(b_val[i], start.mean), _first(b_var[i], start.constant)
         if bias is not None:
-            fill_uniform(bias[rows], neutral, spread)
+            fill_uniform(bias, neutral, spread)
         elif neutral != 0 and w_var[i] is None:
             checks.fail(
                 "b_val",

@@ -40,11 +40,12 @@ class HyperNetwork(ConditionalNetwork):
     A subclass declares stages and, with ``_declare_condition``, what belongs to one condition, calls ``_publish()`` and
     implements :meth:`_generate`, the equation. Kinds of conditional tensors that users may pass instead of
     ``cond_id`` (keys of the dictionary ``weights``) stand in ``_cond_keys``, those among them that are lists also in
-    ``_list_keys``.
+    ``_list_keys``. The output layer is the last ``_output_pieces`` layer tensors.
     """
 
     _cond_keys: tuple[str, ...] = ()
     _list_keys: tuple[str, ...] = ()
+    _output_pieces = 1
 
     def __init__(self, target_shapes: Any, uncond_in_size: int, cond_in_size: int) -> None:
         super().__init__()
@@ -84,7 +85,8 @@ class HyperNetwork(ConditionalNetwork):
             return
         if not self.unconditional_params:
             raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
-        for param in (*self.layer_weight_tensors[-1:], *self.layer_bias_vectors[-1:]):
+        pieces = self._output_pieces
+        for param in (*self.layer_weight_tensors[-pieces:], *self.layer_bias_vectors[-pieces:]):
             if param is not None:
                 nn.init.zeros_(param)
 

@@ -12,8 +12,9 @@ from hypnettorch.core import checks
 from hypnettorch.hnets import hyperfan, partwise_hyperfan
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
 from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.split_head import SplitHead, refit_head
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage, chain
+from hypnettorch.mnets.stages import Elementwise, Linear, Run, chain
 
 
 class HMLP(FullHyperNetwork):
@@ -39,9 +40,14 @@ class HMLP(FullHyperNetwork):
             target weight, so this is expensive.
         use_batch_norm: Whether hidden layers are batch-normalised; in training it needs more than one weight set per
             call.
+        split_head: Whether the output layer is one weight and bias per target (key ``target`` of the weight in
+            ``param_shapes_meta``) instead of one for all: the same function, but a training step of a large target
+            network takes a fraction of the time, since no gradient is larger than a target. Files of one form load into
+            the other.
 
     Raises:
-        ValueError: If a size or rate is out of range.
+        ValueError: If a size or rate is out of range, or ``split_head`` meets spectral norm, which divides the output
+            layer as a whole.
         TypeError: If an argument has the wrong type.
 
     Example:
@@ -67,6 +73,7 @@ class HMLP(FullHyperNetwork):
         dropout_rate: float = -1,
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
+        split_head: bool = False,
     ) -> None:
         super().__init__(
             target_shapes,
@@ -82,20 +89,24 @@ class HMLP(FullHyperNetwork):
         )
         self._dropout_rate = checks.dropout_rate("dropout_rate", dropout_rate)
         self._dropout = nn.Dropout(max(self._dropout_rate, 0.0))
+        checks.flag("split_head", split_head)
+        if split_head and use_spectral_norm:
+            checks.fail("split_head", "False, since spectral norm divides the output layer as a whole", True)
+        if split_head:
+            self._output_pieces = len(self._target_shapes)
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
         self._stages = self._declare(
-            [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1), self.num_outputs]
+            [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1)], split_head
         )
         self._publish()
         if verbose:
             print(self)
 
-    def _declare(self, sizes: Sequence[int]) -> list[Stage]:
+    def _declare(self, sizes: Sequence[int], split_head: bool) -> list[Any]:
         """The stages of the network in order of use."""
         table, external = self._table, self._no_uncond_weights
-        stages: list[Stage] = []
-        *hidden, output = pairwise(sizes)
-        for fan_in, size in hidden:
+        stages: list[Any] = []
+        for fan_in, size in pairwise(sizes):
             stages.append(Linear(table, fan_in, size, bool(self._has_bias), external, self._use_spectral_norm))
             if self._use_batch_norm:
                 stages.append(self._norm_stage(size, external))
@@ -103,13 +114,21 @@ class HMLP(FullHyperNetwork):
                 stages.append(Elementwise(self._dropout))
             if self._act_fn is not None:
                 stages.append(Elementwise(self._act_fn))
-        stages.append(Linear(table, *output, bool(self._has_bias), external, self._use_spectral_norm))
-        return stages
+        if split_head:
+            return [*stages, SplitHead(table, sizes[-1], self._target_shapes, bool(self._has_bias), external)]
+        output = Linear(table, sizes[-1], self.num_outputs, bool(self._has_bias), external, self._use_spectral_norm)
+        return [*stages, output]
 
-    def _last_layer(self, given: Inputs, run: Run) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Last hidden activations ``[N, k]`` with weight and bias of the output layer."""
+    def _last_layer(self, given: Inputs, run: Run) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
+        """Last hidden activations ``[N, k]`` with weight and bias of each piece of the output layer."""
         *hidden, output = self._stages
-        return chain(hidden, self._concat_inputs(given), run), *output._tensors(run)  # type: ignore[attr-defined]
+        pieces = output.tensors(run) if isinstance(output, SplitHead) else [output._tensors(run)]
+        return chain(hidden, self._concat_inputs(given), run), pieces
+
+    def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
+        if not self._no_uncond_weights:
+            refit_head(state_dict, prefix, self._target_shapes, self._output_pieces > 1, bool(self._has_bias))
+        super()._rename_loaded_state(state_dict, prefix)
 
     def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
         given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import warnings
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
@@ -262,3 +264,31 @@ def _fit_to_state_dict(module: BufferSets, state_dict: MutableMapping[str, Any],
     count = prefix + module._count_name
     if count in state_dict:
         state_dict[count] = torch.full_like(state_dict[count], len(module._sets))
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Numbers of two settings of glibc's ``mallopt`` (``malloc.h``)."""
+
+
+def keep_large_blocks() -> bool:
+    """Let this process keep large blocks of CPU memory that it frees, and use them again.
+
+    glibc takes every block above 32 MiB from the operating system and returns it when it is freed, so a training step
+    pays for the pages of each such tensor anew: the gradient of the output layer of a full hypernetwork, say. After this
+    call it keeps them. The price: memory that the process once used stays with it until it ends, also if all tensors
+    are gone, and blocks of changing sizes may leave gaps, so the peak can be higher than before.
+
+    Call it once, before the first large tensor. It concerns the whole process, so a library should leave it to the
+    program that uses it.
+
+    Returns:
+        Whether it took effect. Where the C library is not glibc nothing happens, and a warning says so.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+        done = [mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, -1)] == [1, 1]
+    except (AttributeError, OSError, TypeError):
+        done = False
+    if not done:
+        warnings.warn("keep_large_blocks: no effect, since the C library is not glibc", stacklevel=2)
+    return done

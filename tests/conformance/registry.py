@@ -20,6 +20,7 @@ from hypnettorch.hnets import (
     HContainer,
     HDeconv,
     HEncodedInput,
+    HLowRank,
     HPerturbWrapper,
     HRecurrent,
     HResidual,
@@ -96,9 +97,10 @@ TARGETS = [[4, 3], [4], [2, 4], [2]]
 """What the hypernetworks produce: the weights of an MLP 3-4-2."""
 
 
-def target_network() -> MLP:
-    """The main network that has ``TARGETS``."""
-    return MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False)
+def target_network(shapes: list[list[int]] = TARGETS) -> MLP:
+    """The main network that has ``TARGETS``, or the matrices among them."""
+    with_bias = len(shapes) == len(TARGETS)
+    return MLP(n_in=3, n_out=2, hidden_layers=[4], use_bias=with_bias, no_weights=True, verbose=False)
 
 
 def hmlp(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
@@ -180,6 +182,17 @@ def calibrated(entry: Entry) -> Entry:
         return net
 
     return replace(entry, name=f"{entry.name}-calibrated", build=build)
+
+
+def low_rank(inner: Callable[[list[list[int]]], Any], kind: str, rank: int | list[int]) -> Entry:
+    """An HLowRank for the matrices of ``TARGETS`` with open gates."""
+
+    def build() -> HLowRank:
+        made = HLowRank(inner, TARGETS[::2], rank, alpha=3.0, verbose=False)
+        nn.init.normal_(made.gates)
+        return made
+
+    return Entry(f"HLowRank-{kind}", build)
 
 
 GLUE = GluedChunks((Piece((0,), 0), Piece((0,), 1), Piece((1, 2), 0, dim=1), Piece((3,), 0)))
@@ -336,6 +349,8 @@ HYPERNETWORKS = [
     hmlp("tanh", activation_fn=nn.Tanh()),
     hmlp("dropout", dropout_rate=0.3),
     hmlp("spectral-norm", use_spectral_norm=True),
+    hmlp("split-head", split_head=True),
+    hmlp("split-head-no-bias-external", split_head=True, use_bias=False, no_uncond_weights=True),
     hmlp("norm", use_batch_norm=True),
     hmlp("norm-external", use_batch_norm=True, no_uncond_weights=True),
     hmlp("everything", use_batch_norm=True, use_spectral_norm=True, dropout_rate=0.3, uncond_in_size=2),
@@ -398,6 +413,8 @@ HYPERNETWORKS = [
     around("HResidual-trained", HResidual, hmlp("uncond-external", no_uncond_weights=True)),
     around("HResidual-constant", HResidual, chunked("plain"), lambda: [torch.randn(*s) for s in TARGETS], False),
     around("HScaling", HScaling, factors(), lambda: [torch.randn(*shape) for shape in TARGETS]),
+    low_rank(lambda shapes: HMLP(shapes, 2, 3, (5,), num_cond_embs=3, verbose=False), "HMLP", [2, 1]),
+    low_rank(lambda shapes: ChunkedHMLP(shapes, 7, no_uncond_weights=True, verbose=False), "ChunkedHMLP-external", 2),
     replace(
         around("HSetInput", HSetInput, hmlp("plain"), lambda: nn.Linear(2, 3)),
         limits={"gradients_reach_passed_weights": "with cond_id there is no set to encode"},

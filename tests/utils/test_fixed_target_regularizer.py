@@ -29,6 +29,7 @@ NETWORKS: dict[str, Callable[[], HyperNetInterface]] = {
     "full": full,
     "full, no bias": lambda: full(use_bias=False),
     "full, linear": lambda: HMLP(SHAPES, cond_in_size=4, layers=[], num_cond_embs=TASKS + 1, verbose=False),
+    "full, split head": lambda: full(split_head=True),
     "full, spectral norm": lambda: full(use_spectral_norm=True),
     "chunked, cut off": chunked,
     "chunked, even": lambda: chunked(chunk_size=6),
