@@ -69,6 +69,14 @@ def number(name: Name, value: Any, low: float | None = None, high: float | None 
     return result
 
 
+def positive(name: Name, value: Any) -> float:
+    """``value`` as a ``float`` above 0 and below infinity."""
+    result = number(name, value)
+    if not 0 < result < math.inf:
+        fail(name, "a positive number", result)
+    return result
+
+
 def interval(low: float | None, high: float | None) -> str:
     """Words for a closed interval with optional ends."""
     if low is None:

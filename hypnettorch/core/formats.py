@@ -53,10 +53,17 @@ def unflatten(flat: Tensor, shapes: Shapes) -> list[Tensor]:
         >>> [tuple(w.shape) for w in unflatten(torch.zeros(2, 8), [[3, 2], [2]])]
         [(2, 3, 2), (2, 2)]
     """
+    checks.width("flat weights", flat, num_elements(shapes))
+    return _views(flat, shapes)
+
+
+def _views(flat: Tensor, shapes: Shapes) -> list[Tensor]:
+    """The beginning of flat weights ``[..., n]`` as tensors ``[..., *shape]``."""
     sizes = [math.prod(shape) for shape in shapes]
-    checks.width("flat weights", flat, sum(sizes))
+    surplus = flat.shape[-1] - sum(sizes)
     lead = flat.shape[:-1]
-    return [part.view(*lead, *shape) for part, shape in zip(flat.split(sizes, dim=-1), shapes, strict=True)]
+    parts = flat.split([*sizes, surplus] if surplus else sizes, dim=-1)
+    return [part.view((*lead, *shape)) for part, shape in zip(parts, shapes, strict=False)]
 
 
 def flatten(stacked: Sequence[Tensor], shapes: Shapes) -> Tensor:
@@ -86,7 +93,22 @@ def from_stacked(stacked: Sequence[Tensor], shapes: Shapes, ret_format: str) -> 
 
 def from_flat(flat: Tensor, shapes: Shapes, ret_format: str) -> Any:
     """Turn flat weights ``[..., N, D]`` into another format without copying them."""
-    return flat if ret_format == "flattened" else from_stacked(unflatten(flat, shapes), shapes, ret_format)
+    checks.width("flat weights", flat, num_elements(shapes))
+    return from_padded(flat, shapes, ret_format)
+
+
+def from_padded(flat: Tensor, shapes: Shapes, ret_format: str) -> Any:
+    """:func:`from_flat` for weights ``[..., N, D + surplus]``, of which the surplus is left out.
+
+    Cutting it off first would write the gradient of all weights once more in the backward pass.
+    """
+    if ret_format == "flattened":
+        total = num_elements(shapes)
+        return flat if flat.shape[-1] == total else flat[..., :total]
+    if flat.shape[-2] > 1 or ret_format == "stacked":
+        return from_stacked(_views(flat, shapes), shapes, ret_format)
+    row = _views(flat.squeeze(-2), shapes)
+    return row if ret_format == "squeezed" else [row]
 
 
 def to_stacked(weights: Any, shapes: Shapes, src_format: str) -> list[Tensor]:

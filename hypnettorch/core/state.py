@@ -45,6 +45,14 @@ def _depth(name: str) -> tuple[bool, int]:
     return not name.startswith(CANONICAL), name.count(".")
 
 
+def listed(parameters: Any) -> list[torch.Tensor]:
+    """The entries of a ``ParameterList``, which looks each of them up by a name of its own when it is iterated."""
+    if parameters is None:
+        return []
+    store = getattr(parameters, "_parameters", ())
+    return list(store.values()) if len(store) == len(parameters) > 0 else list(parameters)
+
+
 def retie(module: nn.Module, second_names: dict[str, str]) -> None:
     """Make every alias the tensor that stands under its first name."""
     for alias, name in second_names.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -46,6 +47,11 @@ class WeightLayout:
     parts: Mapping[str, Positions]
     modulation: frozenset[int]
 
+    @cached_property
+    def external(self) -> Positions:
+        """Positions whose values must be passed."""
+        return tuple(position for position, index in enumerate(self.internal) if index < 0)
+
     def resolve(
         self,
         weights: Any,
@@ -66,18 +72,14 @@ class WeightLayout:
             TypeError: If ``weights`` or an entry has the wrong type.
         """
         chosen = {} if weights is None else self._chosen(weights, stacked)
-        values: list[Any] = []
-        for position, index in enumerate(self.internal):
-            value = chosen.get(position)
-            if value is None and index >= 0:
-                value = internal_params[index]
-            if value is None and position not in optional:
+        values: list[Any] = [None if index < 0 else internal_params[index] for index in self.internal]
+        given = [False] * len(values)
+        for position, tensor in chosen.items():
+            values[position], given[position] = tensor, True
+        for position in self.external:
+            if not given[position] and position not in optional:
                 self._fail_missing(position, weights)
-            values.append(value)
-        sets = None
-        if stacked:
-            sets = self._count_sets(chosen)
-        return Resolved(values, [position in chosen for position in range(len(values))], sets)
+        return Resolved(values, given, self._count_sets(chosen) if stacked else None)
 
     def _chosen(self, weights: Any, stacked: bool) -> dict[int, Tensor]:
         """The passed tensors by position."""
@@ -103,6 +105,7 @@ class WeightLayout:
                 raise TypeError(f"{name}: expected a list of tensors, got {type(tensors).__name__}")
             checks.length(name, tensors, len(positions))
             for i, (position, tensor) in enumerate(zip(positions, tensors, strict=True)):
+                checks.tensor((name, i), tensor)
                 problem = self._misfit(position, tensor, stacked)
                 if problem is not None:
                     checks.fail((name, i), f"shape {problem}", tuple(tensor.shape))
@@ -140,8 +143,9 @@ class WeightLayout:
 
     def _misfit(self, position: int, tensor: Any, stacked: bool) -> tuple[int, ...] | None:
         """The expected shape if ``tensor`` does not have it, else ``None``."""
-        checks.tensor("weights", tensor)
         shape = self.shapes[position]
+        if tensor.shape == shape and not stacked:
+            return None
         extra = tensor.dim() - len(shape)
         allowed = {1, 2} if stacked else {0, 1}
         if position not in self.modulation:

@@ -60,13 +60,13 @@ class HyperNetwork(ConditionalNetwork):
         """The equation, from what :meth:`_prepare` made of the arguments.
 
         Returns:
-            Flat weights ``[N, num_outputs]``, or a list with a tensor ``[N, *shape]`` per target; with many parameter
+            Flat weights ``[N, num_outputs]``, with or without surplus numbers at the end, or a list with a tensor ``[N, *shape]`` per target; with many parameter
             sets ``[B, N, ...]``.
         """
 
     def _format(self, generated: Tensor | list[Tensor], ret_format: str) -> Any:
         """Bring generated weights into a return format."""
-        convert = formats.from_flat if isinstance(generated, Tensor) else formats.from_stacked
+        convert = formats.from_padded if isinstance(generated, Tensor) else formats.from_stacked
         return convert(generated, self.target_shapes, ret_format)  # type: ignore[arg-type]
 
     def _norm_stage(self, size: int, external: bool) -> Norm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -124,8 +125,14 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
         chunks = chunks.unsqueeze(-3)
     before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
     parts = [part for part in (before, chunks, after) if part is not None]
-    lead = torch.broadcast_shapes(*[part.shape[:-1] for part in parts])
+    lead = _common_shape([part.shape[:-1] for part in parts])
     return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], dim=-1)
+
+
+def _common_shape(shapes: Sequence[Sequence[int]]) -> list[int]:
+    """The shape to which all of some shapes, none of them with a 0, can be expanded."""
+    sizes = zip_longest(*[reversed(shape) for shape in shapes], fillvalue=1)
+    return [max(column) for column in sizes][::-1]
 
 
 def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tensor | None]:

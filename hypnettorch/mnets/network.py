@@ -145,10 +145,9 @@ class Network(nn.Module, MainNetInterface):
         """The published parameters by slot."""
         if self._internal_params is None:
             return {}
+        params = state.listed(self._internal_params)
         indices = [meta["index"] for meta in (self._param_shapes_meta or [])[: len(self._slots)]]
-        return {
-            slot: self._internal_params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0
-        }
+        return {slot: params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0}  # type: ignore[misc]
 
     def _start_run(self, resolved: Resolved, **options: Any) -> Run:
         """One evaluation with these weights, which stages address by slot."""

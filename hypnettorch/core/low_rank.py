@@ -1,0 +1,166 @@
+r"""Updates of weights that are products of two thin matrices.
+
+The update of a weight ``[out, *rest]`` with ``n = ∏ rest`` is ``ΔW = B A``, read in the shape of the weight, with
+``A [r, n]`` and ``B [out, r]``. An *adapter* is a dictionary of such pairs, one for each weight that it changes. Its keys
+are names of weights, or their positions; its tensors may have a leading dimension of ``N`` different adapters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor
+
+from hypnettorch.core import checks
+
+Key = str | int
+"""The name of a weight, or its position."""
+
+
+class LowRank(NamedTuple):
+    """The pair ``(A, B)`` of an update ``B A``.
+
+    Attributes:
+        A: ``[..., r, n]``.
+        B: ``[..., out, r]``.
+
+    Example:
+        >>> update = LowRank(torch.ones(1, 8), torch.ones(3, 1))
+        >>> update.rank, update.product([3, 2, 2, 2]).shape
+        (1, torch.Size([3, 2, 2, 2]))
+    """
+
+    A: Tensor
+    B: Tensor
+
+    @property
+    def rank(self) -> int:
+        """``r``."""
+        return self.A.shape[-2]
+
+    def product(self, shape: Sequence[int]) -> Tensor:
+        """``B A`` in the shape of the weight: ``[..., *shape]``."""
+        product = self.B @ self.A
+        return product.reshape(*product.shape[:-2], *shape)
+
+    def to(self, like: Tensor) -> LowRank:
+        """The pair in the dtype of another tensor."""
+        return LowRank(self.A.to(like.dtype), self.B.to(like.dtype))
+
+
+class UpdatedWeight(NamedTuple):
+    """A weight ``W + B A`` as its parts.
+
+    Attributes:
+        base: ``W``.
+        update: ``A`` and ``B``.
+    """
+
+    base: Tensor
+    update: LowRank
+
+    def sum(self) -> Tensor:
+        """``W + B A``."""
+        return self.base + self.update.product(self.base.shape)
+
+
+def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of a weight that is read as a matrix.
+
+    Example:
+        >>> matrix_shape([16, 3, 5, 5])
+        (16, 75)
+    """
+    return shape[0], math.prod(shape[1:])
+
+
+def is_pair(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether an entry of a dictionary of weights is meant as ``(A, B)``."""
+    return isinstance(value, (tuple, list))
+
+
+def parse(name: str, value: Sequence[Any], shape: Sequence[int], stacked: bool = False) -> LowRank:
+    """A pair that a user passed for a weight.
+
+    Args:
+        name: What messages call it.
+        value: ``(A, B)``.
+        shape: Shape of the weight.
+        stacked: Whether both have a leading dimension of weight sets.
+
+    Raises:
+        ValueError: If the pair does not fit the weight.
+        TypeError: If an entry is no floating tensor.
+    """
+    checks.length(name, value, 2)
+    if len(shape) < 2:
+        checks.fail(name, f"a tensor: a weight of shape {tuple(shape)} has no low-rank updates", "a pair (A, B)")
+    pair = LowRank(*value)
+    for which, tensor in zip(("A", "B"), pair, strict=True):
+        checks.tensor(f"{name}, {which}", tensor)
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name}, {which}: expected a floating dtype, got {tensor.dtype}")
+    rows, columns = matrix_shape(shape)
+    lead = ["N"] if stacked else []
+    if pair.A.dim() != 2 + stacked or pair.A.shape[-1] != columns:
+        checks.fail(f"{name}, A", f"shape ({', '.join([*lead, 'r', str(columns)])})", tuple(pair.A.shape))
+    wanted = (*pair.A.shape[:-2], rows, pair.rank)
+    checks.shape(f"{name}, B", pair.B, wanted)
+    return pair
+
+
+def add_adapters(*adapters: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank]:
+    """The sum ``ΔW = Σ_i B_i A_i`` of adapters: their factors side by side, no product is formed.
+
+    Args:
+        *adapters: Adapters of any ranks. One that does not have a weight does not change it.
+
+    Returns:
+        An adapter whose rank is the sum of ranks.
+
+    Raises:
+        ValueError: If there is no adapter.
+
+    References:
+        Charakorn et al., "Doc-to-LoRA", 2026, https://arxiv.org/abs/2602.15902 (adapters of parts of a document).
+
+    Example:
+        >>> one, two = ({'w': (torch.randn(r, 5), torch.randn(3, r))} for r in (1, 2))
+        >>> both = add_adapters(one, two)['w']
+        >>> expected = one['w'][1] @ one['w'][0] + two['w'][1] @ two['w'][0]
+        >>> both.rank, torch.allclose(both.B @ both.A, expected, atol=1e-5)
+        (3, True)
+    """
+    if not adapters:
+        checks.fail("adapters", "at least one adapter", "none")
+    pairs: dict[Key, list[Sequence[Tensor]]] = {}
+    for adapter in adapters:
+        for key, pair in adapter.items():
+            pairs.setdefault(key, []).append(pair)
+    return {
+        key: LowRank(torch.cat([A for A, _ in found], dim=-2), torch.cat([B for _, B in found], dim=-1))
+        for key, found in pairs.items()
+    }
+
+
+def sum_of_stacked(adapter: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank]:
+    """The sum of ``N`` adapters that a hypernetwork made at once, as :func:`add_adapters`.
+
+    Args:
+        adapter: Pairs ``A [N, r, n]``, ``B [N, out, r]``.
+
+    Returns:
+        Pairs ``A [N·r, n]``, ``B [out, N·r]``.
+
+    Example:
+        >>> pair = sum_of_stacked({'w': (torch.randn(4, 2, 5), torch.randn(4, 3, 2))})['w']
+        >>> pair.A.shape, pair.B.shape
+        (torch.Size([8, 5]), torch.Size([3, 8]))
+    """
+    for key, (A, B) in adapter.items():
+        if A.dim() != 3 or B.dim() != 3:
+            checks.fail(f"adapter[{key!r}]", "stacked factors (N, r, n) and (N, out, r)", [tuple(A.shape), tuple(B.shape)])
+    return {key: LowRank(A.flatten(0, 1), B.transpose(0, 1).flatten(1)) for key, (A, B) in adapter.items()}
