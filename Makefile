@@ -3,7 +3,7 @@
 #   make test       the test suite                      make test ARGS="-k mlp -x"
 #   make lint       ruff (rules and format) and mypy
 #   make format     let ruff write the format
-#   make docs       HTML pages in docs/_build/html
+#   make docs       run the tutorials and write HTML pages to docs/_build/html
 #   make bench      the benchmarks                      make bench ARGS=--help
 #   make clean      remove what tools leave behind; the environment and results stay
 #
@@ -46,7 +46,7 @@ format: $(VENV)/.has-dev
 	$(python) -m ruff format .
 
 clean:
-	rm -rf build dist *.egg-info docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info docs/_build docs/gallery .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find hypnettorch tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp per set of optional dependencies; a stamp is written last, so that an interrupted installation is repeated.

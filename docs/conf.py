@@ -1,6 +1,14 @@
 """Configuration of Sphinx; the documentation builds without access to a network."""
 
+import sys
+from pathlib import Path
+
+import torch
+
 import hypnettorch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for figure_style
+torch.set_num_threads(1)  # the tensors of the tutorials are small, and threads would only wait for each other
 
 project = "hypnettorch"
 author = "The hypnettorch developers"
@@ -12,8 +20,9 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "tutorials"]
 default_role = "any"
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -24,6 +33,22 @@ autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "tutorials",
+    "gallery_dirs": "gallery",
+    "abort_on_example_error": True,
+    "run_stale_examples": True,
+    "reset_modules": ("figure_style.apply",),
+    "reference_url": {"hypnettorch": None},
+    "image_srcset": ["2x"],
+    "capture_repr": (),
+    "notebook_extensions": set(),
+    "download_all_examples": False,
+    "show_memory": False,
+    "min_reported_time": float("inf"),
+    "write_computation_times": False,
+}
 
 html_theme = "furo"
 html_title = f"hypnettorch {release}"

@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.low_rank_hnet import HLowRank
 from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.module_net import ModuleNet
 
 
 class HyperModel(nn.Module):
@@ -17,6 +19,10 @@ class HyperModel(nn.Module):
 
     One condition means ``mnet.forward``; several conditions mean ``mnet.batched_forward`` with ``x`` of shape
     ``[B, N, ...]``.
+
+    What :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank` produces for a
+    :class:`~hypnettorch.mnets.module_net.ModuleNet` are updates: they are added to the own values of its module, as
+    factors.
 
     Args:
         hnet: The hypernetwork.
@@ -112,9 +118,11 @@ class _Joint(nn.Module):
         inputs: dict[str, Any],
         condition: Any,
     ) -> Any:
-        weights = hnet.forward(**inputs, ret_format="stacked")
-        if weights[0].shape[0] > 1:
+        updates = isinstance(hnet, HLowRank) and isinstance(mnet, ModuleNet)
+        weights = (hnet.factors if updates else hnet.forward)(**inputs, ret_format="stacked")
+        if trees.tensors(weights)[0].shape[0] > 1:
             return mnet.batched_forward(*args, weights=weights, condition=condition, **kwargs)
         if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
             condition = int(condition[0])
-        return mnet.forward(*args, weights=[w.squeeze(0) for w in weights], condition=condition, **kwargs)
+        weights = trees.map_tensors(lambda w: w.squeeze(0), weights)
+        return mnet.forward(*args, weights=weights, condition=condition, **kwargs)

@@ -1,8 +1,8 @@
 r"""Updates of weights that are products of two thin matrices.
 
 The update of a weight ``[out, *rest]`` with ``n = ∏ rest`` is ``ΔW = B A``, read in the shape of the weight, with
-``A [r, n]`` and ``B [out, r]``. An *adapter* is a dictionary of such pairs, one for each weight that it changes. Its keys
-are names of weights, or their positions; its tensors may have a leading dimension of ``N`` different adapters.
+``A [r, n]`` and ``B [out, r]``. An *adapter* is a dictionary of such pairs, one for each weight that it changes. Its
+keys are names of weights, or their positions; its tensors may have a leading dimension of ``N`` different adapters.
 """
 
 from __future__ import annotations
@@ -45,10 +45,6 @@ class LowRank(NamedTuple):
         """``B A`` in the shape of the weight: ``[..., *shape]``."""
         product = self.B @ self.A
         return product.reshape(*product.shape[:-2], *shape)
-
-    def to(self, like: Tensor) -> LowRank:
-        """The pair in the dtype of another tensor."""
-        return LowRank(self.A.to(like.dtype), self.B.to(like.dtype))
 
 
 class UpdatedWeight(NamedTuple):
@@ -162,5 +158,7 @@ def sum_of_stacked(adapter: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank
     """
     for key, (A, B) in adapter.items():
         if A.dim() != 3 or B.dim() != 3:
-            checks.fail(f"adapter[{key!r}]", "stacked factors (N, r, n) and (N, out, r)", [tuple(A.shape), tuple(B.shape)])
+            checks.fail(
+                f"adapter[{key!r}]", "stacked factors (N, r, n) and (N, out, r)", [tuple(A.shape), tuple(B.shape)]
+            )
     return {key: LowRank(A.flatten(0, 1), B.transpose(0, 1).flatten(1)) for key, (A, B) in adapter.items()}

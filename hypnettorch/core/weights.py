@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -39,6 +38,7 @@ class WeightLayout:
         learned: Positions of ``hyper_shapes_learned``; ``None`` if there is no such list.
         parts: Keys of a dictionary of weights and the positions that each stands for, the default one last.
         modulation: Positions of tensors that may carry one more leading dimension (one value per sample).
+        external: Positions whose values must be passed; follows from the others.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -46,11 +46,11 @@ class WeightLayout:
     learned: Positions | None
     parts: Mapping[str, Positions]
     modulation: frozenset[int]
+    external: Positions = field(init=False)
 
-    @cached_property
-    def external(self) -> Positions:
-        """Positions whose values must be passed."""
-        return tuple(position for position, index in enumerate(self.internal) if index < 0)
+    def __post_init__(self) -> None:
+        external = tuple(position for position, index in enumerate(self.internal) if index < 0)
+        object.__setattr__(self, "external", external)
 
     def resolve(
         self,

@@ -7,7 +7,9 @@ from hypnettorch.hnets.hnet_container import HContainer
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from hypnettorch.hnets.input_encoding import HEncodedInput
+from hypnettorch.hnets.low_rank_hnet import HLowRank
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.module_hnet import ModuleHNet
 from hypnettorch.hnets.recurrent_hnet import HRecurrent
 from hypnettorch.hnets.residual_hnet import HResidual
 from hypnettorch.hnets.scaling_hnet import HScaling
@@ -21,11 +23,13 @@ __all__ = [
     "HContainer",
     "HDeconv",
     "HEncodedInput",
+    "HLowRank",
     "HPerturbWrapper",
     "HRecurrent",
     "HResidual",
     "HScaling",
     "HSetInput",
     "HyperNetInterface",
+    "ModuleHNet",
     "StructuredHMLP",
 ]

@@ -97,9 +97,9 @@ class BaseWeights(WrapperHyperNetwork):
 
 def _ordinary_start(target: Target) -> Start:
     """Kaiming initialisation: weights keep the variance of rectified activations, biases are 0."""
-    if target.name == "bias":
+    if target.neutral is None and target.name == "bias":
         return Start(0.0, 0.0, 0.0)
-    if target.name == "weight":
+    if target.neutral is None and target.name == "weight":
         return Start(0.0, 0.0, 2 / target.fan_in)
     return start_of(target, Plan("in", False, 1.0, 1.0))
 

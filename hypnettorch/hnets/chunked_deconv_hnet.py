@@ -7,19 +7,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hypnettorch.hnets import hyperfan
-from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.deconv_hnet import HDeconv, parse_image_shape
-from hypnettorch.hnets.hypernetwork import Inputs
-from hypnettorch.hnets.partwise_hyperfan import Destinations
-from hypnettorch.mnets.stages import Run
+from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
 
 
-class ChunkedHDeconv(CalibratedOutput, ChunkedHyperNetwork):
+class ChunkedHDeconv(ChunkedHyperNetwork):
     """Chunk ``j`` of the flat weights is the image ``h([u, c_j, e])`` with one :class:`HDeconv` ``h`` for all chunks.
 
     ``u`` is the unconditional input, ``c_j`` the embedding of the chunk and ``e`` the conditional input. All chunks of
@@ -106,19 +102,9 @@ class ChunkedHDeconv(CalibratedOutput, ChunkedHyperNetwork):
             num_cond_embs,
         )
 
-    def _generate(self, given: Inputs, run: Run) -> Tensor:
-        return self._calibrate(super()._generate(given, run))
-
     def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
         hyperfan.check_arguments(self, plan.method, self._inputs(plan))
         moments = self._hnet._draw(self._inputs(plan), plan)
-        self._set_constants(destinations, plan, moments.repeat(self.num_chunks)[: self.num_outputs])
-        with torch.no_grad():
-            for row, _, _ in self.chunk_embeddings():
-                row.normal_()
-
-    def _inputs(self, plan: hyperfan.Plan) -> hyperfan.Inputs:
-        """The inputs of the inner network: chunk embeddings have variance 1."""
-        own = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._chunk_emb_size, 1.0)
-        size = self._uncond_in_size + self._chunk_emb_size
-        return hyperfan.Inputs(size, own.variance, self._cond_in_size, plan.cond_var)
+        starts = [average_start(group, plan) for group in destinations]
+        self._let_start(starts, moments.repeat(self.num_chunks)[: self.num_outputs])
+        self._draw_chunk_embeddings()

@@ -13,6 +13,11 @@ where ``n`` inputs of average variance ``v`` are the same for all chunks, and ``
 clipped from below. ``V_j`` is the average of the variances that an ordinary initialisation gives the weights in the
 chunk: ``c / fan_in`` or ``c / fan_out`` (``c = 2``, or 1 for Xavier) for weights, ``1 / (3 fan_in)`` for biases as in
 ``torch.nn.Linear``, and 1 for everything else.
+
+A chunk that holds parts of several tensors gives all of them the same variance, and normalisation scales no other start
+than the weights beside them. For main networks that state what their tensors are
+(:class:`~hypnettorch.mnets.module_net.ModuleNet`) every tensor gets its own variance, and every normalisation scale 1:
+all chunk embeddings have variance 1, and constants per target (:mod:`hypnettorch.hnets.calibrated_output`) do the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,12 +34,16 @@ from torch import Tensor, nn
 from hypnettorch.core import checks
 from hypnettorch.hnets.hyperfan import (
     Inputs,
+    Plan,
+    Start,
     Target,
     check_arguments,
     describe_targets,
     harmonic_mean,
     initialize_hidden,
+    initialize_hidden_part,
     per_target,
+    start_of,
 )
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
@@ -61,7 +71,15 @@ def initialize(
 
     targets = describe_targets(hnet.target_shapes, mnet)
     prescribed = per_target("target_vars", target_vars, [target.name for target in targets])
-    gain = 1.0 if use_xavier else 2.0
+    plan = Plan(method, use_xavier, uncond_var, inputs.cond_var)
+    gain = plan.gain
+    if targets[0].exact:
+        starts = [ordinary_start(target, plan, variance) for target, variance in zip(targets, prescribed, strict=True)]
+        if cond_var is None and inputs.cond_size > 0:
+            plan = replace(plan, cond_var=_rescale_embeddings(hnet, 1.0))
+        initialize_exactly(hnet, plan, starts, normal)
+        return
+    hnet._set_constants(None, None)
     wanted = [
         target_variance(target, method, gain) if variance is None else variance
         for target, variance in zip(targets, prescribed, strict=True)
@@ -88,6 +106,37 @@ def initialize(
     if clipped:
         warnings.warn(f"{clipped} of {len(chunks)} chunk embeddings are clipped to variance {eps:g}", stacklevel=3)
     _draw_chunk_embeddings(hnet, variances.clamp_min(eps), normal)
+
+
+def initialize_exactly(hnet: Any, plan: Plan, starts: Sequence[Start], normal: bool = True) -> None:
+    """Initialise a ``ChunkedHMLP`` in place such that each target starts by itself as it should.
+
+    Args:
+        hnet: The hypernetwork.
+        plan: Which initialisation is wanted.
+        starts: How each target should start.
+        normal: Whether to draw chunk embeddings from N(0, 1), otherwise from the uniform distribution of variance 1.
+    """
+    inner, inputs = hnet._hnet, hnet._inputs(plan)
+    check_arguments(hnet, plan.method, inputs)
+    moment = initialize_hidden_part(inner, inner._act_fn, inputs.variance, plan.gain)
+    initialize_hidden(inner.layer_weight_tensors[-1:], inner.layer_bias_vectors[-1:], 1.0)
+    _draw_chunk_embeddings(hnet, torch.ones(hnet.num_chunks, dtype=torch.float64), normal)
+    hnet._let_start(starts, torch.full([len(starts)], moment, dtype=torch.float64))
+
+
+def ordinary_start(target: Target, plan: Plan, variance: float | None = None) -> Start:
+    """How a tensor of the main network starts by itself.
+
+    Args:
+        target: The tensor.
+        plan: Which initialisation is wanted.
+        variance: Its variance, if a user prescribes one.
+    """
+    start = start_of(target, plan)
+    if variance is None and target.neutral is None and target.name in ("weight", "bias"):
+        variance = target_variance(target, plan.method, plan.gain)
+    return start if variance is None else replace(start, constant=0.0, generated=variance)
 
 
 def target_variance(target: Target, method: str, gain: float) -> float:
@@ -125,14 +174,19 @@ def _choose_cond_var(hnet: Any, inputs: Inputs, limit: float | None) -> Inputs:
     largest = (size * (limit or 0.0) - inputs.uncond_size * inputs.uncond_var) / inputs.cond_size
     if largest <= 0:
         checks.fail("uncond_var", "a variance that leaves some for conditional inputs", inputs.uncond_var)
+    return replace(inputs, cond_var=_rescale_embeddings(hnet, 0.5 * largest))
+
+
+def _rescale_embeddings(hnet: Any, variance: float) -> float:
+    """Scale the internal embeddings to a second moment, and return it."""
     embeddings = hnet._hnet.conditional_params
     if not embeddings:
-        checks.fail("cond_var", f"a number (at most {largest:.3g}), since no embedding is internal", None)
+        checks.fail("cond_var", f"a number (as {variance:.3g}), since no embedding is internal", None)
     with torch.no_grad():
         moment = torch.stack(embeddings).square().mean()
         for param in embeddings:
-            param.mul_((0.5 * largest / moment).sqrt())
-    return Inputs(inputs.uncond_size, inputs.uncond_var, inputs.cond_size, 0.5 * largest)
+            param.mul_((variance / moment).sqrt())
+    return variance
 
 
 def _draw_chunk_embeddings(hnet: Any, variances: Tensor, normal: bool) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core import checks
-from hypnettorch.hnets import inputs
+from hypnettorch.hnets import hyperfan, inputs
+from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.conditional_network import EMBEDDING
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs
 from hypnettorch.mnets.stages import Run
@@ -16,8 +19,11 @@ from hypnettorch.mnets.stages import Run
 CHUNKS = "chunk_embs"
 """The kind of conditional tensor that holds chunk embeddings, and its key in ``weights``."""
 
+RECOMPUTED_BLOCK = 2**21
+"""Number of weights that are computed again at once: 8 MiB in single precision."""
 
-class ChunkedHyperNetwork(HyperNetwork):
+
+class ChunkedHyperNetwork(CalibratedOutput):
     """Chunk ``j`` of the flat weights is ``h([u, c_j, e])`` with one inner hypernetwork ``h`` for all chunks.
 
     ``u`` is the unconditional input, ``c_j`` the embedding of the chunk and ``e`` the conditional input. All chunks of
@@ -58,7 +64,9 @@ class ChunkedHyperNetwork(HyperNetwork):
         self._chunk_size = checks.integer("chunk_size", chunk_size, 1)
         self._chunk_emb_size = checks.integer("chunk_emb_size", chunk_emb_size, 1)
         self._cond_chunk_embs = cond_chunk_embs
+        self._recompute_chunks = False
         self._no_cond_weights = no_cond_weights
+        self._num_chunks = math.ceil(self.num_outputs / self._chunk_size)
         num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
         if cond_chunk_embs and num_cond_embs == 0:
             checks.fail("num_cond_embs", "at least one condition, since cond_chunk_embs is set", 0)
@@ -106,14 +114,42 @@ class ChunkedHyperNetwork(HyperNetwork):
             )
 
     def _generate(self, given: Inputs, run: Run) -> Tensor:
-        flat: Tensor = self._hnet._generate(self._chunk_inputs(given, run), self._inner.part(run))  # type: ignore[assignment]
-        return flat.unflatten(-2, (-1, self.num_chunks)).flatten(-2)[..., : self.num_outputs]
+        rows, inner = self._chunk_inputs(given, run), self._inner.part(run)
+        if self._recompute_chunks:
+            return self._calibrate(self._generate_in_blocks(rows, inner))
+        return self._calibrate(self._generate_chunks(rows, inner))
 
-    def _chunk_inputs(self, given: Inputs, run: Run) -> Inputs:
-        """The inputs ``[..., N · num_chunks, size]`` of the inner hypernetwork for all chunks of all conditions."""
+    def _generate_chunks(self, rows: Tensor, inner: Run) -> Tensor:
+        """Flat weights ``[..., N, chunks · chunk_size]`` from the inputs ``[..., N, chunks, size]`` of some chunks."""
+        chunks: Tensor = self._hnet._generate(Inputs(rows.flatten(-3, -2)), inner)  # type: ignore[assignment]
+        return chunks.reshape(*rows.shape[:-2], rows.shape[-2] * self._chunk_size)
+
+    def _generate_in_blocks(self, rows: Tensor, inner: Run) -> Tensor:
+        """The same for all chunks, of which the backward pass computes a block at a time again."""
+        size = max(1, RECOMPUTED_BLOCK // self._chunk_size)
+        blocks, left = [], self.num_outputs
+        for block in rows.split(size, dim=-2):
+            flat = checkpoint(self._generate_chunks, block, inner, use_reentrant=False)
+            blocks.append(flat[..., :left])
+            left -= flat.shape[-1]
+        return torch.cat(blocks, dim=-1)
+
+    def _chunk_inputs(self, given: Inputs, run: Run) -> Tensor:
+        """The inputs ``[..., N, num_chunks, size]`` of the inner hypernetwork for all chunks of all conditions."""
         chunks = given.cond.get(CHUNKS, None if self._cond_chunk_embs else run.values[self._chunk_slot])
-        rows = inputs.chunk_rows(given.uncond, chunks, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
-        return Inputs(rows.flatten(-3, -2))
+        return inputs.chunk_rows(given.uncond, chunks, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
+
+    def _inputs(self, plan: hyperfan.Plan) -> hyperfan.Inputs:
+        """The inputs of the inner network, with chunk embeddings of variance 1."""
+        own = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._chunk_emb_size, 1.0)
+        size = self._uncond_in_size + self._chunk_emb_size
+        return hyperfan.Inputs(size, own.variance, self._cond_in_size, plan.cond_var)
+
+    def _draw_chunk_embeddings(self) -> None:
+        """Draw chunk embeddings from N(0, 1)."""
+        with torch.no_grad():
+            for row, _, _ in self.chunk_embeddings():
+                row.normal_()
 
     def _check_inputs(self, given: Inputs) -> None:
         super()._check_inputs(given)
@@ -132,9 +168,26 @@ class ChunkedHyperNetwork(HyperNetwork):
             checks.fail("weights['chunk_embs']", expected, tuple(chunks.shape))
 
     @property
+    def recompute_chunks(self) -> bool:
+        """Whether the backward pass computes hidden activations again instead of keeping them, a block at a time.
+
+        With small chunks the activations of all chunks take more memory than the weights that they produce. Setting
+        this trades it for a second forward pass of the generator; results and gradients are the same. It cannot be
+        combined with batch norm, which would see parts of its batch, nor with the transforms of ``torch.func``.
+        """
+        return self._recompute_chunks
+
+    @recompute_chunks.setter
+    def recompute_chunks(self, value: bool) -> None:
+        checks.flag("recompute_chunks", value)
+        if value and self.batchnorm_layers:
+            raise checks.StateError("recompute_chunks: expected a network without batch norm, got one with it")
+        self._recompute_chunks = value
+
+    @property
     def num_chunks(self) -> int:
         """Number of chunks that make up the output, and of chunk embeddings."""
-        return math.ceil(self.num_outputs / self._chunk_size)
+        return self._num_chunks
 
     @property
     def chunk_emb_size(self) -> int:

@@ -92,12 +92,8 @@ class ChunkedHMLP(ChunkedHyperNetwork):
         )
 
     def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
-        def variance(target: hyperfan.Target) -> float:
-            return chunked_hyperfan.target_variance(target, plan.method, plan.gain)
-
-        cond_var = None if self._hnet.conditional_params else plan.cond_var
-        wanted = [partwise_hyperfan.average(group, variance) for group in destinations]
-        self.apply_chunked_hyperfan_init(plan.method, plan.use_xavier, plan.uncond_var, cond_var, target_vars=wanted)
+        starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
+        chunked_hyperfan.initialize_exactly(self, plan, starts)
 
     def apply_chunked_hyperfan_init(
         self,
@@ -112,16 +108,17 @@ class ChunkedHMLP(ChunkedHyperNetwork):
     ) -> None:
         """Initialise such that each chunk has, on average, the variance of an ordinary initialisation.
 
-        The output layer is shared by all chunks, so the variance of the chunk embeddings is what tells them apart; the
-        mathematics stand in :mod:`hypnettorch.hnets.chunked_hyperfan`.
+        The output layer is shared by all chunks, so the variance of the chunk embeddings is what tells them apart. With
+        a :class:`~hypnettorch.mnets.module_net.ModuleNet` as ``mnet``, constants give each single tensor its variance,
+        and normalisation scales the value 1. The mathematics stand in :mod:`hypnettorch.hnets.chunked_hyperfan`.
 
         Args:
             method: ``'in'``, ``'out'`` or ``'harmonic'``, see :meth:`HMLP.apply_hyperfan_init`.
             use_xavier: Xavier instead of Kaiming initialisation.
             uncond_var: Variance of the unconditional input.
             cond_var: Variance of the conditional input. ``None`` takes half of the largest variance for which no chunk
-                needs a negative one, and rescales the internal embeddings to it.
-            eps: Smallest variance of a chunk embedding.
+                needs a negative one (with a ``ModuleNet`` 1), and rescales the internal embeddings to it.
+            eps: Smallest variance of a chunk embedding (without effect with a ``ModuleNet``).
             cemb_normal_init: Draw chunk embeddings from a normal instead of a uniform distribution.
             mnet: The main network, see :meth:`HMLP.apply_hyperfan_init`.
             target_vars: Variances of the targets: a list (``None`` for the default) or a dictionary by ``name`` of

@@ -26,7 +26,7 @@ from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, plan_upsamplings
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
 from hypnettorch.hnets.hypernetwork import Inputs
-from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
 from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
 
 LAST_FILTERS = 128
@@ -160,7 +160,7 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
 
     def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
         inputs = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
-        self._set_constants(destinations, plan, self._draw(inputs, plan))
+        self._let_start([average_start(group, plan) for group in destinations], self._draw(inputs, plan))
 
     def _draw(self, inputs: hyperfan.Inputs, plan: hyperfan.Plan) -> Tensor:
         """Draw all parameters but the embeddings; returns the second moments ``[num_outputs]`` of the image."""

@@ -22,18 +22,14 @@ moment ``m(p)`` in all of its channels:
 
 ``c`` is 2 (Kaiming) or 1 (Xavier); biases start at 0.
 
-**Scale and offset.** A target of variance ``V`` at pixel ``p`` gets ``output_scale = ± √(V / m(p))``. The signs are
-random. As rectified activations have a mean, pixels are correlated; a weight matrix with correlated entries has a large
-mean, with which the activations of a deep main network grow from layer to layer. With random signs the product of two
-different entries is 0 on average. Targets with a neutral value (1 for scales of batch norm and gains, 0 for shifts and
-for biases that should not vary) get it as ``output_offset``. A scale of 0 would forever keep them there, so they have
-the standard deviation 0.01.
+**Scale and offset.** What turns an image with these moments into targets stands in
+:mod:`hypnettorch.hnets.calibrated_output`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -41,18 +37,13 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.hnets import hyperfan
+from hypnettorch.hnets.calibrated_output import DOUBLE
 from hypnettorch.hnets.deconv_stages import TransposeConv, Upsampling
-from hypnettorch.hnets.hyperfan import Start, fill_uniform, gaussian_moments
+from hypnettorch.hnets.hyperfan import fill_uniform, gaussian_moments
 from hypnettorch.mnets.stages import Affine, Run
 
 if TYPE_CHECKING:
     from hypnettorch.hnets.deconv_hnet import HDeconv
-
-NEUTRAL_VARIANCE = 1e-4
-"""Variance of what should not vary: small, but an optimiser can move it."""
-
-DOUBLE: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
-"""Moments are computed in double precision on the CPU."""
 
 GRID = 17
 """At how many second moments the activation is evaluated; ``E[σ(z)²]`` is interpolated in between."""
@@ -134,22 +125,3 @@ def _mean_removed(step: Upsampling, means: Tensor) -> Tensor:
         ones = torch.ones(1, 1, *step.kernel, **DOUBLE, requires_grad=True)
         (per_tap,) = torch.autograd.grad(step(means, ones).mean(), ones)
     return per_tap.square().sum() - 2 * step(means, per_tap)
-
-
-def output_constants(sizes: Sequence[int], starts: Sequence[Start], moments: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Scale and offset that turn an image into targets which start as they should.
-
-    Args:
-        sizes: Number of elements of each target.
-        starts: How each starts.
-        moments: Second moment of each pixel ``[num_outputs]``.
-
-    Returns:
-        ``output_scale`` and ``output_offset``, the latter ``None`` if it would be 0 everywhere.
-    """
-    repeats = torch.tensor(sizes, device="cpu")
-    variances = [start.generated + start.constant or NEUTRAL_VARIANCE for start in starts]
-    signs = torch.randint(2, moments.shape, device="cpu") * 2 - 1
-    scale = signs * (torch.tensor(variances, **DOUBLE).repeat_interleave(repeats) / moments).sqrt()
-    means = torch.tensor([start.mean for start in starts], **DOUBLE)
-    return scale, means.repeat_interleave(repeats) if means.any() else None

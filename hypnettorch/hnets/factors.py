@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import Inputs
 from hypnettorch.hnets.mlp_hnet import HMLP
 
 MEMORY_COST = 200
@@ -102,7 +103,8 @@ def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> li
     if isinstance(hnet, HMLP):
         activations, pieces = hnet._last_layer(given, run)
         return [Factors(activations, *piece) for piece in pieces]
-    activations, [(weight, bias)] = hnet._hnet._last_layer(hnet._chunk_inputs(given, run), hnet._inner.part(run))
+    rows = Inputs(hnet._chunk_inputs(given, run).flatten(0, 1))
+    activations, [(weight, bias)] = hnet._hnet._last_layer(rows, hnet._inner.part(run))
     kept = hnet.num_outputs - (hnet.num_chunks - 1) * len(weight)
     if kept == len(weight):
         return [Factors(activations, weight, bias)]

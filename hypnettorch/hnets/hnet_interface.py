@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
+from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.hnets import inputs
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.extension_protocol import Shapes
@@ -255,6 +256,16 @@ class HyperNetInterface(MainNetInterface):
     def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
         """Internal chunk embeddings with the id of the chunk and, if they belong to one, of the condition."""
         return iter(())
+
+    def factors(self, *args: Any, **kwargs: Any) -> dict[Key, LowRank]:
+        """Weights as products of thin matrices (:class:`hypnettorch.hnets.low_rank_hnet.HLowRank`).
+
+        Raises:
+            NotImplementedError: If the class does not produce such. What changes inputs belongs inside of ``HLowRank``.
+        """
+        raise checks.Unavailable(
+            f"{type(self).__name__} produces no factors: expected an HLowRank, or an HResidual around one"
+        )
 
     def convert_out_format(self, hnet_out: Any, src_format: str, trgt_format: str) -> Any:
         """Convert generated weights from one return format to another.

@@ -55,6 +55,7 @@ class Target:
         partner: For a weight the position of its bias, for a bias that of its weight; ``None`` if there is none.
         exact: Whether it starts as it should also where weights that produce it are shared with other targets. So it is
             for main networks that state the fans of their layers (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
+        neutral: The value at which it starts, whatever its name.
     """
 
     shape: tuple[int, ...]
@@ -63,6 +64,7 @@ class Target:
     fan_out: int
     partner: int | None
     exact: bool = False
+    neutral: float | None = None
 
     @property
     def size(self) -> int:
@@ -156,7 +158,7 @@ def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterf
         owner = partner if name == "bias" and partner is not None else i
         fan_in, fan_out = _fans(shapes[owner], metas[owner])
         fan_in, fan_out = meta.get("fan_in") or fan_in, meta.get("fan_out") or fan_out
-        targets.append(Target(shape, name, fan_in, fan_out, partner, exact="fan_in" in meta))
+        targets.append(Target(shape, name, fan_in, fan_out, partner, "fan_in" in meta, meta.get("neutral")))
     return targets
 
 
@@ -238,6 +240,8 @@ def _by_method(variances: Mapping[str, float], method: str) -> float:
 
 def start_of(target: Target, plan: Plan) -> Start:
     """How a tensor starts that is produced for a target."""
+    if target.neutral is not None:
+        return Start(target.neutral, 0.0, 0.0)
     generated = target.name in ("weight", "bias")
     return Start(
         mean=_NEUTRAL.get(target.name, 0.0),

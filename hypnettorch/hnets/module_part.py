@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _NormBase
 
 from hypnettorch.core.table import ParameterTable
-from hypnettorch.mnets.batched import map_sets
+from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
 from hypnettorch.mnets.layer_types import describe_parameter
 from hypnettorch.mnets.stages import Run
 
@@ -22,9 +21,13 @@ class ModulePart:
         table: The table.
         function: The function. A module must be a registered submodule of the network.
         block: Where its rows are published.
+        external: Whether the parameters must be passed to ``forward``. The module then keeps its own values as buffers
+            that are not saved.
     """
 
-    def __init__(self, table: ParameterTable, function: Callable[[Tensor], Tensor], block: int) -> None:
+    def __init__(
+        self, table: ParameterTable, function: Callable[[Tensor], Tensor], block: int, external: bool = False
+    ) -> None:
         self._function = function
         self._slots: dict[str, int] = {}
         if not isinstance(function, nn.Module):
@@ -34,7 +37,10 @@ class ModulePart:
             owner, _, key = name.rpartition(".")
             layer = layers[owner] if owner in layers else layers.setdefault(owner, table.next_layer())
             role = describe_parameter(function.get_submodule(owner), key).role
-            self._slots[name] = table.add(parameter.shape, role, layer, value=parameter, block=block)
+            value = None if external else parameter
+            self._slots[name] = table.add(parameter.shape, role, layer, value=value, external=external, block=block)
+        if external:
+            _keep_as_buffers(function)
 
     def __call__(self, x: Tensor, run: Run) -> Tensor:
         """What the function makes of ``x``; with many parameter sets of ``x [B, ...]``, set by set."""
@@ -43,11 +49,11 @@ class ModulePart:
         if run.sets is None:
             return self._evaluate(x, values)
         mapped: Tensor = map_sets(
-            lambda x, values, condition: self._evaluate(x, values),
+            self._evaluate_mapped,
             {"x": x, "values": values},
             {"x": True, "values": given},
             [None] * run.sets,
-            loop=_needs_loop(self._function),
+            loop=needs_loop(self._function),
         )
         return mapped
 
@@ -57,12 +63,15 @@ class ModulePart:
         output: Tensor = functional_call(self._function, values, (x,))  # type: ignore[arg-type]
         return output
 
+    def _evaluate_mapped(self, x: Tensor, values: dict[str, Any], condition: None) -> Tensor:
+        with mappable_attention():
+            return self._evaluate(x, values)
 
-def _needs_loop(function: Callable[[Tensor], Tensor]) -> bool:
-    """Whether ``torch.func.vmap`` has no rule for a module, or the module updates running statistics."""
-    modules = function.modules() if isinstance(function, nn.Module) else ()
-    return any(
-        isinstance(module, nn.RNNBase)
-        or (isinstance(module, _NormBase) and module.training and module.track_running_stats)
-        for module in modules
-    )
+
+def _keep_as_buffers(module: nn.Module) -> None:
+    """Turn parameters into buffers, tied ones into one and the same."""
+    values = {id(parameter): parameter.detach() for parameter in module.parameters()}
+    for layer in module.modules():
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            delattr(layer, name)
+            layer.register_buffer(name, values[id(parameter)], persistent=False)

@@ -50,6 +50,11 @@ def average_start(destinations: Sequence[Destination], plan: Plan) -> Start:
     )
 
 
+def want_exactness(destinations: Destinations) -> bool:
+    """Whether targets should start as they should also where weights that produce them are shared."""
+    return any(destination.target.exact for group in destinations for destination in group)
+
+
 def trace_back(found: Sequence[Mapping[int, int]], destinations: Destinations) -> list[list[Destination]]:
     """The destinations of tensors from those of the tensors into which they are assembled.
 

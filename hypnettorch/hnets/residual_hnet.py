@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import formats
+from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.hnets.base_weights import INIT, BaseWeights
 from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
@@ -84,6 +86,33 @@ class HResidual(BaseWeights):
             NotImplementedError: If the class of ``h`` has no such start.
         """
         self._hnet._start_at_zero()
+
+    def factors(
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+        weights: Any = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> dict[Key, LowRank]:
+        """What ``h.factors`` gives: low-rank updates of ``ω₀``, without ``ω₀``.
+
+        A :class:`~hypnettorch.mnets.module_net.ModuleNet` adds them to the own values of its module; this is the sum of
+        ``forward`` if ``ω₀`` are these values.
+
+        Raises:
+            NotImplementedError: If ``h`` is no :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank`.
+        """
+        call, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, "stacked")
+        return self._hnet.factors(
+            call.uncond_input,
+            call.cond_input,
+            call.cond_id,
+            {**self._weights_of(self._part, run), **call.passed} or None,
+            run.stats_id,
+            ret_format,
+        )
 
     def _generate(self, call: Call, run: Run) -> Tensor:
         produced: Tensor = self._ask(self._part, call, run, "flattened")

@@ -37,8 +37,9 @@ class HSetInput(WrapperHyperNetwork):
     size. All elements are encoded in one call, and what is made of each set is the conditional input of ``h``. With the
     mean or the maximum the order of the elements has no effect.
 
-    Conditions that ``h`` knows by id still can be chosen by ``cond_id``, instead of a set. The parameters of encoder
-    and pooling are unconditional ones, published after those of ``h``.
+    Conditions that ``h`` knows by id still can be chosen by ``cond_id``, instead of a set; then encoder and pooling
+    have no part in the result, and get no gradient. Their parameters are unconditional ones, published after those of
+    ``h``.
 
     Args:
         hnet: The hypernetwork ``h``, with a conditional input: any of this package (containers and wrappers as well),

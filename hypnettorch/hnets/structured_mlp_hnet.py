@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
 from hypnettorch.hnets import assembly, inputs, partwise_hyperfan
+from hypnettorch.hnets.calibrated_output import DOUBLE, NEUTRAL_VARIANCE, CalibratedOutput
 from hypnettorch.hnets.chunked_hypernetwork import CHUNKS
 from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.hyperfan import Plan
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs, common_bias
+from hypnettorch.hnets.hyperfan import Plan, Start
+from hypnettorch.hnets.hypernetwork import Inputs, common_bias
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.stages import Run
@@ -30,7 +31,7 @@ RESERVED = (
 """Arguments of the inner networks that cannot be chosen by ``hmlp_kwargs``."""
 
 
-class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
+class StructuredHMLP(CalibratedOutput):
     """Chunk ``j`` of kind ``i`` is ``h_i([u, c_ij, e])``; a function of the user puts the chunks together.
 
     A chunk is a list of tensors, for instance the kernel and the bias of a layer. There is one :class:`HMLP` ``h_i``
@@ -264,7 +265,8 @@ class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
             lead = rows.shape[:-2]
             tensors = formats.unflatten(flat.reshape(*rows.shape[:-1], -1), net.target_shapes)
             chunks += [list(chunk) for chunk in zip(*[tensor.unbind(len(lead)) for tensor in tensors], strict=True)]
-        return assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
+        assembled = assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
+        return self._calibrate_each(assembled)
 
     def _embeddings_of(self, kind: int, given: Inputs, run: Run) -> Tensor | None:
         """The chunk embeddings of one kind in this evaluation."""
@@ -280,10 +282,41 @@ class StructuredHMLP(partwise_hyperfan.PartwiseHyperfan, HyperNetwork):
         structure = [kind for kind, count in zip(shapes, counts, strict=True) for _ in range(count)]
         found = assembly.trace(self._assembly_fct, (structure,), self.target_shapes)
         traced = iter(partwise_hyperfan.trace_back(found, destinations))
+        produced: list[list[Start]] = []
         for i, (net, count) in enumerate(zip(self.internal_hnets, counts, strict=True)):
             chunks = [[next(traced) for _ in net.target_shapes] for _ in range(count)]
             of_tensor = [[d for tensor in chunk for d in tensor] for chunk in zip(*chunks, strict=True)]
             net._start_at(of_tensor, replace(plan, uncond_var=self._variance_beside_condition(i, plan)))
+            produced += [[partwise_hyperfan.average_start(tensor, plan) for tensor in of_tensor]] * count
+        self._set_constants(None, None)
+        if partwise_hyperfan.want_exactness(destinations):
+            self._correct(produced, structure, [partwise_hyperfan.average_start(group, plan) for group in destinations])
+
+    def _correct(
+        self, produced: Sequence[Sequence[Start]], structure: Sequence[Sequence[Sequence[int]]], wanted: Sequence[Start]
+    ) -> None:
+        """Let targets start as wanted that share a kind of chunk with others.
+
+        Args:
+            produced: How the tensors of each chunk start.
+            structure: Their shapes.
+            wanted: How each target should start.
+        """
+
+        def arranged(value: Callable[[Start], float]) -> list[Tensor]:
+            chunks = [
+                [torch.full(shape, value(start), **DOUBLE) for start, shape in zip(starts, shapes, strict=True)]
+                for starts, shapes in zip(produced, structure, strict=True)
+            ]
+            return assembly.assemble(self._assembly_fct, (chunks,), [], self.target_shapes)
+
+        means, variances = arranged(lambda start: start.mean), arranged(lambda start: start.variance)
+        scales = [
+            torch.where(own > 0, ((start.variance or NEUTRAL_VARIANCE) / own).sqrt(), 1.0)
+            for own, start in zip(variances, wanted, strict=True)
+        ]
+        offsets = [start.mean - scale * mean for start, scale, mean in zip(wanted, scales, means, strict=True)]
+        self._set_constants(*(formats.flatten(values, self.target_shapes) for values in (scales, offsets)))
 
     def _variance_beside_condition(self, kind: int, plan: Plan) -> float:
         """The average variance of ``[u, c]``; chunk embeddings that are not internal count as drawn from N(0, 1)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -70,6 +71,16 @@ def writes_statistics(net: Any) -> bool:
     return bool(getattr(net, "training", False)) and any(layer.num_stats > 0 for layer in layers)
 
 
+def needs_loop(function: Any) -> bool:
+    """Whether ``torch.func.vmap`` has no rule for a module, or the module updates running statistics."""
+    modules = function.modules() if isinstance(function, nn.Module) else ()
+    return any(
+        isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+        or (module.training and getattr(module, "running_mean", None) is not None)
+        for module in modules
+    )
+
+
 def map_sets(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
@@ -120,6 +131,25 @@ def map_sets(
 def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> Any:
     """Join the tensors of several outputs; what is no tensor is taken from the first."""
     return trees.map_leaves(lambda *parts: join(list(parts)) if isinstance(parts[0], Tensor) else parts[0], *outputs)
+
+
+@contextmanager
+def mappable_attention() -> Iterator[None]:
+    """Keep attention off the fused kernels for which ``vmap`` has no rule."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # not loaded with torch
+
+    if torch.compiler.is_compiling():  # which does not trace the switch below
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+        return
+    switch = torch.backends.mha
+    enabled = switch._is_fastpath_enabled
+    switch._is_fastpath_enabled = False  # as set_fastpath_enabled does, which torch.compile refuses to trace
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        switch._is_fastpath_enabled = enabled
 
 
 class _Positional:

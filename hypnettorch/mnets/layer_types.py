@@ -21,11 +21,13 @@ class Kind:
         role: ``name`` in ``param_shapes_meta``.
         fan_in: Number of inputs of one output of the layer.
         fan_out: Number of outputs that one input of the layer reaches.
+        neutral: The value at which a parameter that has no role starts.
     """
 
     role: str | None
     fan_in: int
     fan_out: int
+    neutral: float | None = None
 
 
 Describe = Callable[[nn.Module, str], Kind]
@@ -48,7 +50,7 @@ def register_layer(layer_type: type | str, describe: Describe) -> None:
         ...         self.weight = nn.Parameter(torch.zeros(5, 3))  # [in, out]
         >>> register_layer(Transposed, lambda layer, name: Kind('weight', *layer.weight.shape))
         >>> describe_parameter(Transposed(), 'weight')
-        Kind(role='weight', fan_in=5, fan_out=3)
+        Kind(role='weight', fan_in=5, fan_out=3, neutral=None)
     """
     _known[layer_type] = describe
 
@@ -126,7 +128,7 @@ def _conv1d_of_transformers(layer: nn.Module, name: str) -> Kind:
 
 
 def _prelu(layer: nn.PReLU, name: str) -> Kind:
-    return Kind(None, layer.num_parameters, layer.num_parameters)
+    return Kind(None, layer.num_parameters, layer.num_parameters, neutral=layer.init)
 
 
 _BUILT_IN: list[tuple[tuple[type | str, ...], Callable[..., Kind]]] = [

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
-from hypnettorch.mnets import external
-from hypnettorch.mnets.batched import map_sets, set_conditions
+from hypnettorch.core.low_rank import LowRank, UpdatedWeight
+from hypnettorch.mnets import adapted_layers, external, weight_updates
+from hypnettorch.mnets.batched import count_sets, map_sets, mappable_attention, needs_loop, set_conditions
 from hypnettorch.mnets.layer_types import describe_parameter
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.running_statistics import RunningStatistics, normalization_layers
 from hypnettorch.mnets.selection import select_parameters
+from hypnettorch.mnets.weight_updates import Value
 
 
 class ModuleNet(nn.Module, MainNetInterface):
@@ -86,6 +88,15 @@ class ModuleNet(nn.Module, MainNetInterface):
         return list(self._names)
 
     @property
+    def selected_shapes(self) -> dict[str, list[int]]:
+        """``hyper_shapes_learned`` by the names of the parameters."""
+        return dict(zip(self._selected, self.hyper_shapes_learned or (), strict=True))
+
+    def names_of(self, name: str) -> list[str]:
+        """All names of the parameter that stands in ``param_names`` as ``name``; several if it is tied."""
+        return list(self._names[name])
+
+    @property
     def keeps_statistics_per_condition(self) -> bool:
         """Whether running statistics depend on ``condition``."""
         return self._batchnorm_layers is not None
@@ -93,7 +104,7 @@ class ModuleNet(nn.Module, MainNetInterface):
     def initial_weights(self) -> list[Tensor]:
         """The module's own values of the selected parameters, parallel to ``hyper_shapes_learned``; not copies."""
         owners = (_place(self.module, name) for name in self._selected)
-        return [owner._buffers[key] for owner, key in owners]  # type: ignore[misc]
+        return [owner._buffers[key] for owner, key in owners]
 
     def forward(self, *args: Any, weights: Any = None, condition: int | None = None, **kwargs: Any) -> Any:
         """Call the module with weights from outside.
@@ -101,7 +112,8 @@ class ModuleNet(nn.Module, MainNetInterface):
         Args:
             *args: Positional arguments of the module.
             weights: A dictionary with a tensor for every selected name, a list that fits ``hyper_shapes_learned`` or
-                ``param_shapes``, or the flat ``hyper_shapes_learned``.
+                ``param_shapes``, the flat ``hyper_shapes_learned``, or low-rank updates of the module's own values
+                (:meth:`using`).
             condition: Whose running statistics to use, with ``stats_per_condition``; otherwise ignored.
             **kwargs: Keyword arguments of the module.
 
@@ -112,21 +124,19 @@ class ModuleNet(nn.Module, MainNetInterface):
             ValueError: If weights are missing or do not fit, or the module changed a weight in place.
         """
         tensors = self._resolve(weights)
-        versions = _versions(tensors)
-        with self._replaced(tensors, condition):
-            output = self.module(*args, **kwargs)
-        for (name, _), before, after in zip(tensors, versions, _versions(tensors), strict=True):
-            if before != after:
-                raise checks.StateError(
-                    f"weights['{name}']: expected a module that reads its weights, it changed this one"
-                )
-        return output
+        with _only_read(tensors), self._replaced(tensors, condition):
+            return self.module(*args, **kwargs)
 
     def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
         """Let the module compute with these weights within a block.
 
         Blocks nest, the inner one wins; afterwards, also after an exception, the module is as before. Each thread sees
         its own blocks.
+
+        A pair ``(A [r, n], B [out, r])`` in a dictionary of weights stands for the module's own value ``W`` of this
+        weight plus ``B A`` (:mod:`hypnettorch.core.low_rank`). In a dictionary with such pairs, weights that are
+        missing keep their own values, others may have tensors, and the keys may be positions in
+        ``hyper_shapes_learned``. The product is not formed in the layers of :mod:`hypnettorch.mnets.adapted_layers`.
 
         Args:
             weights: As for :meth:`forward`.
@@ -140,6 +150,9 @@ class ModuleNet(nn.Module, MainNetInterface):
             >>> with net.using({'weight': torch.ones(1, 2), 'bias': torch.zeros(1)}) as module:
             ...     module(torch.ones(1, 2)).item()
             2.0
+            >>> with net.using({'weight': (torch.ones(1, 2), torch.zeros(1, 1))}) as module:
+            ...     torch.equal(module.weight, net.initial_weights()[0])
+            True
         """
         return self._replaced(self._resolve(weights), condition)
 
@@ -152,7 +165,8 @@ class ModuleNet(nn.Module, MainNetInterface):
         Returns:
             A copy of the module: deployable, exportable, trainable.
         """
-        tensors = dict(self._resolve(weights))
+        with self._replaced(self._resolve(weights), None):
+            tensors = {name: getattr(*_place(self.module, name)) for name in self._selected}
         plain = copy.deepcopy(self.module)
         for name in self._selected:
             parameter = nn.Parameter(tensors[name].detach().clone())
@@ -179,7 +193,7 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         Args:
             *args: Positional arguments; tensors carry a leading ``B`` unless ``share_input``.
-            weights: As for :meth:`forward`, each tensor ``[B, *shape]``.
+            weights: As for :meth:`forward`, each tensor ``[B, *shape]``, a pair ``(A [B, r, n], B [B, out, r])``.
             share_input: Whether all sets see the same arguments.
             in_dims: ``{name: None}`` marks keyword arguments that all sets share.
             condition: One condition, or ``B`` of them.
@@ -194,39 +208,37 @@ class ModuleNet(nn.Module, MainNetInterface):
             that updates running statistics.
         """
         tensors = dict(self._resolve(weights, stacked=True))
-        sets = next(iter(tensors.values())).shape[0]
+        sets = count_sets(tensors)
         in_dims = {} if in_dims is None else in_dims
         unknown = set(in_dims) - set(kwargs)
         if unknown:
             checks.fail("in_dims", f"names of keyword arguments {sorted(kwargs)}", sorted(unknown))
         for i, leaf in enumerate(trees.flatten(args)[0]):
-            if not share_input and isinstance(leaf, Tensor) and (leaf.dim() == 0 or leaf.shape[0] != sets):
-                checks.fail(("args", i), f"a leading dimension of {sets} weight sets", f"shape {tuple(leaf.shape)}")
+            if not share_input:
+                _check_sets(("args", i), leaf, sets)
 
         shared = {name: value for name, value in kwargs.items() if share_input or in_dims.get(name, 0) is None}
         static, arguments = {}, {"args": args, "weights": tensors}
         for name, value in kwargs.items():
             if name not in shared and trees.tensors(value):
+                for leaf in trees.tensors(value):
+                    _check_sets(name, leaf, sets)
                 arguments[f"kwargs.{name}"] = value
             else:
                 static[name] = value
 
-        def one_set(args: Any, weights: dict[str, Tensor], condition: Any, **rest: Any) -> Any:
+        def one_set(args: Any, weights: dict[str, Value], condition: Any, **rest: Any) -> Any:
             named = {key.removeprefix("kwargs."): value for key, value in rest.items()}
-            with self._replaced(list(weights.items()), condition), _mappable_attention():
+            with self._replaced(list(weights.items()), condition), mappable_attention():
                 return self.module(*args, **static, **named)
 
         mapped = {name: name != "args" or not share_input for name in arguments}
-        return map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=self._needs_loop())
+        with _only_read(list(tensors.items())):
+            return map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=needs_loop(self.module))
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
         return None
-
-    def _needs_loop(self) -> bool:
-        recurrent = any(isinstance(module, nn.RNNBase) for module in self.module.modules())
-        tracking = (self.module.get_submodule(norm) for norm in self._norms)
-        return recurrent or any(layer.training for layer in tracking)
 
     def _describe(self) -> None:
         """Shapes and meaning of all parameters."""
@@ -246,6 +258,7 @@ class ModuleNet(nn.Module, MainNetInterface):
                     "layer": owners.setdefault(name.rpartition(".")[0], len(owners)),
                     "fan_in": kind.fan_in,
                     "fan_out": kind.fan_out,
+                    **({} if kind.neutral is None else {"neutral": kind.neutral}),
                     "param_name": name,
                 }
             )
@@ -270,6 +283,9 @@ class ModuleNet(nn.Module, MainNetInterface):
         for other in (_place(self.module, name) for name in others):
             if other != place:
                 external.share(*other, place)
+        for owner, key in (_place(self.module, name) for name in self._names[name]):
+            if key == "weight" and adapted_layers.term_of(owner):
+                external.mix_in(owner, adapted_layers.AdaptedLayer)
 
     def _list_parameters(self) -> None:
         """Fill the lists of internal tensors; they refer to parameters that the module keeps registered."""
@@ -289,25 +305,29 @@ class ModuleNet(nn.Module, MainNetInterface):
         self._list_parameters()
         return self
 
-    def _resolve(self, weights: Any, stacked: bool = False) -> list[tuple[str, Tensor]]:
+    def _own_values(self) -> dict[str, Tensor]:
+        """The module's own values of the selected parameters, by name."""
+        return dict(zip(self._selected, self.initial_weights(), strict=True))
+
+    def _resolve(self, weights: Any, stacked: bool = False) -> list[tuple[str, Value]]:
         """Passed weights by parameter name, checked and cast."""
+        own = {**dict(self.module.named_parameters()), **self._own_values()}
+        found = []
+        for name, value in self._given(weights, stacked):
+            fitting = weight_updates.cast(name, value, own[name], self._weight_dtype == "parameter")
+            places = [_place(self.module, alias) for alias in self._names[name]]
+            found.append((name, weight_updates.settle(fitting, own[name], places)))
+        return found
+
+    def _given(self, weights: Any, stacked: bool) -> list[tuple[str, Value]]:
+        """Passed weights by parameter name, of the right shapes."""
+        if weight_updates.has_updates(weights):
+            return list(weight_updates.parse_updates(weights, self.selected_shapes, stacked).items())
         if isinstance(weights, Mapping):
             weights = self._from_names(weights)
         resolved = self._resolve_weights(weights, stacked)
-        names = self.param_names
-        base = dict(zip(self._selected, self.initial_weights(), strict=True))
-        base.update(self.module.named_parameters())
-        tensors = []
-        for name, value, given in zip(names, resolved.values, resolved.given, strict=True):
-            if not given:
-                continue
-            own = base[name]
-            if value.device != own.device:
-                checks.fail(f"weights['{name}']", f"a tensor on {own.device}", value.device)
-            if value.is_floating_point() != own.is_floating_point():
-                raise TypeError(f"weights['{name}']: expected dtype {own.dtype}, got {value.dtype}")
-            tensors.append((name, value.to(own.dtype) if self._weight_dtype == "parameter" else value))
-        return tensors
+        values = zip(self.param_names, resolved.values, resolved.given, strict=True)
+        return [(name, value) for name, value, given in values if given]
 
     def _from_names(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
         unknown = [name for name in weights if name not in self._selected]
@@ -319,13 +339,23 @@ class ModuleNet(nn.Module, MainNetInterface):
         return [weights[name] for name in self._selected]
 
     @contextmanager
-    def _replaced(self, tensors: Sequence[tuple[str, Tensor]], condition: Any) -> Iterator[nn.Module]:
-        places = [(_place(self.module, alias), tensor) for name, tensor in tensors for alias in self._names[name]]
+    def _replaced(self, tensors: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
+        own = self._own_values()
+        places: list[tuple[external.Place, external.Replacement]] = []
+        for name, value in tensors:
+            new = UpdatedWeight(own[name], value) if isinstance(value, LowRank) else value
+            places += [(_place(self.module, alias), new) for alias in self._names[name]]
         if self._batchnorm_layers is not None and condition is not None:
             for norm, statistics in zip(self._norms, self._batchnorm_layers, strict=True):
                 places += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
         with external.replaced(places):
             yield self.module
+
+
+def _check_sets(name: checks.Name, value: Any, sets: int) -> None:
+    """Raise unless a tensor has a leading dimension of weight sets."""
+    if isinstance(value, Tensor) and (value.dim() == 0 or value.shape[0] != sets):
+        checks.fail(name, f"a leading dimension of {sets} weight sets", f"shape {tuple(value.shape)}")
 
 
 def _names_of_parameters(module: nn.Module) -> dict[str, list[str]]:
@@ -342,22 +372,18 @@ def _place(module: nn.Module, name: str) -> external.Place:
     return module.get_submodule(owner), key
 
 
-def _versions(tensors: Sequence[tuple[str, Tensor]]) -> list[int]:
+@contextmanager
+def _only_read(tensors: Sequence[tuple[str, Value]]) -> Iterator[None]:
+    """Raise if one of these weights was changed in place within the block."""
+    versions = _versions(tensors)
+    yield
+    for (name, _), before, after in zip(tensors, versions, _versions(tensors), strict=True):
+        if before != after:
+            raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+
+
+def _versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
     """How often each tensor was changed in place, as far as that can be read."""
     if torch.compiler.is_compiling():
         return [0] * len(tensors)
-    return [tensor._version for _, tensor in tensors]
-
-
-@contextmanager
-def _mappable_attention() -> Iterator[None]:
-    """Keep attention off the fused kernels for which ``vmap`` has no rule."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel  # not loaded with torch
-
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
+    return [weight_updates.version(value) for _, value in tensors]

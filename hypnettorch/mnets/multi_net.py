@@ -190,7 +190,7 @@ def _key(mode: str, net: str, name: str, shape: Sequence[int]) -> tuple[Any, ...
 
 
 def _fans(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: meta[key] for key in ("fan_in", "fan_out") if key in meta}
+    return {key: meta[key] for key in ("fan_in", "fan_out", "neutral") if key in meta}
 
 
 def _leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:

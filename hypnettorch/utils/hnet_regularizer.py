@@ -16,15 +16,15 @@ References:
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypnettorch.core import checks, formats
+from hypnettorch.core.modes import evaluation
 from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
@@ -75,7 +75,7 @@ def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tens
     checks.integer("task_id", task_id, 0, hnet.num_known_conds)
     if task_id == 0:
         return []
-    with _evaluation(hnet), torch.no_grad():
+    with evaluation(hnet), torch.no_grad():
         flat = hnet.forward(cond_id=list(range(task_id)), ret_format="flattened")
     return Targets(flat, hnet.target_shapes)
 
@@ -100,7 +100,8 @@ def calc_fix_target_reg(
         hnet: The hypernetwork; all its unconditional parameters must be internal.
         task_id: The current task; the tasks ``0 .. task_id - 1`` are regularised.
         targets: Their weights from :func:`get_current_targets`.
-        dTheta: Look-ahead ``Δθ``, parallel to ``hnet.unconditional_params``.
+        dTheta: Look-ahead ``Δθ``, parallel to ``hnet.unconditional_params``, as
+            :func:`~hypnettorch.utils.optim_step.calc_delta_theta` gives it.
         dTembs: Look-ahead ``Δe``, parallel to ``hnet.conditional_params``.
         mnet: The main network, needed for ``inds_of_out_heads``.
         inds_of_out_heads: Per earlier task the output units of the main network that count; weights of other units are
@@ -134,7 +135,7 @@ def calc_fix_target_reg(
     outputs = _outputs(hnet, tasks, _look_ahead(hnet, dTheta, dTembs))
     if targets is None:
         previous = {"uncond_weights": prev_theta, "cond_weights": prev_task_embs}
-        with _evaluation(hnet), torch.no_grad():
+        with evaluation(hnet), torch.no_grad():
             wanted = hnet.forward(cond_id=tasks, weights=previous, ret_format="flattened")
     else:
         wanted = _flat_targets(targets, tasks, hnet)
@@ -188,7 +189,7 @@ class FixedTargetRegularizer:
         if target_form == "stored" or not can_factorize(hnet):
             self._targets = get_current_targets(self._task_id, hnet)
             return
-        with _evaluation(hnet), torch.no_grad():
+        with evaluation(hnet), torch.no_grad():
             earlier = factorize(hnet, range(self._task_id))
         if target_form == "gram" or sum(part.gram_cost for part in earlier) < sum(part.output_cost for part in earlier):
             self._distances = [FactorDistance(part) for part in earlier]
@@ -367,14 +368,3 @@ def _head_masks(
         ]
         rows.append(torch.cat([mask.flatten() for mask in full]))
     return torch.stack(rows)
-
-
-@contextmanager
-def _evaluation(net: Any) -> Iterator[nn.Module]:
-    """Evaluation mode within the block."""
-    training = net.training
-    net.eval()
-    try:
-        yield net
-    finally:
-        net.train(training)

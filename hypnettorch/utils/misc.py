@@ -22,7 +22,7 @@ _PALETTES = {
     "Pastel": "#fbb4ae #b3cde3 #ccebc5 #decbe4 #fed9a6 #ffffcc #e5d8bd",
 }
 
-_ACTIVATIONS: dict[str, type[nn.Module] | None] = {
+ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "linear": None,
     "sigmoid": nn.Sigmoid,
     "relu": nn.ReLU,
@@ -51,7 +51,7 @@ def str_to_ints(str_arg: str | int) -> list[int]:
         >>> str_to_ints("10,20"), str_to_ints(""), str_to_ints(3)
         ([10, 20], [], [3])
     """
-    return _parse("str_arg", str_arg, int)
+    return parse_numbers("str_arg", str_arg, int)
 
 
 def str_to_floats(str_arg: str | float) -> list[float]:
@@ -67,10 +67,26 @@ def str_to_floats(str_arg: str | float) -> list[float]:
         >>> str_to_floats("0.1, 1e-3")
         [0.1, 0.001]
     """
-    return _parse("str_arg", str_arg, float)
+    return parse_numbers("str_arg", str_arg, float)
 
 
-def _parse(name: str, text: Any, kind: Callable[[str], Any]) -> list[Any]:
+def parse_numbers(name: str, text: Any, kind: Callable[[str], Any]) -> list[Any]:
+    """The numbers in a comma-separated string, for an argument or option of any name.
+
+    Args:
+        name: What messages call it.
+        text: See :func:`str_to_ints`.
+        kind: ``int`` or ``float``.
+
+    Raises:
+        ValueError: If an entry is no number of this kind.
+
+    Example:
+        >>> parse_numbers("--mlp_arch", "10,x", int)
+        Traceback (most recent call last):
+            ...
+        ValueError: --mlp_arch: expected numbers of type int, separated by commas, got '10,x'
+    """
     if isinstance(text, (int, float)):
         text = str(text)
     checks.instance(name, text, str)
@@ -110,8 +126,8 @@ def str_to_act(act_str: str) -> nn.Module | None:
         >>> str_to_act("tanh")
         Tanh()
     """
-    checks.one_of("act_str", act_str, _ACTIVATIONS)
-    module = _ACTIVATIONS[act_str]
+    checks.one_of("act_str", act_str, ACTIVATIONS)
+    module = ACTIVATIONS[act_str]
     return None if module is None else module()
 
 

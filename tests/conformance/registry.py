@@ -26,10 +26,12 @@ from hypnettorch.hnets import (
     HResidual,
     HScaling,
     HSetInput,
+    ModuleHNet,
     StructuredHMLP,
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, SimpleRNN
+from tests.hnets import trunks
 from tests.hnets.assemblies import FirstColumns, HandWritten, NegatedHMLP, hnets_around_plain
 from tests.mnets import conv_networks, recurrent_networks
 
@@ -115,6 +117,17 @@ def factors() -> Entry:
     return Entry("HMLP", lambda: HMLP(shapes, cond_in_size=3, layers=(5,), num_cond_embs=3, verbose=False))
 
 
+def recomputed() -> Entry:
+    """A ChunkedHMLP that computes chunks again in the backward pass."""
+
+    def build() -> ChunkedHMLP:
+        hnet = chunked("plain", dropout_rate=0.3).build()
+        hnet.recompute_chunks = True
+        return hnet
+
+    return Entry("ChunkedHMLP-recomputed", build)
+
+
 def chunked(name: str, limits: Mapping[str, str] | None = None, **options: Any) -> Entry:
     """A ChunkedHMLP that knows three conditions and makes four chunks with two superfluous weights."""
     settings = {
@@ -170,6 +183,14 @@ def around(name: str, wrapper: Callable[..., Any], inner: Entry, *args: Any, **o
         return wrapper(inner.build(), *given, verbose=False, **options)
 
     return Entry(f"{name}-{inner.name}", build)
+
+
+def around_module(
+    name: str, trunk: Callable[[], nn.Module], limits: Mapping[str, str] | None = None, **options: Any
+) -> Entry:
+    """A ModuleHNet that knows three conditions."""
+    settings = {"cond_in_size": 3, "num_cond_embs": 3, "verbose": False, **options}
+    return Entry(f"ModuleHNet-{name}", lambda: ModuleHNet(trunk(), TARGETS, **settings), None, limits or {})
 
 
 def calibrated(entry: Entry) -> Entry:
@@ -245,6 +266,10 @@ STRIDES = (
     "In torch 2.13 the compiled backward pass of ELU, SELU, CELU, Softplus and Hardtanh fails on inputs that are not "
     "contiguous, which those after batch norm of many weight sets are."
 )
+
+RECURRENT: dict[str, str] = {}
+
+ATTENTION: dict[str, str] = {}
 
 MODULATED: dict[str, Any] = {"use_context_mod": True}
 NORMED: dict[str, Any] = {"use_batch_norm": True}
@@ -354,6 +379,7 @@ HYPERNETWORKS = [
     hmlp("norm", use_batch_norm=True),
     hmlp("norm-external", use_batch_norm=True, no_uncond_weights=True),
     hmlp("everything", use_batch_norm=True, use_spectral_norm=True, dropout_rate=0.3, uncond_in_size=2),
+    recomputed(),
     chunked("plain"),
     chunked("linear", layers=()),
     chunked("one-chunk", chunk_size=50),
@@ -374,6 +400,7 @@ HYPERNETWORKS = [
     chunked("dropout", dropout_rate=0.3),
     chunked("spectral-norm", use_spectral_norm=True),
     chunked("norm", use_batch_norm=True),
+    calibrated(chunked("exact-tensors")),
     chunked(
         "everything",
         cond_chunk_embs=True,
@@ -422,6 +449,15 @@ HYPERNETWORKS = [
     around("HRecurrent-gru", HRecurrent, hmlp("external", **WITHOUT_CONDITIONS, uncond_in_size=2), 2),
     around("HRecurrent-lstm", HRecurrent, chunked("plain", **WITHOUT_CONDITIONS), 2, "lstm"),
     around("HEncodedInput-uncond", HEncodedInput, chunked("noise", uncond_in_size=4), "z|1-z", "uncond"),
+    around_module("layer-norm", trunks.perceptron),
+    around_module("chunked", trunks.perceptron, chunk_size=7, chunk_emb_size=2, layers=(5,)),
+    around_module("uncond-input", lambda: trunks.perceptron(5), uncond_in_size=2),
+    around_module("external", trunks.perceptron, no_uncond_weights=True, no_cond_weights=True),
+    around_module("images", trunks.reads_images, cond_in_size=(1, 4, 4)),
+    around_module("sequences", trunks.reads_sequences, RECURRENT, cond_in_size=(4, 2)),
+    around_module("attention", trunks.attends, ATTENTION, cond_in_size=(3, 4)),
+    around_module("batch-norm", trunks.normalises),
+    calibrated(around_module("chunked-calibrated", trunks.perceptron, chunk_size=7, layers=(5,))),
     structured("plain"),
     structured("some-without-embeddings", chunk_emb_sizes=[0, 3, 0]),
     structured("unconditional", **UNCONDITIONAL),

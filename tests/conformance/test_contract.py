@@ -87,7 +87,7 @@ def joint_function(case: Case) -> tuple[Callable[..., tuple[Tensor, ...]], list[
 
         return of_main_network, [x, *leaves]
 
-    mnet = target_network().double()
+    mnet = target_network(case.net.target_shapes).double()
     stacked = case.complete()
     x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
 
@@ -150,7 +150,7 @@ def autocast_is_close(entry: Entry) -> None:
             lambda: case.batched(case.net, hnet(cond_id=ids, ret_format="stacked")),
         ]
     else:
-        mnet = target_network()
+        mnet = target_network(case.net.target_shapes)
         x = torch.randn(5, 3)
         functions = [lambda: mnet.batched_forward(x, case(ret_format="stacked"), share_input=True)]
     for function in functions:

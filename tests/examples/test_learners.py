@@ -12,8 +12,9 @@ import torch
 
 from hypnettorch.data import build_task_sequence
 from hypnettorch.examples.hypercl.command_line import complete
-from hypnettorch.examples.hypercl.experiment import accuracy, make_learner
-from hypnettorch.examples.hypercl.learners import METHODS, Learner
+from hypnettorch.examples.hypercl.evaluation import accuracy
+from hypnettorch.examples.hypercl.experiment import make_learner
+from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, Learner
 from hypnettorch.examples.hypercl.networks import make_model
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, train
@@ -40,6 +41,7 @@ def learn(learner: Learner, tasks: list[Task], steps: int = 3, stages: int | Non
         learner.begin(stage)
         for _ in range(steps):
             learner.step([tasks[index].train_batch(4) for index in learner.tasks_in_stage(stage)])
+        learner.end([tasks[index] for index in learner.tasks_in_stage(stage)])
 
 
 def seeded_learner(options: Options) -> Learner:
@@ -48,17 +50,22 @@ def seeded_learner(options: Options) -> Learner:
     return make_learner(options, [8, 8, 1])
 
 
-@pytest.mark.parametrize("hnet_type", ["hmlp", "chunked_hmlp"])
-@pytest.mark.parametrize("method", sorted(METHODS))
+NETWORKS = [(method, hnet_type) for method in HYPERNETWORK_METHODS for hnet_type in ("hmlp", "chunked_hmlp")]
+
+
+@pytest.mark.parametrize(("method", "hnet_type"), [*NETWORKS, ("ewc", "hmlp"), ("si", "hmlp")])
 def test_each_method_learns_and_predicts(method: str, hnet_type: str) -> None:
-    options = options_of(method=method, hnet_type=hnet_type)
+    options = options_of(method=method, hnet_type=hnet_type, si_lambda=0.01)
     tasks, learner = tasks_of(options), seeded_learner(options)
     learn(learner, tasks, steps=40)
     kept = tasks if method in ("separate", "joint") else tasks[-1:]
     assert min(accuracy(learner, task, "test", 64) for task in kept) > 70
     x = torch.rand(5, 64)
-    assert learner.predict(x, 1).shape == (5, 2)
-    assert not learner.predict(x, 1).requires_grad
+    assert learner.predict(x, 1).labels.shape == (5,)
+    outputs = learner.logits(x, [0, 2])
+    assert outputs.shape == (2, 5, 2)
+    assert not outputs.requires_grad
+    torch.testing.assert_close(outputs[1], learner.logits(x, [2])[0])
     assert sum(weight.numel() for weight in learner.weights(2)) == learner.parameter_counts()["main_network"]
 
 
@@ -108,7 +115,7 @@ def test_joint_learning_mixes_all_tasks() -> None:
     again = seeded_learner(options)
     again.begin(0)
     for batch in batches:
-        losses.append(torch.nn.functional.cross_entropy(again.predict(batch.inputs, batch.task), batch.labels))
+        losses.append(torch.nn.functional.cross_entropy(again.logits(batch.inputs, [batch.task])[0], batch.labels))
     assert outcome.loss == pytest.approx(float(torch.stack(losses).mean()), abs=1e-6)
     after = [torch.cat([weight.flatten() for weight in learner.weights(task)]) for task in range(3)]
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -143,6 +150,10 @@ STATES: dict[str, dict[str, Any]] = {
     "separate": {"method": "separate", "batchnorm": True},
     "joint": {"method": "joint", "batchnorm": True},
     "finetune": {"method": "finetune", "weight_decay": 0.1},
+    "fisher": {"method": "hnet", "hnet_reg_fisher": True, "n_fisher": 5, "batchnorm": True},
+    "ewc": {"method": "ewc", "n_fisher": 5},
+    "online ewc": {"method": "ewc", "online_ewc": True, "ewc_gamma": 0.9, "cl_scenario": 3, "batchnorm": True},
+    "si": {"method": "si", "cl_scenario": 2, "weight_decay": 0.1},
 }
 
 
@@ -161,8 +172,8 @@ def test_learning_goes_on_from_a_saved_state(case: str, stages_before: int, insi
             learner.begin(stages_before)
         for _ in range(4):
             learner.step([tasks[index].train_batch(6) for index in learner.tasks_in_stage(stages_before)])
-        x = torch.rand(9, 64)
-        return [learner.predict(x, task) for task in learner.tasks_after(stages_before)]
+        learner.end([tasks[index] for index in learner.tasks_in_stage(stages_before)])
+        return [learner.logits(torch.rand(9, 64), learner.tasks_after(stages_before)), *learner.weights(0)]
 
     first = seeded_learner(options)
     learn(first, tasks_of(options), stages=stages_before)
@@ -236,7 +247,7 @@ def test_convolutional_main_networks(name: str) -> None:
     for stage in range(2):
         learner.begin(stage)
         learner.step([Batch(stage, torch.rand(4, int(np.prod(in_shape))), torch.tensor([0, 1, 0, 1]))])
-    assert learner.predict(torch.rand(3, int(np.prod(in_shape))), 0).shape == (3, 2)
+    assert learner.logits(torch.rand(3, int(np.prod(in_shape))), [0, 1]).shape == (2, 3, 2)
 
 
 def test_networks_that_do_not_fit_the_images_are_refused() -> None:
@@ -248,7 +259,7 @@ def test_a_learner_needs_no_number_of_tasks() -> None:
     options = options_of(method="hnet", num_tasks=1)
     learner, tasks = seeded_learner(options), tasks_of(options_of())
     learn(learner, tasks)
-    assert learner.predict(torch.rand(2, 64), 2).shape == (2, 2)
+    assert learner.logits(torch.rand(2, 64), [2]).shape == (1, 2, 2)
 
 
 def test_the_documented_functions(caplog: pytest.LogCaptureFixture) -> None:
@@ -276,3 +287,58 @@ def test_epochs_win_over_steps() -> None:
     number = task.data.num_train_samples
     assert task.num_steps(options_of(epochs=2, batch_size=50)) == 2 * -(-number // 50)
     assert task.num_steps(options_of()) == TINY["n_iter"]
+
+
+@pytest.mark.parametrize(("method", "strength"), [("ewc", "ewc_lambda"), ("si", "si_lambda")])
+def test_the_penalty_holds_the_weights(method: str, strength: str) -> None:
+    moved = {}
+    for value in (0.0, 1e4):
+        options = options_of(**{"method": method, strength: value}, n_fisher=20)
+        tasks, learner = tasks_of(options), seeded_learner(options)
+        learn(learner, tasks, stages=1, steps=20)
+        trunk = [weight.clone() for weight in learner.weights(0)[:-2]]
+        learner.begin(1)
+        steps = [learner.step([tasks[1].train_batch(4)]) for _ in range(20)]
+        assert steps[0].regularizer == 0
+        assert (steps[-1].regularizer > 0) == (value > 0)
+        assert steps[-1].loss == pytest.approx(float(steps[-1].task_loss + value * steps[-1].regularizer))
+        pairs = zip(learner.weights(0)[:-2], trunk, strict=True)
+        moved[value] = sum(float((now - then).square().sum()) for now, then in pairs)
+    assert moved[1e4] < 0.5 * moved[0.0]
+
+
+def test_the_path_integral_takes_the_gradient_of_the_task_loss() -> None:
+    options = options_of(method="si", si_lambda=100.0)
+    tasks = tasks_of(options)
+    learner: Any = seeded_learner(options)
+    learn(learner, tasks, stages=1)
+    learner.begin(1)
+    for _ in range(2):  # the first step starts where the penalty has no gradient
+        before, batch = [weight.clone() for weight in learner.weights(0)], tasks[1].train_batch(4)
+        shares = {i: path(learner, i).clone() for i in range(4)} if _ else dict.fromkeys(range(4), 0)
+        loss = torch.nn.functional.cross_entropy(learner._network(batch.inputs)[:, 2:4], batch.labels)
+        gradients = torch.autograd.grad(loss, learner._weights)
+        learner.step([batch])
+        for i, (gradient, old, new) in enumerate(zip(gradients, before, learner.weights(0), strict=True)):
+            torch.testing.assert_close(path(learner, i), shares[i] - gradient * (new - old))
+
+
+def path(learner: Any, i: int) -> torch.Tensor:
+    return getattr(learner._network, f"si_running_omega_weights_{i}")
+
+
+def test_fisher_information_weighs_the_regulariser() -> None:
+    options = options_of(method="hnet", hnet_reg_fisher=True)
+    learner: Any = seeded_learner(options)
+    tasks = tasks_of(options)
+    learn(learner, tasks, stages=2, steps=10)
+    then = [torch.cat([weight.flatten() for weight in learner.weights(task)]) for task in (0, 1)]
+    fisher = [
+        torch.cat([getattr(learner._mnet, f"ewc_fisher_estimate_task_{j}_weights_{i}").flatten() for i in range(4)])
+        for j in (0, 1)
+    ]
+    learner.begin(2)
+    learner.step([tasks[2].train_batch(4)])
+    now = [torch.cat([weight.flatten() for weight in learner.weights(task)]) for task in (0, 1)]
+    expected = sum((f * (a - b).square()).sum() for f, a, b in zip(fisher, now, then, strict=True)) / 2
+    assert learner.step([tasks[2].train_batch(4)]).regularizer == pytest.approx(float(expected), rel=1e-4)

@@ -42,9 +42,11 @@ def test_incomplete_matrix_is_refused() -> None:
 
 def results(method: str, matrix: list, seed: int = 1) -> dict:
     options = Options(cl_exp="splitdigits", method=method, num_tasks=3, num_classes_per_task=2)
-    parameters = {"hypernetwork": 100, "main_network": 200, "compression_ratio": 0.5}
+    parameters = {"trainable": 100, "hypernetwork": 100, "main_network": 200, "compression_ratio": 0.5}
     figures = metrics.summary(matrix, sequential=method != "joint")
-    return {"accuracy_matrix": matrix, **figures, "parameters": parameters, "seed": seed, **report.facts(options)}
+    measures = {"task_given": {"matrix": matrix, **metrics.of_last_stage(matrix)}}
+    basis = {"accuracy_matrix": matrix, **figures, "measures": measures, "parameters": parameters, "seed": seed}
+    return {**basis, **report.facts(options)}
 
 
 def test_tables() -> None:

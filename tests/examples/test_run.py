@@ -123,6 +123,10 @@ INTERRUPTED: dict[str, dict[str, Any]] = {
     "batchnorm": {"batchnorm": True, "hnet_type": "chunked_hmlp", "calc_hnet_reg_targets_online": True},
     "separate": {"method": "separate"},
     "joint": {"method": "joint", "batchnorm": True},
+    "fisher": {"hnet_reg_fisher": True, "n_fisher": 10, "cl_scenario": 3},
+    "ewc": {"method": "ewc", "n_fisher": 10, "cl_scenario": 3, "dropout_rate": 0.1},
+    "online ewc": {"method": "ewc", "n_fisher": 10, "online_ewc": True, "cl_scenario": 2},
+    "si": {"method": "si"},
 }
 
 

@@ -79,6 +79,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "lstm": (lambda: nn.LSTM(3, 4), (5, 2, 3)),
     "gru cell": (lambda: nn.GRUCell(3, 4), (2, 3)),
+    "lstm cell": (lambda: nn.LSTMCell(3, 4), (2, 3)),
 }
 
 
@@ -364,6 +365,23 @@ class Clamping(nn.Linear):
             ValueError,
             r"args\[0\]: .*2 weight sets",
         ),
+        (
+            lambda: ModuleNet(nn.Linear(2, 1)).batched_forward(
+                input=torch.ones(3, 1, 2), weights=[torch.ones(2, 1, 2), torch.ones(2, 1)]
+            ),
+            ValueError,
+            "input: .*2 weight sets",
+        ),
+        (
+            lambda: ModuleNet(Clamping(2, 1)).batched_forward(
+                torch.ones(3, 1, 2), weights=[torch.ones(3, 1, 2), torch.ones(3, 1)]
+            ),
+            ValueError,
+            r"weights\['weight'\]: .*changed",
+        ),
+        (lambda: ModuleNet(nn.Linear(2, 1)).using(None), ValueError, "weights: .*got None"),
+        (lambda: ModuleNet(nn.Linear(2, 1)).materialize([torch.ones(1, 2)]), ValueError, "weights"),
+        (lambda: ModuleNet(nn.Linear(2, 1), exclude="w"), ValueError, "exclude: .*'weight', 'bias'.*'w'"),
     ],
 )
 def test_wrong_use(call: Callable[[], object], error: type[Exception], message: str) -> None:

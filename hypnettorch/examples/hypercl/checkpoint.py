@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import random
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from hypnettorch.examples.hypercl.errors import UsageError
+from hypnettorch.utils import safe_files
 
 FORMAT = "hypnettorch.examples.hypercl"
-VERSION = 1
+VERSION = 2
 
 
 class CheckpointError(UsageError):
     """A file that is no checkpoint of this experiment, or not a complete one."""
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that at any moment either the old or the new content is there.
-
-    Args:
-        path: The file.
-        write: Writes the content into the open file that it is given.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make sure that names of new files in a folder survive a power failure, where the system can do that."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint of tensors, plain containers, numbers and texts."""
-    marked = {"format": FORMAT, "version": VERSION, **content}
-    write_atomically(path, lambda file: torch.save(marked, file))
+    safe_files.save(path, {"format": FORMAT, "version": VERSION, **content})
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -66,22 +36,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         CheckpointError: If the file is damaged, or no checkpoint of this experiment.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged_member = archive.testzip()
-        content = None if damaged_member else torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # whatever a damaged file makes of the readers
-        raise CheckpointError(_complaint(path, f"it cannot be read ({error})")) from error
-    if damaged_member:
-        raise CheckpointError(_complaint(path, f"its part '{damaged_member}' is damaged"))
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(_complaint(path, "it was not written by this experiment"))
+        content = safe_files.load(path, device)
+    except safe_files.FileError as error:
+        raise CheckpointError(f"{error}. Nothing was changed.") from error
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: it was not written by this experiment. Nothing was changed.")
     if content["version"] != VERSION:
-        raise CheckpointError(_complaint(path, f"its version is {content['version']}, this program reads {VERSION}"))
+        versions = f"its version is {content['version']}, this program reads {VERSION}"
+        raise CheckpointError(f"{path}: {versions}. Nothing was changed.")
     return content
-
-
-def _complaint(path: Path, reason: str) -> str:
-    return f"{path}: expected a checkpoint, but {reason}. Nothing was changed."
 
 
 def random_states() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from hypnettorch.core import checks
 from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
-from hypnettorch.examples.hypercl.learners import METHODS
+from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, METHODS
 from hypnettorch.examples.hypercl.options import Options, sizes
 
 FIELDS = {field.name: field for field in dataclasses.fields(Options)}
@@ -91,7 +91,7 @@ def check(options: Options) -> None:
     Raises:
         ValueError: The first that makes no sense; the message names its option.
     """
-    checks.one_of("--method", options.method, sorted(METHODS))
+    checks.one_of("--method", options.method, METHODS)
     for name, field in FIELDS.items():
         value, choices, is_sensible = getattr(options, name), field.metadata["choices"], field.metadata["check"]
         if choices:
@@ -102,6 +102,8 @@ def check(options: Options) -> None:
 
 
 def _check_combinations(options: Options) -> None:
+    if options.split_head_cl3 and options.cl_scenario != 3:
+        checks.fail("--split_head_cl3", "--cl_scenario 3 with it", options.cl_scenario)
     if options.momentum != 0:
         checks.fail("--momentum", "0, since the optimiser is Adam (see --adam_beta1)", options.momentum)
     if options.cl_exp in ("permmnist", "permdigits") and options.num_classes_per_task != 10:
@@ -118,16 +120,22 @@ def _check_combinations(options: Options) -> None:
 
 def without_effect(options: Options) -> list[str]:
     """Sentences about options that are given but do nothing for the chosen networks."""
-    net = options.net_type
+    net, chunks = options.net_type, options.hnet_type == "chunked_hmlp"
+    hypernetwork = options.method in HYPERNETWORK_METHODS
     cases = {
         "specnorm": options.specnorm and net != "mlp",
         "net_act": options.net_act != "relu" and net != "mlp",
         "dropout_rate": options.dropout_rate != -1 and net == "resnet",
         "batchnorm": options.batchnorm and net == "lenet",
         "no_bias": options.no_bias and net == "lenet",
+        "split_head_cl3": options.split_head_cl3 and hypernetwork,
+        "calc_hnet_reg_targets_online": options.calc_hnet_reg_targets_online and not hypernetwork,
+        "hnet_reg_batch_size": options.hnet_reg_batch_size != -1 and not hypernetwork,
+        "hnet_reg_fisher": options.hnet_reg_fisher and not hypernetwork,
+        "online_ewc": options.online_ewc and options.method != "ewc",
         "bn_no_running_stats": options.bn_no_running_stats and not options.batchnorm,
         "bn_no_stats_checkpointing": options.bn_no_stats_checkpointing and not options.batchnorm,
         "wrn_use_fc_bias": options.wrn_use_fc_bias and net != "wrn",
-        "use_cond_chunk_embs": options.use_cond_chunk_embs and options.hnet_type != "chunked_hmlp",
+        "use_cond_chunk_embs": options.use_cond_chunk_embs and not (chunks and hypernetwork),
     }
     return [f"--{name} has no effect here" for name, useless in cases.items() if useless]

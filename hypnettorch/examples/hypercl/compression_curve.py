@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.examples.hypercl import folder, plots
+from hypnettorch.examples.hypercl import plots
 from hypnettorch.examples.hypercl.run import execute
+from hypnettorch.utils.safe_files import write_json
 
 NAME = "compression_curve"
 
@@ -59,7 +60,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     results = [execute({**size, "out_dir": str(own)}) for size, own in zip(sizes, folders, strict=True)]
     points = [{**size, **point(result)} for size, result in zip(SIZES, results, strict=True)]
     curve = {"points": points, "options": COMMON, "seeds": sizes[0]["seeds"], "versions": results[0]["versions"]}
-    folder.write_json(path / f"{NAME}.json", curve)
+    write_json(path / f"{NAME}.json", curve)
     draw(path / f"{NAME}.json")
     for entry in curve["points"]:
         print(f"{entry['parameters']:6d} parameters ({entry['compression_ratio']:.2f}): {entry['mean']:.2f} %")

@@ -10,18 +10,31 @@ import torch
 from hypnettorch.core import checks
 from hypnettorch.data.samples import Split
 from hypnettorch.examples.hypercl import checkpoint
+from hypnettorch.examples.hypercl.evaluation import accuracy, measure
 from hypnettorch.examples.hypercl.folder import RunFolder
-from hypnettorch.examples.hypercl.learners import METHODS, Learner, Settings
+from hypnettorch.examples.hypercl.heads import Heads, SeparateHeads
+from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, Learner, Settings
 from hypnettorch.examples.hypercl.monitor import Monitor
-from hypnettorch.examples.hypercl.networks import make_model
+from hypnettorch.examples.hypercl.networks import make_main_network, make_model
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
 
 
 def make_learner(options: Options, in_shape: list[int]) -> Learner:
     """The learner of the chosen method, with the chosen networks."""
-    device = choose_device(options)
-    return METHODS[options.method](lambda: make_model(options, in_shape).to(device), settings_of(options))
+    device, settings = choose_device(options), settings_of(options)
+    if options.method in HYPERNETWORK_METHODS:
+        return HYPERNETWORK_METHODS[options.method](lambda: make_model(options, in_shape).to(device), settings)
+    return MAIN_NETWORK_METHODS[options.method](
+        lambda num_outputs: make_main_network(options, in_shape, num_outputs).to(device), make_heads(options), settings
+    )
+
+
+def make_heads(options: Options) -> Heads:
+    """The heads of a network that all tasks share."""
+    kind = SeparateHeads if options.split_head_cl3 else SCENARIOS[options.cl_scenario].heads
+    return kind(options.num_classes_per_task)
 
 
 def settings_of(options: Options) -> Settings:
@@ -31,6 +44,13 @@ def settings_of(options: Options) -> Settings:
         beta=options.beta,
         targets_online=options.calc_hnet_reg_targets_online,
         reg_batch_size=options.hnet_reg_batch_size,
+        fisher_weighted=options.hnet_reg_fisher,
+        n_fisher=options.n_fisher,
+        ewc_lambda=options.ewc_lambda,
+        online_ewc=options.online_ewc,
+        ewc_gamma=options.ewc_gamma,
+        si_lambda=options.si_lambda,
+        si_epsilon=options.si_eps,
         lr=options.lr,
         weight_decay=options.weight_decay,
         adam_beta1=options.adam_beta1,
@@ -42,23 +62,6 @@ def choose_device(options: Options) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() and not options.no_cuda else "cpu")
 
 
-def accuracy(learner: Learner, task: Task, split: Split, batch_size: int) -> float:
-    """Accuracy in percent on a split of a task.
-
-    Args:
-        learner: Who is asked.
-        task: The task, which the learner is told.
-        split: ``'test'`` or ``'val'``.
-        batch_size: Samples per batch.
-    """
-    predict = learner.predictor(task.index)
-    correct = total = 0
-    for batch in task.epoch(split, batch_size):
-        correct += int((predict(batch.inputs).argmax(1) == batch.labels).sum())
-        total += len(batch.labels)
-    return 100 * correct / total
-
-
 class Experiment:
     """A run and where it stands.
 
@@ -68,7 +71,8 @@ class Experiment:
         options: What to do.
 
     Attributes:
-        matrix: ``A[t][j]``, the accuracy in percent on task ``j`` after stage ``t``; ``None`` if not measured (yet).
+        matrices: By measure, ``A[t][j]``: the share of right answers in percent on task ``j`` after stage ``t``;
+            ``None`` if not measured (yet).
 
     Raises:
         ValueError: If tasks, networks and options do not fit each other.
@@ -82,9 +86,15 @@ class Experiment:
         self.tasks = make_tasks(options, self.device)
         checks.length("tasks", self.tasks, options.num_tasks)
         self.learner = make_learner(options, self.tasks[0].data.torch_in_shape)
-        self.matrix: list[list[float | None]] = [[None] * len(self.tasks) for _ in self.tasks]
+        self.scenario = SCENARIOS[options.cl_scenario]
+        self.matrices: dict[Measure, list[list[float | None]]] = {}
         self._stage = 0
         self._step = 0
+
+    @property
+    def matrix(self) -> list[list[float | None]]:
+        """The matrix of what counts as accuracy in this scenario."""
+        return self.matrices[self.scenario.accuracy]
 
     def run(self, folder: RunFolder, monitor: Monitor) -> None:
         """Do what is left to do.
@@ -116,6 +126,7 @@ class Experiment:
                 self._step += 1
                 if options.ckpt_iter and self._step % options.ckpt_iter == 0 and self._step < num_steps:
                     folder.save(self.state_dict())
+        learner.end(tasks)
 
     def _validate(self, tasks: list[Task], monitor: Monitor) -> None:
         if self.options.val_set_size:
@@ -125,8 +136,10 @@ class Experiment:
     def _test(self, monitor: Monitor) -> None:
         split: Split = "val" if self.options.test_with_val_set else "test"
         for index in self.learner.tasks_after(self._stage):
-            found = accuracy(self.learner, self.tasks[index], split, self.options.val_batch_size)
-            self.matrix[self._stage][index] = found
+            task, infer_task = self.tasks[index], not self.scenario.task_given
+            for name, found in measure(self.learner, task, split, self.options.val_batch_size, infer_task).items():
+                matrix = self.matrices.setdefault(name, [[None] * len(self.tasks) for _ in self.tasks])
+                matrix[self._stage][index] = found
         monitor.tested(self._stage, self.matrix[self._stage])
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,7 +147,7 @@ class Experiment:
         return {
             "stage": self._stage,
             "step": self._step,
-            "matrix": self.matrix,
+            "matrices": self.matrices,
             "learner": self.learner.state_dict(),
             "data": [task.data.state_dict() for task in self.tasks],
             "random": checkpoint.random_states(),
@@ -146,5 +159,5 @@ class Experiment:
         for task, data in zip(self.tasks, state["data"], strict=True):
             task.data.load_state_dict(data)
         self._stage, self._step = state["stage"], state["step"]
-        self.matrix = state["matrix"]
+        self.matrices = state["matrices"]
         checkpoint.set_random_states(state["random"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from hypnettorch.examples.hypercl import checkpoint
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.utils.safe_files import write_json
 
 OPTIONS = "options.json"
 RESULTS = "results.json"
@@ -59,12 +59,6 @@ def read_options(path: Path) -> dict[str, Any] | None:
     if not isinstance(options, dict) or options.keys() != asdict(Options()).keys():
         raise checkpoint.CheckpointError(f"{file}: expected the options of a run, got something else")
     return options
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    text = json.dumps(content, indent=2) + "\n"
-    checkpoint.write_atomically(path, lambda file: file.write(text.encode()))
 
 
 class RunFolder:

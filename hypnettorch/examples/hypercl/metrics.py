@@ -52,6 +52,17 @@ def summary(matrix: Matrix, sequential: bool = True) -> dict[str, Any]:
     }
 
 
+def of_last_stage(matrix: Matrix) -> dict[str, Any]:
+    """What remains at the end: ``final``, the last row of a matrix, and ``average``, its mean.
+
+    Example:
+        >>> of_last_stage([[100.0, None], [90.0, 98.0]])
+        {'average': 94.0, 'final': [90.0, 98.0]}
+    """
+    final = [known(accuracy) for accuracy in matrix[-1]]
+    return {"average": statistics.fmean(final), "final": final}
+
+
 def known(accuracy: float | None) -> float:
     """An accuracy that must have been measured."""
     if accuracy is None:
@@ -62,6 +73,16 @@ def known(accuracy: float | None) -> float:
 AVERAGES = ("final_average", "during_average", "forgetting", "backward_transfer")
 
 
+def mean_and_deviation(values: Sequence[float]) -> dict[str, float]:
+    """Mean and standard deviation, that of a sample (0 for a single value).
+
+    Example:
+        >>> mean_and_deviation([1.0, 3.0])
+        {'mean': 2.0, 'std': 1.4142135623730951}
+    """
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+
+
 def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float] | None]:
     """Mean and standard deviation of each average over runs with different seeds.
 
@@ -69,15 +90,24 @@ def over_seeds(figures: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, floa
         figures: What :func:`summary` returned for each run.
 
     Returns:
-        ``{name: {"mean": ..., "std": ...}}``; the deviation is that of a sample (0 for a single run).
+        ``{name: {"mean": ..., "std": ...}}``, ``None`` instead for what does not mean anything.
 
     Example:
         >>> over_seeds([{name: 1.0 for name in AVERAGES}, {name: 3.0 for name in AVERAGES}])["forgetting"]
         {'mean': 2.0, 'std': 1.4142135623730951}
     """
-    result: dict[str, dict[str, float] | None] = {}
-    for name in AVERAGES:
-        values = [run[name] for run in figures if run[name] is not None]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        result[name] = {"mean": statistics.fmean(values), "std": spread} if values else None
-    return result
+    values = {name: [run[name] for run in figures if run[name] is not None] for name in AVERAGES}
+    return {name: mean_and_deviation(found) if found else None for name, found in values.items()}
+
+
+def mean_matrix(matrices: Sequence[Matrix]) -> list[list[float | None]]:
+    """The mean of matrices in each place; ``None`` where one of them has no value.
+
+    Example:
+        >>> mean_matrix([[[1.0, None]], [[2.0, None]]])
+        [[1.5, None]]
+    """
+    return [
+        [statistics.fmean(values) if None not in values else None for values in zip(*rows, strict=True)]
+        for rows in zip(*matrices, strict=True)
+    ]

@@ -29,15 +29,15 @@ def network_class(module: str, name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(f"hypnettorch.mnets.{module}"), name)
 
 
-def mlp(options: Options, in_shape: Sequence[int], num_classes: int) -> Any:
+def mlp(options: Options, in_shape: Sequence[int], num_outputs: int, no_weights: bool) -> Any:
     """A fully connected main network."""
     return MLP(
         math.prod(in_shape),
-        num_classes,
+        num_outputs,
         hidden_layers=sizes("--mlp_arch", options.mlp_arch),
         activation_fn=activation(options.net_act),
         use_bias=not options.no_bias,
-        no_weights=True,
+        no_weights=no_weights,
         dropout_rate=options.dropout_rate,
         use_spectral_norm=options.specnorm,
         verbose=False,
@@ -45,42 +45,42 @@ def mlp(options: Options, in_shape: Sequence[int], num_classes: int) -> Any:
     )
 
 
-def lenet(options: Options, in_shape: Sequence[int], num_classes: int) -> Any:
+def lenet(options: Options, in_shape: Sequence[int], num_outputs: int, no_weights: bool) -> Any:
     """A small convolutional main network."""
     return network_class("lenet", "LeNet")(
         tuple(in_shape),
-        num_classes,
+        num_outputs,
         verbose=False,
         arch=options.lenet_type,
-        no_weights=True,
+        no_weights=no_weights,
         dropout_rate=options.dropout_rate,
     )
 
 
-def resnet(options: Options, in_shape: Sequence[int], num_classes: int) -> Any:
+def resnet(options: Options, in_shape: Sequence[int], num_outputs: int, no_weights: bool) -> Any:
     """A residual main network."""
     return network_class("resnet", "ResNet")(
         tuple(in_shape),
-        num_classes,
+        num_outputs,
         use_bias=not options.no_bias,
         num_feature_maps=tuple(sizes("--resnet_channel_sizes", options.resnet_channel_sizes)),
         verbose=False,
         n=options.resnet_block_depth,
-        no_weights=True,
+        no_weights=no_weights,
         **batch_norm(options),
     )
 
 
-def wrn(options: Options, in_shape: Sequence[int], num_classes: int) -> Any:
+def wrn(options: Options, in_shape: Sequence[int], num_outputs: int, no_weights: bool) -> Any:
     """A wide residual main network."""
     return network_class("wide_resnet", "WRN")(
         tuple(in_shape),
-        num_classes,
+        num_outputs,
         n=options.wrn_block_depth,
         k=options.wrn_widening_factor,
         use_bias=not options.no_bias,
         use_fc_bias=True if options.wrn_use_fc_bias else None,
-        no_weights=True,
+        no_weights=no_weights,
         dropout_rate=options.dropout_rate,
         verbose=False,
         **batch_norm(options),
@@ -121,7 +121,7 @@ def hypernetwork_arguments(options: Options, num_conditions: int) -> dict[str, A
     }
 
 
-MAIN_NETWORKS: dict[str, Callable[[Options, Sequence[int], int], Any]] = {
+MAIN_NETWORKS: dict[str, Callable[[Options, Sequence[int], int, bool], Any]] = {
     "mlp": mlp,
     "lenet": lenet,
     "resnet": resnet,
@@ -140,6 +140,15 @@ def make_model(options: Options, in_shape: Sequence[int]) -> TaskModel:
     Raises:
         ValueError: If the main network cannot take inputs of this shape.
     """
-    mnet = MAIN_NETWORKS[options.net_type](options, in_shape, options.num_classes_per_task)
+    mnet = MAIN_NETWORKS[options.net_type](options, in_shape, options.num_classes_per_task, True)
     hnet = HYPERNETWORKS[options.hnet_type](options, mnet.hyper_shapes_learned, 1)
     return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
+
+
+def make_main_network(options: Options, in_shape: Sequence[int], num_outputs: int) -> Any:
+    """A main network with weights of its own.
+
+    Raises:
+        ValueError: If it cannot take inputs of this shape.
+    """
+    return MAIN_NETWORKS[options.net_type](options, in_shape, num_outputs, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,12 @@ def at_least(low: float) -> Check:
 def minus_one_or(check: Check) -> Check:
     """-1, which switches something off, or what ``check`` lets pass."""
     return lambda name, value: None if value == -1 else check(name, value)
+
+
+def positive(name: str, value: float) -> None:
+    """Numbers above 0."""
+    if not 0 < value < math.inf:
+        checks.fail(name, "a number above 0", value)
 
 
 def rate(name: str, value: float) -> None:
@@ -48,7 +55,7 @@ def sizes(name: str, text: str) -> list[int]:
 
 
 def option(
-    group: str, default: Any, text: str, check: Check | None = None, choices: tuple[str, ...] | None = None
+    group: str, default: Any, text: str, check: Check | None = None, choices: tuple[Any, ...] | None = None
 ) -> Any:
     """A field of :class:`Options`.
 
@@ -85,7 +92,18 @@ class Options:
         CL,
         "hnet",
         "hnet: one hypernetwork, regularised. finetune: the same without regulariser. separate: one hypernetwork per "
-        "task. joint: one hypernetwork, all tasks mixed in each batch.",
+        "task. joint: one hypernetwork, all tasks mixed in each batch. Without hypernetwork: ewc (elastic weight "
+        "consolidation), si (synaptic intelligence).",
+    )
+    cl_scenario: int = option(
+        CL,
+        1,
+        "1: the task of a test sample is known. 2: it is unknown, all tasks share one head. 3: it is unknown and has "
+        "to be told.",
+        choices=(1, 2, 3),
+    )
+    split_head_cl3: bool = option(
+        CL, False, "ewc, si: in scenario 3 each task has a head of its own instead of a part of one growing softmax."
     )
     task_module: str = option(CL, "", "Module to import first; it may register task sequences.")
     num_tasks: int = option(CL, 0, "Number of tasks (default: that of the task sequence).", at_least(1))
@@ -99,6 +117,17 @@ class Options:
     hnet_reg_batch_size: int = option(
         CL, -1, "Regularise that many random earlier tasks per step; -1: all.", minus_one_or(at_least(1))
     )
+    hnet_reg_fisher: bool = option(
+        CL, False, "Weigh the regulariser by the Fisher information of the main network's weights; needs a larger beta."
+    )
+    n_fisher: int = option(
+        CL, -1, "Training samples per task to estimate the Fisher information; -1: all.", minus_one_or(at_least(1))
+    )
+    ewc_lambda: float = option(CL, 100.0, "ewc: strength of the penalty.", at_least(0))
+    online_ewc: bool = option(CL, False, "ewc: one penalty, to which tasks are added, instead of one per task.")
+    ewc_gamma: float = option(CL, 1.0, "ewc: with online_ewc, the share of the penalty that a new task leaves.", rate)
+    si_lambda: float = option(CL, 1.0, "si: strength of the penalty.", at_least(0))
+    si_eps: float = option(CL, 1e-3, "si: damping of importances.", positive)
 
     batch_size: int = option(TRAINING, 32, "Samples per training step.", at_least(1))
     n_iter: int = option(TRAINING, 1001, "Training steps per task.", at_least(1))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hypnettorch.core.extras import require
-from hypnettorch.examples.hypercl.checkpoint import write_atomically
+from hypnettorch.utils.safe_files import write_atomically
 
 ACCURACY = "accuracy.png"
 FORGETTING = "forgetting.png"

@@ -16,7 +16,8 @@ import torch
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.samples import Split
 from hypnettorch.data.task_sequences import build_task_sequence
-from hypnettorch.examples.hypercl.experiment import accuracy, settings_of
+from hypnettorch.examples.hypercl.evaluation import accuracy
+from hypnettorch.examples.hypercl.experiment import settings_of
 from hypnettorch.examples.hypercl.learners.hypernetwork import HypernetworkLearner
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.tasks import Task
@@ -60,6 +61,7 @@ def train(
         outcome = learner.step([task.train_batch(config.batch_size)])
         if writer is not None:
             writer.add_scalar(f"train/task_{task_id}/loss", float(outcome.loss), step)
+    learner.end([task])
     _log(logger, f"task {task_id} was learned")
 
 

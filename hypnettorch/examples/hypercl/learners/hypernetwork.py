@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -14,18 +16,23 @@ from hypnettorch.examples.hypercl.learners.learner import (
     adam,
     classification_step,
     evaluation,
-    frozen_predictor,
+    hypernetwork_counts,
+    logits_of_conditions,
 )
 from hypnettorch.examples.hypercl.model import TaskModel
-from hypnettorch.examples.hypercl.tasks import Batch
-from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+from hypnettorch.examples.hypercl.task_inference import Answers, least_entropy
+from hypnettorch.examples.hypercl.tasks import Batch, Task
+from hypnettorch.utils.ewc_regularizer import compute_fisher, fisher_estimates
+from hypnettorch.utils.hnet_regularizer import FixedTargetRegularizer, calc_fix_target_reg, get_current_targets
+from hypnettorch.utils.stored_tensors import prepare_to_load
 
 
 class HypernetworkLearner(Learner):
     """Minimises ``L_task(θ, e_t) + β R``, where ``R`` compares the weights of earlier tasks with what they were.
 
-    ``R`` is the mean over earlier tasks ``j`` of ``|h(e_j*, θ*) - h(e_j, θ)|²``; the star marks values at the begin of
-    the task. Embeddings of earlier tasks are trained too, the regulariser holds them.
+    ``R`` is the mean over earlier tasks ``j`` of ``Σ_i F_ji (h_i(e_j*, θ*) - h_i(e_j, θ))²``; the star marks values at
+    the begin of the task. ``F`` is 1, or the Fisher information of the main network's weights at the end of task ``j``.
+    Embeddings of earlier tasks are trained too, the regulariser holds them.
 
     Args:
         make_model: Makes a main network with a hypernetwork that knows one task.
@@ -40,6 +47,7 @@ class HypernetworkLearner(Learner):
         self._settings = settings
         self._model = make_model()
         self._hnet: Any = self._model.hnet
+        self._mnet: Any = self._model.mnet
         self._optimizer = adam(self._model.parameters(), settings)
         self._earlier: EarlierTasks | None = None
 
@@ -48,7 +56,7 @@ class HypernetworkLearner(Learner):
         self._model.know_tasks(stage + 1)
         self._optimizer = adam(self._model.parameters(), self._settings)
         protect = stage > 0 and self._settings.beta > 0
-        self._earlier = EarlierTasks(self._hnet, stage, self._settings) if protect else None
+        self._earlier = EarlierTasks(self._model, stage, self._settings) if protect else None
 
     def step(self, batches: Sequence[Batch]) -> Step:
         """One step of Adam."""
@@ -61,9 +69,34 @@ class HypernetworkLearner(Learner):
         self._optimizer.step()
         return Step(loss.detach(), task_loss.detach(), regularizer.detach(), accuracy)
 
-    def predictor(self, task: int) -> Callable[[Tensor], Tensor]:
-        """A function from inputs to logits for a task."""
-        return frozen_predictor(self._model, task)
+    def end(self, tasks: Sequence[Task]) -> None:
+        """Estimate the Fisher information of the main network's weights, if the regulariser is going to need it."""
+        if not self._settings.fisher_weighted or self._settings.beta == 0:
+            return
+        for task in tasks:
+            compute_fisher(
+                task.index,
+                task.data,
+                [weight.requires_grad_() for weight in self.weights(task.index)],
+                task.device,
+                self._mnet,
+                empirical_fisher=False,
+                n_max=self._settings.n_fisher,
+                custom_forward=partial(_forward, condition=task.index),
+            )
+
+    @property
+    def num_known(self) -> int:
+        """Number of tasks with an embedding."""
+        return self._model.num_tasks
+
+    def logits(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
+        """Outputs with the weights for each task."""
+        return logits_of_conditions(self._model, x, tasks)
+
+    def infer(self, logits: Tensor) -> Answers:
+        """Answers of the weights that are the most certain ones."""
+        return least_entropy(logits)
 
     def weights(self, task: int) -> list[Tensor]:
         """The weights of the main network for a task."""
@@ -72,12 +105,12 @@ class HypernetworkLearner(Learner):
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of trainable parameters and of weights of the main network."""
-        return {"trainable": self._hnet.num_params, "main_network": self._model.mnet.num_params}
+        return hypernetwork_counts([self._model])
 
     def state_dict(self) -> dict[str, Any]:
         """The model, the optimiser, and the hypernetwork as it was when the task began."""
         return {
-            "num_tasks": self._model.num_tasks,
+            "num_known": self._model.num_tasks,
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "earlier": None if self._earlier is None else self._earlier.state_dict(),
@@ -85,41 +118,54 @@ class HypernetworkLearner(Learner):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the learner was whose state this is."""
-        self._model.know_tasks(state["num_tasks"])
-        if state["earlier"] is not None:
-            self._hnet.load_state_dict(state["earlier"]["hnet"])
-            self._earlier = EarlierTasks(self._hnet, state["earlier"]["num_tasks"], self._settings)
+        self._model.know_tasks(state["num_known"])
+        mnet_state = {name.removeprefix("mnet."): value for name, value in state["model"].items()}
+        prepare_to_load(self._mnet, mnet_state)
         self._model.load_state_dict(state["model"])
+        if state["earlier"] is not None:
+            now = deepcopy(self._hnet.state_dict())
+            self._hnet.load_state_dict(state["earlier"]["hnet"])
+            self._earlier = EarlierTasks(self._model, state["earlier"]["num_tasks"], self._settings)
+            self._hnet.load_state_dict(now)
         self._optimizer = adam(self._model.parameters(), self._settings)
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def _forward(mnet: Any, weights: Sequence[Tensor], x: Tensor, condition: int) -> Tensor:
+    return mnet.forward(x, weights=weights, condition=condition)
 
 
 class EarlierTasks:
     """The hypernetwork as it was when a task began, and how far its outputs for earlier tasks are from that.
 
     Args:
-        hnet: The hypernetwork, which is about to learn the next task.
+        model: The model, which is about to learn the next task.
         num_tasks: Number of earlier tasks.
-        settings: Whether to keep their weights or to compute them anew each time, and how many to look at.
+        settings: Which of them to look at, how to compare their weights, and whether to keep these or to compute them
+            anew each time.
     """
 
-    def __init__(self, hnet: Any, num_tasks: int, settings: Settings) -> None:
-        self._hnet = hnet
+    def __init__(self, model: TaskModel, num_tasks: int, settings: Settings) -> None:
+        hnet: Any = model.hnet
         self._num_tasks = num_tasks
-        self._batch_size = settings.reg_batch_size
         self._begin = {name: value.detach().clone() for name, value in hnet.state_dict().items()}
-        self._targets: dict[str, Any]
+        self._distance: Callable[[], Tensor]
+        if not (settings.targets_online or settings.fisher_weighted) and settings.reg_batch_size == -1:
+            self._distance = FixedTargetRegularizer(hnet, num_tasks)
+            return
+        options: dict[str, Any] = {"batch_size": settings.reg_batch_size}
+        if settings.fisher_weighted:
+            options["fisher_estimates"] = fisher_estimates(num_tasks, get_current_targets(1, hnet)[0], model.mnet)
         if settings.targets_online:
-            self._targets = {
-                "prev_theta": [param.detach().clone() for param in hnet.unconditional_params],
-                "prev_task_embs": [param.detach().clone() for param in hnet.conditional_params],
-            }
+            options["prev_theta"] = [param.detach().clone() for param in hnet.unconditional_params]
+            options["prev_task_embs"] = [param.detach().clone() for param in hnet.conditional_params]
         else:
-            self._targets = {"targets": get_current_targets(num_tasks, hnet)}
+            options["targets"] = get_current_targets(num_tasks, hnet)
+        self._distance = partial(calc_fix_target_reg, hnet, num_tasks, **options)
 
     def change(self) -> Tensor:
         """Mean over earlier tasks of the squared distance between their weights now and then."""
-        return calc_fix_target_reg(self._hnet, self._num_tasks, batch_size=self._batch_size, **self._targets)
+        return self._distance()
 
     def state_dict(self) -> dict[str, Any]:
         """The hypernetwork as it was, from which targets can be computed."""

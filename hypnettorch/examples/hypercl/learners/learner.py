@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hypnettorch.core import modes
 from hypnettorch.examples.hypercl.model import TaskModel
-from hypnettorch.examples.hypercl.tasks import Batch
+from hypnettorch.examples.hypercl.task_inference import Answers
+from hypnettorch.examples.hypercl.tasks import Batch, Task
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,16 @@ class Settings:
 
     Attributes:
         num_tasks: Number of tasks in all; only a learner that sees all tasks at once uses it.
-        beta: Strength of the regulariser.
+        beta: Strength of the hypernetwork's regulariser.
         targets_online: Whether its targets are recomputed in each step.
         reg_batch_size: Number of random earlier tasks that it looks at in a step; -1: all.
+        fisher_weighted: Whether the Fisher information says how much each weight matters to it.
+        n_fisher: Training samples for an estimate of the Fisher information; -1: all.
+        ewc_lambda: Strength of elastic weight consolidation.
+        online_ewc: Whether it keeps one quadratic penalty instead of one for each task.
+        ewc_gamma: What a new task leaves of the one penalty.
+        si_lambda: Strength of synaptic intelligence.
+        si_epsilon: Its damping.
         lr: Learning rate of Adam.
         weight_decay: L2 penalty.
         adam_beta1: Decay of the first moment.
@@ -34,6 +43,13 @@ class Settings:
     beta: float = 0.01
     targets_online: bool = False
     reg_batch_size: int = -1
+    fisher_weighted: bool = False
+    n_fisher: int = -1
+    ewc_lambda: float = 100.0
+    online_ewc: bool = False
+    ewc_gamma: float = 1.0
+    si_lambda: float = 1.0
+    si_epsilon: float = 1e-3
     lr: float = 1e-3
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
@@ -82,13 +98,44 @@ class Learner(ABC):
     def step(self, batches: Sequence[Batch]) -> Step:
         """One training step with a batch of each task of the stage."""
 
-    @abstractmethod
-    def predictor(self, task: int) -> Callable[[Tensor], Tensor]:
-        """A function from inputs to logits for a task, in evaluation mode and as long as nothing is learned."""
+    def end(self, tasks: Sequence[Task]) -> None:  # noqa: B027  (most methods do not look back)
+        """Look back at a stage whose training has ended.
 
-    def predict(self, x: Tensor, task: int) -> Tensor:
-        """Logits ``[N, num_classes]`` of inputs that belong to a task."""
-        return self.predictor(task)(x)
+        Args:
+            tasks: The tasks of the stage.
+        """
+
+    @property
+    @abstractmethod
+    def num_known(self) -> int:
+        """Number of tasks that it can answer for: ``0 ... num_known - 1``."""
+
+    @abstractmethod
+    def logits(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
+        """Outputs as if inputs belonged to each of some tasks, in evaluation mode and without gradient.
+
+        Args:
+            x: Inputs ``[N, ...]``.
+            tasks: The tasks.
+
+        Returns:
+            ``[len(tasks), N, num_classes]``.
+        """
+
+    @abstractmethod
+    def infer(self, logits: Tensor) -> Answers:
+        """Answers without knowing the task, from the outputs for each task it knows ``[num_known, N, num_classes]``."""
+
+    def predict(self, x: Tensor, task: int | None = None) -> Answers:
+        """Answers for inputs.
+
+        Args:
+            x: Inputs ``[N, ...]``.
+            task: The task that all of them belong to, if that is known.
+        """
+        if task is None:
+            return self.infer(self.logits(x, range(self.num_known)))
+        return Answers(self.logits(x, [task])[0].argmax(dim=-1))
 
     @abstractmethod
     def weights(self, task: int) -> list[Tensor]:
@@ -96,7 +143,7 @@ class Learner(ABC):
 
     @abstractmethod
     def parameter_counts(self) -> dict[str, int]:
-        """Number of trainable parameters (``'trainable'``) and of weights of one main network (``'main_network'``)."""
+        """Numbers of parameters: ``'trainable'``, those of a ``'hypernetwork'``, weights of one ``'main_network'``."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -127,26 +174,24 @@ def classification_step(model: TaskModel, batches: Sequence[Batch], conditions: 
     return functional.cross_entropy(logits, labels), accuracy
 
 
-def frozen_predictor(model: TaskModel, condition: int) -> Callable[[Tensor], Tensor]:
-    """Logits of a model in evaluation mode."""
+def logits_of_conditions(model: TaskModel, x: Tensor, conditions: Sequence[int]) -> Tensor:
+    """Outputs ``[len(conditions), N, num_classes]`` of a model in evaluation mode, all conditions in one pass."""
+    one = len(conditions) == 1
+    with evaluation(model):
+        return model(x, cond_id=conditions[0])[None] if one else model(x, cond_id=list(conditions), share_input=True)
 
-    def predict(x: Tensor) -> Tensor:
-        with evaluation(model):
-            return model(x, cond_id=condition)
 
-    return predict
+def hypernetwork_counts(models: Sequence[TaskModel]) -> dict[str, int]:
+    """Numbers of parameters of models of the same kind, see :meth:`Learner.parameter_counts`."""
+    number = sum(model.hnet.num_params for model in models)
+    return {"trainable": number, "hypernetwork": number, "main_network": models[0].mnet.num_params}
 
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in evaluation mode and no gradient is computed."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(was_training)
+    with modes.evaluation(module), torch.no_grad():
+        yield
 
 
 def adam(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Adam:

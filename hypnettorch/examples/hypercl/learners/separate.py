@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hypnettorch.examples.hypercl.learners.learner import (
@@ -14,9 +15,11 @@ from hypnettorch.examples.hypercl.learners.learner import (
     adam,
     classification_step,
     evaluation,
-    frozen_predictor,
+    hypernetwork_counts,
+    logits_of_conditions,
 )
 from hypnettorch.examples.hypercl.model import TaskModel
+from hypnettorch.examples.hypercl.task_inference import Answers, least_entropy
 from hypnettorch.examples.hypercl.tasks import Batch
 
 
@@ -46,9 +49,18 @@ class SeparateLearner(Learner):
         self._optimizer.step()
         return Step(loss.detach(), loss.detach(), loss.new_zeros(()), accuracy)
 
-    def predictor(self, task: int) -> Callable[[Tensor], Tensor]:
-        """A function from inputs to logits for a task."""
-        return frozen_predictor(self._models[task], 0)
+    @property
+    def num_known(self) -> int:
+        """Number of models."""
+        return len(self._models)
+
+    def logits(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
+        """Outputs of the model of each task."""
+        return torch.cat([logits_of_conditions(self._models[task], x, [0]) for task in tasks])
+
+    def infer(self, logits: Tensor) -> Answers:
+        """Answers of the model that is the most certain one."""
+        return least_entropy(logits)
 
     def weights(self, task: int) -> list[Tensor]:
         """The weights of the main network for a task."""
@@ -57,8 +69,7 @@ class SeparateLearner(Learner):
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of trainable parameters of all models together, and of weights of one main network."""
-        trainable = sum(model.hnet.num_params for model in self._models)
-        return {"trainable": trainable, "main_network": self._models[0].mnet.num_params}
+        return hypernetwork_counts(self._models)
 
     def state_dict(self) -> dict[str, Any]:
         """All models, and the optimiser of the last one."""

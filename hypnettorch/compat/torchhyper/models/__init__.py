@@ -1,0 +1,1 @@
+"""The hypernetworks, by their place in torchhyper."""

@@ -1,0 +1,107 @@
+"""One main network with weights of its own for all tasks, which are held by a penalty."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from hypnettorch.examples.hypercl.heads import Heads
+from hypnettorch.examples.hypercl.learners.learner import Learner, Settings, Step, adam, evaluation
+from hypnettorch.examples.hypercl.task_inference import Answers
+from hypnettorch.examples.hypercl.tasks import Batch
+from hypnettorch.utils.stored_tensors import prepare_to_load
+
+
+class MainNetworkLearner(Learner):
+    """Minimises ``L_task(w) + λ R(w)``, where ``R`` grows with the distance to the weights of earlier tasks.
+
+    Args:
+        make_network: Makes a main network with weights of its own and a given number of outputs.
+        heads: Which of its outputs belong to which task.
+        settings: What the learner has to know.
+    """
+
+    def __init__(self, make_network: Callable[[int], Any], heads: Heads, settings: Settings) -> None:
+        self._settings = settings
+        self._heads = heads
+        self._network = make_network(heads.num_outputs(settings.num_tasks))
+        self._weights = list(self._network.internal_params)
+        self._optimizer = adam(self._weights, settings)
+        self._num_known = 0
+
+    @property
+    @abstractmethod
+    def strength(self) -> float:
+        """The factor ``λ``."""
+
+    @abstractmethod
+    def penalty(self) -> Tensor:
+        """``R`` for the weights as they are, called from the second task on."""
+
+    def begin(self, stage: int) -> None:
+        """Begin with a new optimiser."""
+        self._num_known = stage + 1
+        self._optimizer = adam(self._weights, self._settings)
+
+    def step(self, batches: Sequence[Batch]) -> Step:
+        """One step of Adam."""
+        [batch] = batches
+        used = self._heads.trained(batch.task)
+        outputs = self._network(batch.inputs)[:, used.start : used.stop]
+        targets = self._heads.targets(batch.task, batch.labels)
+        task_loss = functional.cross_entropy(outputs, targets)
+        protect = self._num_known > 1 and self.strength > 0
+        regularizer = self.penalty() if protect else task_loss.new_zeros(())
+        self._optimizer.zero_grad()
+        self.update(task_loss, self.strength * regularizer)
+        accuracy = (outputs.detach().argmax(dim=1) == targets).float().mean() * 100
+        loss = task_loss.detach() + self.strength * regularizer.detach()
+        return Step(loss, task_loss.detach(), regularizer.detach(), accuracy)
+
+    def update(self, task_loss: Tensor, penalty: Tensor) -> None:
+        """A step of the optimiser down the sum of both."""
+        (task_loss + penalty).backward()
+        self._optimizer.step()
+
+    @property
+    def num_known(self) -> int:
+        """Number of tasks whose learning has begun."""
+        return self._num_known
+
+    def logits(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
+        """Outputs of the head of each task."""
+        with evaluation(self._network):
+            return self._heads.of_tasks(self._network(x), tasks)
+
+    def infer(self, logits: Tensor) -> Answers:
+        """Answers of the heads."""
+        return self._heads.infer(logits)
+
+    def weights(self, task: int) -> list[Tensor]:
+        """The weights, which are the same for all tasks."""
+        return [weight.detach() for weight in self._weights]
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of weights; there is no hypernetwork."""
+        number = sum(weight.numel() for weight in self._weights)
+        return {"trainable": number, "hypernetwork": 0, "main_network": number}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network, with what the penalty keeps in its buffers, and the optimiser."""
+        return {
+            "num_known": self._num_known,
+            "network": self._network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the learner was whose state this is."""
+        self._num_known = state["num_known"]
+        prepare_to_load(self._network, state["network"])
+        self._network.load_state_dict(state["network"])
+        self._optimizer = adam(self._weights, self._settings)
+        self._optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,240 @@
+"""A hypernetwork whose output is a product of thin matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
+from hypnettorch.hnets.composite import Call, stacked_value
+from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hyperfan import Plan, Target
+from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
+from hypnettorch.hnets.wrapper import WrapperHyperNetwork
+from hypnettorch.mnets.extension_protocol import Shapes
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.stages import Run
+
+
+class HLowRank(WrapperHyperNetwork):
+    """``ΔW_i = (α_i / r_i) g_i B_i A_i`` with factors ``A_i``, ``B_i`` that a hypernetwork ``h`` produces.
+
+    A weight ``[out, *rest]`` of ``n = ∏ rest`` columns gets ``A [r, n]`` and ``B [out, r]``, so that ``h`` has
+    ``r (n + out)`` outputs for it instead of ``n · out``. The gates ``g_i``, a parameter per target, start at 0:
+    whatever ``h`` is, the update is zero before training. Gradients reach the gates in the first step and ``h`` from
+    the second one on.
+
+    :meth:`factors` gives the updates as pairs, which :class:`hypnettorch.mnets.module_net.ModuleNet` adds to the
+    weights of its module without multiplying them, also a different adapter for each sample in one pass, and
+    :class:`hypnettorch.hyper_model.HyperModel` does so by itself. ``forward`` multiplies: it gives the updates (not the
+    sums) in the usual formats.
+
+    The parameters of ``h`` are published first, then the gates as one tensor ``[number of targets]``.
+
+    Args:
+        hnet: The hypernetwork ``h``, of any class, with the target shapes ``factor_shapes(target_shapes, rank)``; or a
+            class or function that makes it from these shapes.
+        target: What the updates are for: a main network, or shapes. The keys of :meth:`factors` are the names of the
+            parameters if the network knows them (``param_names``), otherwise positions in ``hyper_shapes_learned``.
+        rank: ``r``: one for all, a list with one per target, or a dictionary by key or name pattern as
+            ``{'*.attn.*': 8, '*': 4}``, of which the first that matches counts.
+        alpha: ``α``, in the same forms; by default the rank.
+        verbose: Whether to print a line about the network.
+
+    Raises:
+        ValueError: If a target has fewer than two dimensions, or ``h`` does not produce such factors.
+        TypeError: If an argument has the wrong type.
+
+    Note:
+        ``apply_hyperfan_init`` closes the gates and lets ``B A`` have the variance that the targets should have. What
+        evaluates all outputs, as a regulariser of continual learning does, is cheaper with ``internal_hnet``, the
+        hypernetwork of the factors.
+
+    References:
+        Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, https://arxiv.org/abs/2106.09685,
+        section 4.1; Charakorn et al., "Text-to-LoRA", ICML 2025, https://arxiv.org/abs/2506.06105.
+
+    Example:
+        >>> from hypnettorch.hnets import HMLP
+        >>> from hypnettorch.mnets import ModuleNet
+        >>> net = ModuleNet(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)), include='*.weight')
+        >>> hnet = HLowRank(lambda shapes: HMLP(shapes, num_cond_embs=3, verbose=False), net, rank=4, verbose=False)
+        >>> {key: (tuple(A.shape), tuple(B.shape)) for key, (A, B) in hnet.factors(cond_id=0).items()}
+        {'0.weight': ((4, 64), (64, 4)), '2.weight': ((4, 64), (2, 4))}
+        >>> x = torch.randn(5, 64)
+        >>> torch.equal(net(x, weights=hnet.factors(cond_id=0)), net.module(x))
+        True
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface | Callable[[Shapes], HyperNetInterface],
+        target: MainNetInterface | Sequence[Sequence[int]],
+        rank: int | Sequence[int] | Mapping[Any, int] = 8,
+        alpha: float | Sequence[float] | Mapping[Any, float] | None = None,
+        verbose: bool = True,
+    ) -> None:
+        shapes, keys = _targets(target)
+        ranks = _ranks(rank, keys)
+        alphas = ranks if alpha is None else _per_target("alpha", alpha, keys)
+        wanted = _factor_shapes(shapes, ranks)
+        generator: Any = hnet(wanted) if callable(hnet) and not isinstance(hnet, nn.Module) else hnet
+        super().__init__(generator, shapes)
+        if [list(shape) for shape in generator.target_shapes] != wanted:
+            checks.fail("hnet", f"target shapes {wanted}, A and B of each target", generator.target_shapes)
+        self._keys = keys
+        self._ranks = ranks
+        self._alphas = [checks.number(("alpha", i), a) for i, a in enumerate(alphas)]
+        self._wrap(generator)
+        like = next(iter(generator.internal_params or ()), None)
+        self._gates = self._table.add([len(shapes)], None, like=like, block=1)
+        self._publish()
+        if verbose:
+            print(self)
+
+    @staticmethod
+    def factor_shapes(
+        target: MainNetInterface | Sequence[Sequence[int]], rank: int | Sequence[int] | Mapping[Any, int] = 8
+    ) -> list[list[int]]:
+        """What the hypernetwork inside has to produce: ``A`` and ``B`` of the first target, then of the second, …
+
+        Args:
+            target: See :class:`HLowRank`.
+            rank: See :class:`HLowRank`.
+
+        Example:
+            >>> HLowRank.factor_shapes([[16, 3, 5, 5], [10, 16]], rank=[4, 2])
+            [[4, 75], [16, 4], [2, 16], [10, 2]]
+        """
+        shapes, keys = _targets(target)
+        return _factor_shapes(shapes, _ranks(rank, keys))
+
+    @property
+    def gates(self) -> nn.Parameter:
+        """``g``, ``[number of targets]``."""
+        return self._values_by_slot()[self._gates]
+
+    @property
+    def target_keys(self) -> list[Key]:
+        """The keys of :meth:`factors`, in the order of ``target_shapes``."""
+        return list(self._keys)
+
+    def factors(
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+        weights: Any = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> dict[Key, LowRank]:
+        """The updates as pairs, scale and gate inside of ``B``.
+
+        Args:
+            uncond_input: As for ``forward``, as all that follows.
+            cond_input: Conditional input ``[N, cond_in_size]``.
+            cond_id: Id or ids of conditions.
+            weights: External parameters.
+            condition: Id of the batch norm statistics.
+            ret_format: ``'squeezed'``, or ``'stacked'`` to have the leading dimension also for ``N = 1``.
+
+        Returns:
+            ``{key: (A, B)}`` with ``A [r, n]`` and ``B [out, r]``; for ``N > 1`` conditions ``A [N, r, n]`` and
+            ``B [N, out, r]``.
+
+        Raises:
+            ValueError: If inputs or weights are missing or do not fit.
+        """
+        checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
+        call, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, ret_format)
+        pairs = self._pairs(call, run)
+        if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
+            pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
+        return dict(zip(self._keys, pairs, strict=True))
+
+    def _generate(self, call: Call, run: Run) -> list[Tensor]:
+        pairs = self._pairs(call, run)
+        return [pair.product(shape) for pair, shape in zip(pairs, self.target_shapes, strict=True)]
+
+    def _pairs(self, call: Call, run: Run) -> list[LowRank]:
+        """``A [N, r, n]`` and ``B [N, out, r]`` of each target; with many parameter sets ``[B, N, ...]``."""
+        produced = self._ask(self._part, call, run, "stacked")
+        gates = stacked_value(run, self._gates)[..., None, None, None].unbind(-4)  # [1, 1, 1] or [B, 1, 1, 1] each
+        scales = [alpha / rank for alpha, rank in zip(self._alphas, self._ranks, strict=True)]
+        return [
+            LowRank(A, scale * gate * B)
+            for A, B, scale, gate in zip(produced[::2], produced[1::2], scales, gates, strict=True)
+        ]
+
+    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
+        factors: list[list[Destination]] = []
+        for group, (_, shape) in zip(destinations, self._factor_pairs(), strict=True):
+            fan = int(plan.gain) * shape[1]
+            rows = Target(tuple(shape), "weight", fan, fan, None)
+            weights = [replace(d, target=replace(d.target, name="weight", partner=None)) for d in group]
+            factors += [weights, [Destination(rows, rows.size)]]
+        self._hnet._start_at(factors, plan)
+        nn.init.zeros_(self.gates)
+
+    def _factor_pairs(self) -> list[tuple[list[int], list[int]]]:
+        shapes = _factor_shapes(self.target_shapes, self._ranks)
+        return list(zip(shapes[::2], shapes[1::2], strict=True))
+
+    def _start_at_zero(self) -> None:
+        nn.init.zeros_(self.gates)
+
+
+def _targets(target: Any) -> tuple[Shapes, list[Key]]:
+    """Shapes and keys of the targets, all of which must be matrices or kernels."""
+    keys: list[Key] | None = None
+    if isinstance(target, MainNetInterface):
+        refs = target.hyper_shapes_learned_ref
+        names = getattr(target, "param_names", None)
+        shapes = [list(shape) for shape in target.hyper_shapes_learned or target.param_shapes]
+        if names is not None and refs is not None:
+            keys = [names[ref] for ref in refs]
+    else:
+        shapes = checks.shapes("target", target)
+    for i, shape in enumerate(shapes):
+        if len(shape) < 2:
+            wanted = "weights with at least two dimensions (ModuleNet: include=lambda name, p: p.dim() > 1)"
+            checks.fail("target", wanted, f"shape {tuple(shape)} of {i if keys is None else keys[i]!r}")
+    return shapes, list(range(len(shapes))) if keys is None else keys
+
+
+def _factor_shapes(shapes: Shapes, ranks: Sequence[int]) -> list[list[int]]:
+    factors = []
+    for shape, rank in zip(shapes, ranks, strict=True):
+        rows, columns = matrix_shape(shape)
+        factors += [[rank, columns], [rows, rank]]
+    return factors
+
+
+def _ranks(rank: Any, keys: Sequence[Key]) -> list[int]:
+    return [checks.integer(("rank", i), r, 1) for i, r in enumerate(_per_target("rank", rank, keys))]
+
+
+def _per_target(argument: str, value: Any, keys: Sequence[Key]) -> list[Any]:
+    """One value per target, from one for all, a list, or a dictionary by key or pattern."""
+    if isinstance(value, Mapping):
+        unused = [pattern for pattern in value if not any(_matches(pattern, key) for key in keys)]
+        if unused:
+            checks.fail(argument, f"keys or patterns of {list(keys)}", unused)
+        missing = [key for key in keys if not any(_matches(pattern, key) for pattern in value)]
+        if missing:
+            checks.fail(argument, f"an entry for each of {list(keys)}", f"none for {missing}")
+        return [next(entry for pattern, entry in value.items() if _matches(pattern, key)) for key in keys]
+    if isinstance(value, (list, tuple)):
+        checks.length(argument, value, len(keys))
+        return list(value)
+    return [value] * len(keys)
+
+
+def _matches(pattern: Any, key: Key) -> bool:
+    return pattern == key or (isinstance(pattern, str) and isinstance(key, str) and fnmatchcase(key, pattern))

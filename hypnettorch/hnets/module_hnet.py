@@ -1,0 +1,280 @@
+"""A hypernetwork around any module: the module reads the condition, a head produces the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import checks
+from hypnettorch.core.modes import evaluation
+from hypnettorch.hnets import inputs
+from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
+from hypnettorch.hnets.composite import Call
+from hypnettorch.hnets.conditional_network import EMBEDDING
+from hypnettorch.hnets.hyperfan import Plan
+from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.module_part import ModulePart
+from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.hnets.wrapper import WrapperHyperNetwork
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.stages import Run
+
+HIDDEN_OF_CHUNKS = (100, 100)
+"""Hidden layers of a chunked head: a linear one would change all chunks alike."""
+
+MEASURED = 2**20
+"""How many numbers are drawn, at most 1000 conditions, to measure the features."""
+
+
+class ModuleHNet(WrapperHyperNetwork):
+    """``h(t(e))`` with a module ``t``, the *trunk*, that turns a condition ``e`` into features, and a head ``h``.
+
+    The trunk is any module that maps a batch of conditions ``[N, ...]`` to features ``[N, ...]`` (which are flattened):
+    a perceptron with layer norm, a convolutional network that reads an image, a transformer encoder that reads a
+    sequence. It is evaluated once per condition. The head is :class:`~hypnettorch.hnets.mlp_hnet.HMLP`, by default one
+    linear layer, or :class:`~hypnettorch.hnets.chunked_mlp_hnet.ChunkedHMLP`, whose conditional input are the features.
+    A low-rank output is that of ``HLowRank`` around it.
+
+    Conditions are vectors, to which an unconditional input ``u`` is joined as ``[u, e]``, or tensors of any shape.
+    Parameters are published in the order embeddings ``[*cond_in_size]``, trunk, head.
+
+    Args:
+        trunk: The module ``t``; it becomes a part of this network, in training and evaluation mode with it.
+        target_shapes: Shapes of the tensors to produce.
+        uncond_in_size: Size of the unconditional input.
+        cond_in_size: Size of the conditional input, or its shape, as ``(3, 32, 32)`` for images and ``(None, 16)`` for
+            sequences of any length.
+        feature_size: Number of features. By default it is found by one evaluation of the trunk on zeros.
+        chunk_size: Number of weights of one chunk; by default all weights are produced at once.
+        chunk_emb_size: Size of a chunk embedding.
+        layers: Sizes of hidden layers of the head, by default none; those of a chunked head are ``(100, 100)``.
+        verbose: Whether to print a line about the network.
+        activation_fn: Nonlinearity of the hidden layers of the head.
+        use_bias: Whether the head has bias vectors.
+        no_uncond_weights: Whether all parameters but the embeddings are external, those of the trunk included.
+        no_cond_weights: Whether the embeddings are external.
+        num_cond_embs: Number of embeddings, drawn from N(0, 1). With 0, conditions are passed as ``cond_input``, of any
+            dtype that the trunk understands.
+
+    Raises:
+        ValueError: If an argument is out of range, the trunk does not give one row of features per condition, or a
+            shape is open where it has to be known.
+        TypeError: If an argument has the wrong type.
+
+    Example:
+        >>> trunk = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        >>> hnet = ModuleHNet(trunk, [[10, 5], [10]], cond_in_size=(1, 8, 8), num_cond_embs=0, verbose=False)
+        >>> [tuple(w.shape) for w in hnet(cond_input=torch.randn(3, 1, 8, 8), ret_format='stacked')]
+        [(3, 10, 5), (3, 10)]
+    """
+
+    _hnet: HMLP | ChunkedHMLP
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        target_shapes: Sequence[Sequence[int]],
+        uncond_in_size: int = 0,
+        cond_in_size: int | Sequence[int | None] = 8,
+        feature_size: int | None = None,
+        chunk_size: int | None = None,
+        chunk_emb_size: int = 8,
+        layers: Sequence[int] | None = None,
+        verbose: bool = True,
+        activation_fn: Callable[[Tensor], Tensor] | None = nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+    ) -> None:
+        checks.instance("trunk", trunk, nn.Module)
+        uncond_in_size = checks.integer("uncond_in_size", uncond_in_size, 0)
+        shape = _parse_shape(cond_in_size)
+        num_cond_embs = _check_inputs(uncond_in_size, shape, checks.integer("num_cond_embs", num_cond_embs, 0))
+        if feature_size is None:
+            feature_size = _count_features(trunk, uncond_in_size, shape)
+        options: dict[str, Any] = {
+            "cond_in_size": checks.integer("feature_size", feature_size, 1),
+            "activation_fn": activation_fn,
+            "use_bias": use_bias,
+            "no_uncond_weights": no_uncond_weights,
+            "no_cond_weights": True,
+            "num_cond_embs": 0,
+            "verbose": False,
+        }
+        head: HMLP | ChunkedHMLP
+        if chunk_size is None:
+            head = HMLP(target_shapes, layers=() if layers is None else layers, **options)
+        else:
+            hidden = HIDDEN_OF_CHUNKS if layers is None else layers
+            head = ChunkedHMLP(target_shapes, chunk_size, chunk_emb_size, layers=hidden, **options)
+
+        super().__init__(head)
+        self._no_cond_weights = no_cond_weights
+        self._cond_shape = shape
+        self._uncond_in_size = uncond_in_size
+        self._cond_in_size = math.prod(size or 1 for size in shape)
+        self._feature_size = feature_size
+        self._wrap(head, block=2)
+        self._has_fc_out, self._mask_fc_out = head.has_fc_out, head.mask_fc_out
+        self._has_linear_out = head.has_linear_out
+        self.trunk = trunk
+        self._trunk_part = ModulePart(self._table, trunk, block=1, external=no_uncond_weights)
+        for condition in range(num_cond_embs):
+            self._declare_condition(condition)
+        self._num_known_conds = num_cond_embs
+        self._publish()
+        if verbose:
+            print(self)
+
+    def _declare_condition(self, condition: int) -> None:
+        sizes = [size for size in self._cond_shape if size is not None]
+        self._add_conditional(EMBEDDING, sizes, condition, self._no_cond_weights)
+
+    def _condition_owners(self) -> list[Any]:
+        return []
+
+    get_cond_in_emb = HyperNetwork.get_cond_in_emb
+    condition_inputs = HyperNetwork.condition_inputs
+    condition_embeddings = HyperNetwork.condition_embeddings
+
+    def _generate(self, call: Call, run: Run) -> Tensor:
+        inputs.check_combination(call.uncond_input, call.cond_input, call.cond_id, required=True)
+        values = call.cond_input
+        if call.cond_id is not None:
+            values = self._conditions(None, call.cond_id, {}, run).get(EMBEDDING)
+        self._check_conditions(call.uncond_input, values, run)
+        lead = 0 if run.sets is None else 1
+        given = inputs.join_batches({"uncond_input": call.uncond_input, "cond_input": values}, lead)
+        x = _join(*given)
+        features = _flatten_features(self._trunk_part(x, run), x.shape[: lead + 1], self._feature_size)
+        features_only = replace(call, uncond_input=None, cond_input=features, cond_id=None)
+        flat: Tensor = self._ask(self._part, features_only, run, "flattened")
+        return flat
+
+    def _check_conditions(self, uncond: Tensor | None, cond: Tensor | None, run: Run) -> None:
+        """Check the shape of each input by itself."""
+        for name, value, shape in (
+            ("uncond_input", uncond, (self._uncond_in_size,) if self._uncond_in_size else ()),
+            ("cond_input", cond, self._cond_shape),
+        ):
+            wanted = ("N", *("any" if size is None else size for size in shape))
+            if shape and value is None:
+                checks.fail(name, f"shape {wanted}", None)
+            if value is None:
+                continue
+            if not shape:
+                checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
+            own = tuple(value.shape[1 if run.sets is None else 2 :])
+            if len(own) != len(shape) or any(size not in (None, n) for size, n in zip(shape, own, strict=True)):
+                checks.fail(name, f"shape {wanted}", tuple(value.shape))
+
+    def apply_hyperfan_init(
+        self,
+        method: str = "in",
+        use_xavier: bool = False,
+        uncond_var: float = 1.0,
+        cond_var: float = 1.0,
+        mnet: MainNetInterface | None = None,
+        cond_input: Tensor | None = None,
+    ) -> None:
+        """Initialise the head such that the produced weights have the variance of an ordinary initialisation.
+
+        The trunk stays as it is. How large its features are is measured on a copy of it, in the mode that it is in.
+
+        Args:
+            method: ``'in'``, ``'out'`` or ``'harmonic'`` (:meth:`hypnettorch.hnets.mlp_hnet.HMLP.apply_hyperfan_init`).
+            use_xavier: Xavier instead of Kaiming initialisation.
+            uncond_var: Variance of the unconditional input.
+            cond_var: Variance of the conditional input.
+            mnet: The main network, which says what each target is.
+            cond_input: Conditions ``[N, *cond_in_size]`` for which to measure the features. By default they are drawn
+                from N(0, cond_var).
+
+        Raises:
+            ValueError: If an argument is wrong, parameters are external, or the shape of conditions is open and none
+                are given.
+        """
+        checks.number("uncond_var", uncond_var, 0)
+        checks.number("cond_var", cond_var, 0)
+        moment = self._feature_moment(uncond_var, cond_var, cond_input)
+        self._hnet.apply_hyperfan_init(method, use_xavier, cond_var=moment, mnet=mnet)
+
+    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+        moment = self._feature_moment(plan.uncond_var, plan.cond_var)
+        super()._start_at(destinations, replace(plan, cond_var=moment))
+
+    def _feature_moment(self, uncond_var: float, cond_var: float, cond: Tensor | None = None) -> float:
+        """The mean square of the features."""
+        if not self.unconditional_params:
+            raise ValueError("hyperfan: expected internal unconditional parameters, got external ones only")
+        if cond is None and None in self._cond_shape:
+            checks.fail("cond_input", "conditions for which to measure the features, since their shape is open", None)
+        number = max(16, min(1000, MEASURED // max(self._cond_in_size, 1))) if cond is None else len(cond)
+        like = next(iter(self.trunk.parameters()), self._internal_params[0])  # type: ignore[index]
+        shape = (number, *self._cond_shape) if self._cond_shape else None
+        if cond is None and shape is not None:
+            cond = cond_var**0.5 * like.new_empty(shape).normal_()  # type: ignore[arg-type]
+        uncond = uncond_var**0.5 * like.new_empty(number, self._uncond_in_size).normal_()
+        with torch.no_grad():
+            features = copy.deepcopy(self.trunk)(_join(uncond if self._uncond_in_size else None, cond))
+            return float(features.square().mean())
+
+
+def _parse_shape(cond_in_size: Any) -> tuple[int | None, ...]:
+    """The shape of a condition, ``None`` where it is open; ``()`` for no condition."""
+    if not isinstance(cond_in_size, Sequence):
+        size = checks.integer("cond_in_size", cond_in_size, 0)
+        return (size,) if size else ()
+    if not cond_in_size:
+        checks.fail("cond_in_size", "a size or at least one of them", cond_in_size)
+    return tuple(None if size is None else checks.integer("cond_in_size", size, 1) for size in cond_in_size)
+
+
+def _check_inputs(uncond: int, shape: tuple[int | None, ...], num_cond_embs: int) -> int:
+    """The number of embeddings, which is 0 without conditions."""
+    if not uncond and not shape:
+        checks.fail("cond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
+    if uncond and len(shape) > 1:
+        checks.fail("uncond_in_size", "0, since only vectors can be joined to an unconditional input", uncond)
+    if num_cond_embs and None in shape:
+        checks.fail("num_cond_embs", "0, since the shape of conditions is open", num_cond_embs)
+    if num_cond_embs and not shape:
+        warnings.warn("num_cond_embs has no effect without conditional input (cond_in_size=0)", stacklevel=3)
+    return num_cond_embs if shape else 0
+
+
+def _count_features(trunk: nn.Module, uncond: int, shape: tuple[int | None, ...]) -> int:
+    """The number of features that a trunk gives for one condition."""
+    if None in shape:
+        checks.fail("feature_size", "the number of features, since the shape of conditions is open", None)
+    sizes = shape if len(shape) > 1 else (uncond + sum(size or 0 for size in shape),)
+    like = next((p for p in trunk.parameters() if p.is_floating_point()), torch.empty(0))
+    with evaluation(trunk), torch.no_grad():
+        features = trunk(like.new_zeros(2, *sizes))  # type: ignore[arg-type]
+    return _flatten_features(features, torch.Size([2])).shape[-1]
+
+
+def _join(uncond: Tensor | None, cond: Tensor | None) -> Tensor:
+    """``[u, e]`` along the last dimension."""
+    parts = [part for part in (uncond, cond) if part is not None]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+def _flatten_features(features: Any, lead: torch.Size, size: int | None = None) -> Tensor:
+    """Features ``[*lead, ...]`` as ``[*lead, size]``."""
+    checks.instance("trunk(...)", features, Tensor, "a tensor of features")
+    if features.shape[: len(lead)] != lead or features.dim() == len(lead):
+        checks.fail("trunk(...)", f"shape {(*lead, '...')}, a row of features per condition", tuple(features.shape))
+    flat: Tensor = features.flatten(len(lead))
+    if size is not None:
+        checks.width("trunk(...)", flat, size)
+    return flat

@@ -1,0 +1,105 @@
+"""How options become arguments of networks.
+
+:class:`Kind` says it for one kind of network; the kinds stand in :mod:`~hypnettorch.utils.mnet_options` and
+:mod:`~hypnettorch.utils.hnet_options`. Command lines, the construction of networks and the warnings about options
+without effect are all derived from these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypnettorch.core import checks
+from hypnettorch.utils.misc import parse_numbers, str_to_act
+
+
+def same(option: str, value: Any) -> Any:
+    """The value itself."""
+    return value
+
+
+def negated(option: str, value: bool) -> bool:
+    """The opposite of a flag."""
+    return not value
+
+
+def or_none(option: str, value: Any) -> Any:
+    """``None`` for a flag that is not set and for an empty text: the default of the network."""
+    return value or None
+
+
+def activation(option: str, value: str) -> Any:
+    """The nonlinearity of a name."""
+    return str_to_act(value)
+
+
+def sizes(option: str, value: str) -> list[int]:
+    """Numbers separated by commas."""
+    return parse_numbers(option, value, int)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a network that an option determines.
+
+    Attributes:
+        name: Its name.
+        convert: Called with the name and the value of the option, returns the value of the argument.
+    """
+
+    name: str
+    convert: Callable[[str, Any], Any] = same
+
+
+Arguments = Mapping[str, Argument]
+"""Arguments by the names of the options that determine them."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network.
+
+    Attributes:
+        make: Its class, or a function that makes one.
+        arguments: The options that it takes; all others have no effect on it.
+    """
+
+    make: Callable[..., Any]
+    arguments: Arguments
+
+    def read(self, config: Any, prefix: str = "") -> dict[str, Any]:
+        """Arguments from the options that ``config`` has; for those that it has not, the network has its defaults.
+
+        Args:
+            config: Options as attributes.
+            prefix: Begins the name of each option.
+
+        Raises:
+            ValueError: If a value makes no sense, or two options determine one argument.
+        """
+        values: dict[str, Any] = {}
+        for option, argument in self.arguments.items():
+            name = prefix + option
+            if hasattr(config, name):
+                if argument.name in values:
+                    checks.fail(f"--{name}", "only one option for batch normalisation", "two")
+                values[argument.name] = argument.convert(f"--{name}", getattr(config, name))
+        return values
+
+
+def prefixed(prefix: str, arguments: Arguments) -> dict[str, Argument]:
+    """The same arguments, determined by options with a prefix."""
+    return {prefix + option: argument for option, argument in arguments.items()}
+
+
+ACTIVATION = {"net_act": Argument("activation_fn", activation)}
+BIAS = {"no_bias": Argument("use_bias", negated)}
+DROPOUT = {"dropout_rate": Argument("dropout_rate")}
+SPECTRAL_NORM = {"specnorm": Argument("use_spectral_norm")}
+BATCH_NORM = {"batchnorm": Argument("use_batch_norm"), "no_batchnorm": Argument("use_batch_norm", negated)}
+BATCH_STATISTICS = {
+    "bn_no_running_stats": Argument("bn_track_stats", negated),
+    "bn_distill_stats": Argument("distill_bn_stats"),
+}

@@ -1,0 +1,163 @@
+"""From options to a running experiment: networks, devices, folders, seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from hypnettorch.core import checks
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.utils.environment import setup_environment
+from hypnettorch.utils.hnet_options import HYPERNETWORKS, Shapes
+from hypnettorch.utils.mnet_options import MAIN_NETWORKS
+from hypnettorch.utils.wrapper_options import Request, parse_wrappers, wrap
+
+__all__ = ["calc_train_iter", "get_hypernet", "get_mnet_model", "setup_environment"]
+
+
+def get_mnet_model(
+    config: Any,
+    net_type: str,
+    in_shape: Sequence[int],
+    out_shape: Sequence[int],
+    device: torch.device | str,
+    cprefix: str | None = None,
+    no_weights: bool = False,
+    **mnet_kwargs: Any,
+) -> Any:
+    """A main network from the options of :func:`hypnettorch.utils.cli_args.main_net_args`.
+
+    Args:
+        config: Options as attributes. What an option would determine is the network's own default where it is missing.
+        net_type: A name in :data:`hypnettorch.utils.mnet_options.MAIN_NETWORKS`.
+        in_shape: Shape of an input: ``[height, width, channels]`` for convolutional networks, ``[size]`` (of a time
+            step) for recurrent ones, any for the others, which see it as a vector.
+        out_shape: Shape of an output, ``[size]``.
+        device: Where its parameters go.
+        cprefix: Begins the names of all options.
+        no_weights: Whether all parameters are external.
+        **mnet_kwargs: Further arguments of the network; they win over options.
+
+    Raises:
+        ValueError: If there is no such network, or an option makes no sense for it.
+
+    Example:
+        >>> from argparse import Namespace
+        >>> net = get_mnet_model(Namespace(mlp_arch="8", net_act="linear"), "mlp", [4], [2], "cpu", verbose=False)
+        >>> net.param_shapes
+        [[8, 4], [8], [2, 8], [2]]
+    """
+    checks.one_of("net_type", net_type, MAIN_NETWORKS)
+    kind = MAIN_NETWORKS[net_type]
+    shapes = kind.shapes(checks.integers("in_shape", in_shape, 1), checks.integers("out_shape", out_shape, 1))
+    options = kind.read(config, cprefix or "")
+    return kind.make(**{**shapes, **options, "no_weights": no_weights, **mnet_kwargs}).to(device)
+
+
+def get_hypernet(
+    config: Any,
+    device: torch.device | str,
+    net_type: str,
+    target_shapes: Shapes,
+    num_conds: int,
+    no_cond_weights: bool = False,
+    no_uncond_weights: bool = False,
+    uncond_in_size: int = 0,
+    shmlp_chunk_shapes: Sequence[Shapes] | None = None,
+    shmlp_num_per_chunk: Sequence[int] | None = None,
+    shmlp_assembly_fct: Callable[..., Any] | None = None,
+    verbose: bool = True,
+    cprefix: str | None = None,
+    mnet: MainNetInterface | None = None,
+) -> Any:
+    """A hypernetwork from the options of :func:`hypnettorch.utils.cli_args.hnet_args`.
+
+    Args:
+        config: Options as attributes. Where ``cond_emb_size`` is missing, conditions have no embeddings; what another
+            option would determine is the hypernetwork's own default.
+        device: Where its parameters go.
+        net_type: A name in :data:`hypnettorch.utils.hnet_options.HYPERNETWORKS`.
+        target_shapes: Shapes of the tensors to produce.
+        num_conds: Number of conditions that it knows by id.
+        no_cond_weights: Whether parameters of single conditions are external.
+        no_uncond_weights: Whether the parameters that all conditions share are external.
+        uncond_in_size: Size of the unconditional input.
+        shmlp_chunk_shapes: ``chunk_shapes`` of a ``structured_hmlp``.
+        shmlp_num_per_chunk: ``num_per_chunk`` of a ``structured_hmlp``.
+        shmlp_assembly_fct: ``assembly_fct`` of a ``structured_hmlp``. Without these three it is chunked by
+            :mod:`hypnettorch.hnets.structured_hmlp_examples`.
+        verbose: Whether to print a line about the network.
+        cprefix: Begins the names of all options.
+        mnet: The main network. A ``structured_hmlp`` may need it, and wrappers that keep weights draw these by its
+            layers.
+
+    Raises:
+        ValueError: If there is no such hypernetwork, or an option makes no sense for it.
+
+    Example:
+        >>> from argparse import Namespace
+        >>> config = Namespace(hmlp_arch="10,10", cond_emb_size=4)
+        >>> hnet = get_hypernet(config, "cpu", "hmlp", [[2, 4], [2]], num_conds=3, verbose=False)
+        >>> hnet.num_known_conds, hnet.param_shapes[:4]
+        (3, [[4], [4], [4], [10, 4]])
+    """
+    checks.one_of("net_type", net_type, HYPERNETWORKS)
+    prefix = cprefix or ""
+    option = f"{prefix}hnet_wrappers"
+    wrappers = parse_wrappers(f"--{option}", getattr(config, option, ""))
+    if wrappers and no_uncond_weights:
+        checks.fail("no_uncond_weights", f"False with --{option}: wrappers keep their parameters", True)
+    kind = HYPERNETWORKS[net_type]
+    arguments = {"cond_in_size": 0, **kind.read(config, prefix)}
+    if net_type == "structured_hmlp":
+        arguments |= {"chunk_shapes": shmlp_chunk_shapes, "num_per_chunk": shmlp_num_per_chunk}
+        arguments |= {"assembly_fct": shmlp_assembly_fct, "mnet": mnet}
+
+    def make(request: Request) -> Any:
+        return kind.make(
+            target_shapes=request.target_shapes,
+            num_cond_embs=request.num_conds,
+            no_cond_weights=request.no_cond_weights,
+            no_uncond_weights=no_uncond_weights,
+            uncond_in_size=request.uncond_in_size,
+            verbose=False,
+            **arguments,
+        )
+
+    request = Request(target_shapes, num_conds, no_cond_weights, uncond_in_size, mnet)
+    hnet: Any = wrap(make, [(wrapper, wrapper.read(config, prefix)) for wrapper in wrappers], request)
+    if verbose:
+        print(hnet)
+    return hnet.to(device)
+
+
+def calc_train_iter(num_train_samples: int, batch_size: int, num_iter: int = -1, epochs: int = -1) -> tuple[int, int]:
+    """The number of training steps.
+
+    Args:
+        num_train_samples: Number of training samples.
+        batch_size: Samples per step.
+        num_iter: Number of steps; has no effect with ``epochs``.
+        epochs: Number of epochs; -1 for none.
+
+    Returns:
+        The number of steps in all and, with ``epochs``, per epoch (-1 otherwise). The last step of an epoch may have
+        fewer samples.
+
+    Raises:
+        ValueError: If a number is out of range, or neither of the last two is given.
+
+    Example:
+        >>> calc_train_iter(100, 32, epochs=3), calc_train_iter(100, 32, num_iter=7)
+        ((12, 4), (7, -1))
+    """
+    if epochs != -1:
+        checks.integer("epochs", epochs, 1)
+        per_epoch = math.ceil(
+            checks.integer("num_train_samples", num_train_samples, 1) / checks.integer("batch_size", batch_size, 1)
+        )
+        return epochs * per_epoch, per_epoch
+    return checks.integer("num_iter", num_iter, 0), -1

@@ -1,0 +1,314 @@
+"""HLowRank: the equation, its start at zero, factors of conditions, and other hypernetworks around and inside of it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core.low_rank import LowRank
+from hypnettorch.hnets import (
+    HMLP,
+    ChunkedHMLP,
+    HContainer,
+    HDeconv,
+    HEncodedInput,
+    HLowRank,
+    HPerturbWrapper,
+    HResidual,
+    HScaling,
+    HSetInput,
+)
+from hypnettorch.hnets.hyperfan import Plan, describe_targets, start_of
+from hypnettorch.hyper_model import HyperModel
+from hypnettorch.mnets import MLP, ModuleNet
+from hypnettorch.testing import check_hypernetwork
+from tests.hnets.assemblies import HandWritten, hnets_around_plain
+
+TARGETS = [[4, 3], [2, 4, 3, 3], [5, 2]]
+FACTORS = [[2, 3], [4, 2], [1, 36], [2, 1], [3, 2], [5, 3]]
+RANKS = [2, 1, 3]
+COMMON: dict[str, Any] = {"num_cond_embs": 3, "cond_in_size": 3, "verbose": False}
+
+
+def hmlp(shapes: Any = FACTORS, **options: Any) -> HMLP:
+    return HMLP(shapes, **{**COMMON, "layers": [5], **options}).double()
+
+
+def low_rank(hnet: Any = hmlp, target: Any = TARGETS, rank: Any = RANKS, **options: Any) -> HLowRank:
+    """A network with open gates."""
+    made = HLowRank(hnet, target, rank, **{"verbose": False, **options}).double()
+    nn.init.normal_(made.gates)
+    return made
+
+
+def module() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+def module_net() -> ModuleNet:
+    return ModuleNet(module(), include="*.weight")
+
+
+def test_equation() -> None:
+    hnet = low_rank(alpha=[4.0, 3.0, 0.5])
+    produced = hnet.internal_hnet(cond_id=[2, 0], ret_format="stacked")
+    updates = hnet(cond_id=[2, 0], ret_format="stacked")
+    factors = hnet.factors(cond_id=[2, 0])
+    assert list(factors) == [0, 1, 2]
+    for i, (shape, alpha) in enumerate(zip(TARGETS, (4.0, 3.0, 0.5), strict=True)):
+        A, B = produced[2 * i], produced[2 * i + 1]
+        expected = alpha / RANKS[i] * hnet.gates[i] * torch.einsum("nor,nri->noi", B, A)
+        torch.testing.assert_close(updates[i], expected.view(2, *shape))
+        torch.testing.assert_close(factors[i].A, A)
+        torch.testing.assert_close(factors[i].B @ factors[i].A, expected)
+    for one, row in zip(hnet.factors(cond_id=0).values(), factors.values(), strict=True):
+        torch.testing.assert_close(one, LowRank(row.A[1], row.B[1]))
+    assert hnet.factors(cond_id=[1], ret_format="stacked")[0].A.shape == (1, 2, 3)
+    assert hnet.factors(cond_id=[1])[0].A.shape == (2, 3)
+
+
+@pytest.mark.parametrize("build", [hmlp, lambda s: hmlp(s, no_uncond_weights=True), HandWritten])
+def test_step_0_is_the_base_model(build: Any) -> None:
+    """Exactly, whatever the class and the weights of the hypernetwork are; gradients open the gates."""
+    net = module_net()
+    hnet = HLowRank(build, net, rank=2, verbose=False).double()
+    weights = [torch.randn(*shape).double() for shape in hnet.hyper_shapes_learned or []] or None
+    x = torch.randn(7, 6).double()
+    assert torch.equal(net(x, weights=hnet.factors(cond_id=1, weights=weights)), net.module(x))
+    batched = net.batched_forward(x, weights=hnet.factors(cond_id=[0, 1, 2], weights=weights), share_input=True)
+    torch.testing.assert_close(batched, net.module(x).expand(3, -1, -1), rtol=1e-12, atol=1e-14)
+    net(x, weights=hnet.factors(cond_id=1, weights=weights)).square().sum().backward()
+    assert (hnet.gates.grad.abs() > 0).all()
+
+
+def test_keys_and_ranks() -> None:
+    net = ModuleNet(
+        nn.ModuleDict({"attn": nn.Linear(6, 6), "attn2": nn.Linear(6, 6), "out": nn.Linear(6, 2)}), "*weight"
+    )
+    hnet = HLowRank(HMLP, net, {"attn.*": 5, "attn*": 3, "*": 1}, {"out.weight": 1.0, "*": 2.0}, verbose=False)
+    assert hnet.target_keys == ["attn.weight", "attn2.weight", "out.weight"]
+    assert [pair.rank for pair in hnet.factors(cond_id=0).values()] == [5, 3, 1]
+    assert hnet.internal_hnet.target_shapes == HLowRank.factor_shapes(net, [5, 3, 1])
+    mnet = MLP(n_in=3, n_out=2, hidden_layers=[4], use_bias=False, no_weights=True, verbose=False)
+    by_position = HLowRank(HMLP, mnet, {0: 2, 1: 1}, verbose=False)
+    assert by_position.target_shapes == mnet.hyper_shapes_learned
+    assert [(key, pair.rank) for key, pair in by_position.factors(cond_id=0).items()] == [(0, 2), (1, 1)]
+
+
+def test_factors_of_any_condition() -> None:
+    hnet = low_rank(lambda shapes: hmlp(shapes, uncond_in_size=2))
+    noise, embedding = torch.randn(3, 2).double(), torch.randn(3, 3).double()
+    for given in (
+        {"uncond_input": noise, "cond_id": [0, 2, 1]},
+        {"uncond_input": noise, "cond_input": embedding},
+        {"uncond_input": noise, **hnet.condition_inputs(torch.tensor([1, 1, 0]))},
+        {"uncond_input": noise, "cond_id": 1, "weights": {"uncond_weights": [*map(torch.randn_like, uncond(hnet))]}},
+    ):
+        updates = hnet(**given, ret_format="stacked")
+        for pair, shape, update in zip(hnet.factors(**given).values(), TARGETS, updates, strict=True):
+            torch.testing.assert_close(pair.product(shape), update)
+
+
+def uncond(hnet: Any) -> list[Tensor]:
+    return list(hnet.unconditional_params)
+
+
+def test_contract() -> None:
+    check_hypernetwork(low_rank(lambda shapes: ChunkedHMLP(shapes, 5, cond_chunk_embs=True, layers=[5], **COMMON)))
+    check_hypernetwork(low_rank(HandWritten))
+    base = [torch.randn(*shape).double() for shape in TARGETS]
+    check_hypernetwork(HResidual(low_rank(lambda s: hmlp(s, no_uncond_weights=True)), base, verbose=False))
+    parts = [low_rank(target=TARGETS[:2], rank=RANKS[:2], hnet=hmlp), hmlp(TARGETS[2:])]
+    check_hypernetwork(HContainer(TARGETS, hnets_around_plain, parts, num_cond_embs=3, verbose=False))
+
+
+def test_inputs_may_be_wrapped_inside() -> None:
+    net = module_net()
+    x = torch.randn(2, 4, 6).double()
+
+    def of_sets(shapes: Any) -> HSetInput:
+        return HSetInput(hmlp(shapes, cond_in_size=2), nn.Linear(6, 2).double(), verbose=False)
+
+    def encoded(shapes: Any) -> HEncodedInput:
+        inner = hmlp(shapes, cond_in_size=6, num_cond_embs=0, no_cond_weights=True)
+        return HEncodedInput(inner, verbose=False)
+
+    for build, condition in ((of_sets, torch.randn(2, 9, 6)), (encoded, torch.rand(2, 3))):
+        model = HyperModel(low_rank(build, net, 2), net)
+        output = model(x, cond_input=condition.double())
+        update = model.hnet.factors(cond_input=condition[1:].double())
+        torch.testing.assert_close(output[1], net(x[1], weights=update))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_residual_passes_factors_through(trainable: bool) -> None:
+    net = module_net()
+    inner = low_rank(target=net, rank=2, hnet=lambda s: hmlp(s, no_uncond_weights=True))
+    hnet = HResidual(inner, net.initial_weights(), trainable, verbose=False)
+    weights = [torch.randn(*shape).double() for shape in hnet.hyper_shapes_learned or []]
+    x = torch.randn(7, 6).double()
+    for ids in (1, [0, 2]):
+        got = hnet.factors(cond_id=ids, weights=weights)
+        assert list(got) == net.param_names[::2]
+        torch.testing.assert_close(got, inner.factors(cond_id=ids, weights=weights))
+    full = hnet(cond_id=1, weights=weights)
+    torch.testing.assert_close(net(x, weights=hnet.factors(cond_id=1, weights=weights)), net(x, weights=full))
+
+
+def test_start_at_base() -> None:
+    net = module_net()
+    hnet = HResidual(low_rank(target=net, rank=2), net.initial_weights(), verbose=False)
+    hnet.start_at_base()
+    torch.testing.assert_close(hnet(cond_id=1), net.initial_weights(), rtol=0, atol=0)
+    loss = sum(w.sum() for w in hnet(cond_id=1))
+    loss.backward()
+    assert hnet.internal_hnet.gates.grad.abs().min() > 0
+
+
+def test_others_refuse() -> None:
+    others = [
+        hmlp(TARGETS),
+        HScaling(hmlp([[4], [2], [5]]), [torch.randn(*shape) for shape in TARGETS], verbose=False),
+        HPerturbWrapper(hmlp(TARGETS, uncond_in_size=2), hnet_uncond_in_size=2, verbose=False),
+        HResidual(hmlp(TARGETS), verbose=False),
+    ]
+    for other in others:
+        with pytest.raises(NotImplementedError, match="no factors"):
+            other.factors(cond_id=0)
+
+
+def test_hyper_model_adds_to_the_base() -> None:
+    net = module_net()
+    hnet = low_rank(target=net, rank=2)
+    model = HyperModel(hnet, net)
+    x = torch.randn(2, 7, 6).double()
+    sums = [w + u for w, u in zip(net.initial_weights(), hnet(cond_id=2), strict=True)]
+    torch.testing.assert_close(model(x[0], cond_id=2), net(x[0], weights=sums))
+    batched = model(x, cond_id=[0, 2])
+    torch.testing.assert_close(batched[1], net(x[1], weights=sums))
+    torch.testing.assert_close(batched[0], net(x[0], weights=hnet.factors(cond_id=0)))
+    assert {name.partition(".")[0] for name, _ in model.named_parameters()} == {"hnet", "mnet"}
+    model.compile(fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(model(x, cond_id=[0, 2]), batched)
+    torch._dynamo.reset()
+
+
+def test_export() -> None:
+    net = module_net()
+    hnet = low_rank(target=net, rank=2, hnet=lambda s: hmlp(s, num_cond_embs=0, no_cond_weights=True))
+    model = HyperModel(hnet, net)
+    x, e = torch.randn(4, 6).double(), torch.randn(1, 3).double()
+    program = torch.export.export(model, (x,), {"cond_input": e})
+    torch.testing.assert_close(program.module()(x, cond_input=e), model(x, cond_input=e))
+
+
+def test_training_leaves_the_base() -> None:
+    torch.manual_seed(0)
+    net = module_net()
+    hnet = HLowRank(hmlp, net, rank=2, verbose=False).double()
+    hnet.apply_hyperfan_init(mnet=net)
+    model = HyperModel(hnet, net)
+    x = torch.randn(3, 20, 6).double()
+    y = torch.stack([net.module(x[b]).detach() * b for b in range(3)])
+    before = [w.clone() for w in net.initial_weights()]
+    optimizer = torch.optim.Adam(hnet.parameters(), lr=2e-2)
+    losses = []
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = (model(x, cond_id=[0, 1, 2]) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+    torch.testing.assert_close(net.initial_weights(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", ["in", "harmonic"])
+def test_hyperfan(method: str) -> None:
+    """With gates of 1 and inputs of typical norm, updates have the variance that the weights should have."""
+    net = ModuleNet(nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 50)), include="*.weight")
+    hnet = HLowRank(lambda s: HMLP(s, layers=(), verbose=False), net, [4, 8], alpha=[4, 8], verbose=False)
+    moments = torch.zeros(2)
+    for _ in range(80):
+        nn.init.normal_(hnet.gates)
+        hnet.apply_hyperfan_init(method, mnet=net)
+        assert not hnet.gates.any()
+        nn.init.ones_(hnet.gates)
+        updates = hnet(cond_input=torch.randn(10, 8).sign(), ret_format="stacked")
+        moments += torch.stack([w.detach().square().mean() for w in updates]) / 80
+    starts = [start_of(target, Plan(method, False, 1.0, 1.0)) for target in describe_targets(hnet.target_shapes, net)]
+    torch.testing.assert_close(moments, torch.tensor([start.generated for start in starts]), rtol=0.15, atol=0)
+
+
+def test_more_conditions_copies_and_files() -> None:
+    hnet = low_rank()
+    expected = hnet.factors(cond_id=[0, 2])
+    new = hnet.add_conditions(2)
+    assert hnet.num_known_conds == 5
+    assert [tuple(p.shape) for p in new] == [(3,), (3,)]
+    torch.testing.assert_close(hnet.factors(cond_id=[0, 2]), expected, rtol=0, atol=0)
+    fresh = low_rank(lambda shapes: hmlp(shapes, num_cond_embs=5))
+    fresh.load_state_dict(hnet.state_dict())
+    for twin in (fresh, copy.deepcopy(hnet), pickle.loads(pickle.dumps(hnet))):
+        torch.testing.assert_close(twin.factors(cond_id=[0, 2]), expected, rtol=0, atol=0)
+
+
+def test_table() -> None:
+    hnet = low_rank()
+    assert hnet.param_shapes == [*hnet.internal_hnet.param_shapes, [3]]
+    assert hnet.num_outputs == sum(w.numel() for w in hnet(cond_id=0)) > 0
+    assert HMLP(HLowRank.factor_shapes([[512, 512]], 4), verbose=False).num_outputs == 4096
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "hypernetwork": ({"hnet": nn.Linear(1, 1)}, TypeError, "hnet"),
+    "number": ({"hnet": 3}, TypeError, "hnet"),
+    "what a function makes": ({"hnet": lambda shapes: 3}, TypeError, "hnet"),
+    "other targets": ({"hnet": hmlp(TARGETS)}, ValueError, "hnet: expected target shapes"),
+    "vector": ({"target": [[3, 2], [4]]}, ValueError, r"target: .*two dimensions.*shape \(4,\)"),
+    "vector by name": ({"target": ModuleNet(module())}, ValueError, "include=lambda.*'0.bias'"),
+    "target": ({"target": 3}, TypeError, "target"),
+    "rank": ({"rank": 0}, ValueError, "rank"),
+    "type of rank": ({"rank": 1.5}, TypeError, "rank"),
+    "number of ranks": ({"rank": [1, 2]}, ValueError, "rank"),
+    "rank of nothing": ({"rank": {0: 1, 1: 1, 2: 1, 7: 2}}, ValueError, r"rank: .*\[7\]"),
+    "rank is missing": ({"rank": {0: 1, 1: 1}}, ValueError, r"rank: .*\[2\]"),
+    "alpha": ({"alpha": "x"}, TypeError, "alpha"),
+    "number of alphas": ({"alpha": [1.0]}, ValueError, "alpha"),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "name"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments(options: dict[str, Any], error: type[Exception], name: str) -> None:
+    with pytest.raises(error, match=name):
+        HLowRank(**{"hnet": hmlp, "target": TARGETS, "rank": RANKS, "verbose": False, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "name"),
+    [
+        ({"cond_id": 3}, ValueError, "cond_id"),
+        ({"cond_id": 0, "ret_format": "flattened"}, ValueError, "ret_format"),
+        ({"cond_id": 0, "cond_input": torch.zeros(1, 3)}, ValueError, "cond_i"),
+        ({}, ValueError, "cond_id"),
+    ],
+)
+def test_wrong_conditions(options: dict[str, Any], error: type[Exception], name: str) -> None:
+    with pytest.raises(error, match=name):
+        low_rank().factors(**options)
+
+
+def test_deconvolutional_generator() -> None:
+    """The generator may be any: here factors are drawn as an image."""
+    net = module_net()
+    hnet = low_rank(
+        lambda s: HDeconv(s, (6, 10), num_layers=2, num_filters=(3,), kernel_size=3, sa_units=(), **COMMON), net, 2
+    )
+    x = torch.randn(5, 6).double()
+    sums = [w + u for w, u in zip(net.initial_weights(), hnet(cond_id=2), strict=True)]
+    torch.testing.assert_close(net(x, weights=hnet.factors(cond_id=2)), net(x, weights=sums))

@@ -1,0 +1,204 @@
+"""Every main network can be built from a command line, and every option of it has an effect."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pytest
+import torch
+
+import hypnettorch.mnets
+from hypnettorch.mnets import WRN
+from hypnettorch.mnets.context_mod_options import ContextModOptions
+from hypnettorch.utils import cli_args
+from hypnettorch.utils.cli_options import COMMON
+from hypnettorch.utils.mnet_options import MAIN_NETWORKS
+from hypnettorch.utils.sim_utils import get_mnet_model
+from tests.utils.option_values import NEEDED, changed, differ, flags, randomized
+
+
+@dataclass(frozen=True)
+class Main:
+    """A main network for tests: shapes of a sample, further dimensions of an input, options that keep it small."""
+
+    in_shape: Sequence[int]
+    lead: Sequence[int] = (6,)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SMALL_MAIN = {
+    "mlp": Main([2, 3], options={"mlp_arch": "4,3"}),
+    "lenet": Main([28, 28, 1]),
+    "resnet": Main([8, 8, 2], options={"resnet_block_depth": 1, "resnet_channel_sizes": "2,2,3,4"}),
+    "wrn": Main([8, 8, 2], options={"wrn_block_depth": 1, "wrn_widening_factor": 1, "wrn_channel_sizes": "2,2,3,3"}),
+    "iresnet": Main([32, 32, 1], options={"iresnet_channel_sizes": "2,2,2,3,4", "iresnet_blocks_per_group": "1,1,1,1"}),
+    "zenke": Main([32, 32, 3]),
+    "bio_conv_net": Main([32, 32, 1], lead=(1,)),
+    "chunked_mlp": Main([5, 5], options={"cmlp_in_cdim": 10, "cmlp_arch": "4", "cmlp_chunk_arch": "4"}),
+    "simple_rnn": Main([3], lead=(4, 2), options={"srnn_rec_layers": "4"}),
+    "bi_rnn": Main([3], lead=(4, 2), options={"srnn_rec_layers": "4"}),
+}
+
+MAIN_OPTIONS = [(name, option) for name, kind in MAIN_NETWORKS.items() for option in kind.arguments]
+
+
+def main_net(
+    name: str, options: Mapping[str, Any], prefix: str | None = None, norm_by_default: bool = False, **kwargs: Any
+) -> Any:
+    """A main network from a command line."""
+    case = SMALL_MAIN[name]
+    parser = argparse.ArgumentParser()
+    shown = {f"show_{option}": True for option in ("no_bias", "bn_no_running_stats", "bn_distill_stats")}
+    names = {} if prefix is None else {"prefix": prefix, "pf_name": "net"}
+    cli_args.main_net_args(
+        parser,
+        list(MAIN_NETWORKS),
+        show_no_batchnorm=norm_by_default,
+        show_batchnorm=not norm_by_default,
+        **shown,
+        **names,
+    )
+    given = {"net_type": name, **case.options, **options}
+    config = parser.parse_args(flags({f"{prefix or ''}{option}": value for option, value in given.items()}))
+    net_type = getattr(config, f"{prefix or ''}net_type")
+    size = case.in_shape
+    return get_mnet_model(config, net_type, size, [2], "cpu", cprefix=prefix, **{"verbose": False, **kwargs})
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Sequences without lengths count as whole ones, and networks without biases in convolutions say so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="seq_lengths")
+        yield
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("name", MAIN_NETWORKS)
+def test_main_network_is_built_and_runs(name: str) -> None:
+    case = SMALL_MAIN[name]
+    net = main_net(name, {})
+    assert net(torch.randn(*case.lead, *case.in_shape).flatten(len(case.lead))).shape == (*case.lead, 2)
+    assert main_net(name, {}, no_weights=True).hyper_shapes_learned == net.param_shapes
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(("name", "option"), MAIN_OPTIONS)
+def test_option_of_a_main_network_has_an_effect(name: str, option: str) -> None:
+    case = SMALL_MAIN[name]
+    if option == "lenet_type":
+        assert main_net(name, {"lenet_type": "mnist_large"}).param_shapes[0] == [20, 1, 5, 5]
+        return
+    base = NEEDED.get(option, {}) | ({"net_act": "relu"} if "rnn" in name else {})
+    by_default = option == "no_batchnorm"
+    first = main_net(name, base, norm_by_default=by_default)
+    second = main_net(name, {**base, **changed(option)}, norm_by_default=by_default)
+    x = torch.randn(*case.lead, *case.in_shape).flatten(len(case.lead))
+    assert differ(first, second, lambda net: net(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "common"),
+    {
+        "mlp": "net_act no_bias dropout_rate specnorm batchnorm",
+        "lenet": "dropout_rate specnorm",
+        "resnet": "no_bias specnorm batchnorm",
+        "wrn": "no_bias dropout_rate specnorm batchnorm",
+        "iresnet": "no_bias specnorm batchnorm",
+        "zenke": "dropout_rate",
+        "bio_conv_net": "",
+        "chunked_mlp": "net_act no_bias dropout_rate specnorm batchnorm",
+        "simple_rnn": "net_act no_bias",
+        "bi_rnn": "net_act no_bias",
+    }.items(),
+)
+def test_common_options(name: str, common: str) -> None:
+    expected = set(common.split())
+    if "batchnorm" in expected:
+        expected |= {"no_batchnorm", "bn_no_running_stats", "bn_distill_stats"}
+    assert expected == set(MAIN_NETWORKS[name].arguments) & set(COMMON)
+
+
+FROM_THE_PROGRAM = {
+    *("n_in", "n_out", "in_shape", "num_classes", "no_weights", "init_weights", "verbose", "kwargs"),
+    *("out_fn", "arch", "chw_input_format", "dynamic_biases", "cemb_init_std"),
+}
+
+
+@pytest.mark.parametrize("name", MAIN_NETWORKS)
+def test_options_determine_all_other_arguments(name: str) -> None:
+    kind = MAIN_NETWORKS[name]
+    modulation = {field.name for field in fields(ContextModOptions)} | {"context_mod_apply_pixel_wise"}
+    arguments = set(inspect.signature(kind.make).parameters) - FROM_THE_PROGRAM - modulation
+    assert not arguments - {argument.name for argument in kind.arguments.values()}
+
+
+def test_every_main_network_has_a_name() -> None:
+    built = {type(main_net(name, {})).__name__ for name in MAIN_NETWORKS}
+    abstract, around_others = {"MainNetInterface", "Classifier"}, {"ModuleNet", "MultiNet"}
+    assert built == set(hypnettorch.mnets.__all__) - abstract - around_others
+
+
+def test_missing_options_have_the_default_of_the_network() -> None:
+    net = get_mnet_model(argparse.Namespace(), "mlp", [3], [2], "cpu", verbose=False)
+    assert net.param_shapes == hypnettorch.mnets.MLP(3, 2, verbose=False).param_shapes
+
+
+def test_linear_is_linear() -> None:
+    net = randomized(main_net("mlp", {"net_act": "linear"}))
+    x, y = torch.randn(2, 5, 6)
+    torch.testing.assert_close(net(x + y) + net(torch.zeros_like(x)), net(x) + net(y))
+
+
+def test_arguments_of_the_call_win() -> None:
+    assert main_net("mlp", {"mlp_arch": "4"}, hidden_layers=[9]).param_shapes[0] == [9, 6]
+    modulated = main_net("resnet", {}, use_context_mod=True)
+    assert modulated.context_mod_layers is not None
+
+
+def test_prefix() -> None:
+    assert main_net("mlp", {"mlp_arch": "5"}, prefix="dis_").param_shapes[0] == [5, 6]
+
+
+def test_output_of_recurrent_networks() -> None:
+    assert main_net("simple_rnn", {"srnn_no_fc_out": True}).has_fc_out is False
+    with pytest.raises(ValueError, match="--srnn_no_fc_out: expected no --srnn_post_fc_layers"):
+        main_net("simple_rnn", {"srnn_no_fc_out": True, "srnn_post_fc_layers": "3"})
+    assert main_net("bi_rnn", {"srnn_rec_layers": "4,3"}).num_rec_layers == 4
+
+
+def test_biases_of_wide_residual_networks() -> None:
+    """Neither flag means biases everywhere."""
+    config = argparse.Namespace(wrn_block_depth=1, wrn_widening_factor=1, wrn_use_fc_bias=False, no_bias=False)
+    net = get_mnet_model(config, "wrn", [8, 8, 1], [2], "cpu", verbose=False)
+    reference = WRN((8, 8, 1), 2, n=1, k=1, verbose=False)
+    assert net.param_shapes == reference.param_shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mlp", {"mlp_arch": "5,x"}, "--mlp_arch: expected numbers of type int"),
+        ("resnet", {"resnet_channel_sizes": "4,4"}, "num_feature_maps"),
+    ],
+)
+def test_wrong_values_are_named(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        main_net(name, options)
+
+
+def test_wrong_calls() -> None:
+    empty = argparse.Namespace()
+    with pytest.raises(ValueError, match=r"net_type: expected one of 'mlp', .*, got 'vgg'"):
+        get_mnet_model(empty, "vgg", [3], [2], "cpu")
+    with pytest.raises(ValueError, match="in_shape: expected 3 entries"):
+        get_mnet_model(empty, "lenet", [784], [10], "cpu")
+    with pytest.raises(ValueError, match="in_shape: expected 1 entries"):
+        get_mnet_model(empty, "simple_rnn", [4, 3], [2], "cpu")
+    with pytest.raises(ValueError, match="only one option for batch normalisation"):
+        get_mnet_model(argparse.Namespace(batchnorm=True, no_batchnorm=True), "mlp", [3], [2], "cpu")
