@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import regularizer
+from benchmarks import regularizer, training_steps, weight_sets
 from benchmarks.harness import run
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'ours / contender':<62} {'median':>7} {'quartiles':>15} {'memory':>7}")
     results = []
-    for case in regularizer.CASES:
+    for case in [*training_steps.CASES, *weight_sets.CASES, *regularizer.CASES]:
         if options.only not in case.name:
             continue
         for result in run(case, options.rounds, threads=options.threads):

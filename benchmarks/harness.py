@@ -31,27 +31,44 @@ class Case:
         contenders: By name a picklable function that sets everything up and returns the step; the first one is ours.
         arguments: Passed to each of these functions.
         tolerance: Largest relative difference between the results of two contenders.
+        goals: The ratio to a contender that we want to stay below, by its name.
+        compare: Whether the contenders must agree on their results.
     """
 
     name: str
     contenders: dict[str, Callable[..., Step]]
     arguments: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-4
+    goals: dict[str, float] = field(default_factory=dict)
+    compare: bool = True
 
 
 @dataclass(frozen=True)
 class Result:
-    """Ratios ``ours / contender`` of one case: median and quartiles over neighbouring blocks."""
+    """Ratios ``ours / contender`` of one case.
+
+    Attributes:
+        case: Name of the case.
+        contender: With whom ours is compared.
+        median: Ratio of times, the median over neighbouring blocks.
+        quartiles: The quartiles of the same.
+        goal: What the median should stay below; ``None`` if there is no goal.
+        peak_memory_ratio: Ratio of the largest resident memory of the two processes.
+        page_faults_per_step: Minor page faults of both.
+    """
 
     case: str
     contender: str
     median: float
     quartiles: tuple[float, float]
+    goal: float | None
     peak_memory_ratio: float
     page_faults_per_step: tuple[float, float]
 
 
-def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 2) -> list[Result]:
+def run(
+    case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 2, device: str = "cpu"
+) -> list[Result]:
     """Measure one case.
 
     Args:
@@ -59,6 +76,7 @@ def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 
         rounds: Number of blocks per contender.
         block_seconds: Length of a block.
         threads: Number of threads of each process.
+        device: Where everything is computed.
 
     Returns:
         One result per contender besides ours.
@@ -66,12 +84,12 @@ def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 
     Raises:
         ValueError: If contenders disagree.
     """
-    workers = {name: _Worker(setup, case.arguments, threads, block_seconds) for name, setup in case.contenders.items()}
+    workers = {name: _Worker(setup, case.arguments, threads, block_seconds, device) for name, setup in case.contenders.items()}
     try:
         prints = {name: worker.ask("fingerprint") for name, worker in workers.items()}
         ours = next(iter(workers))
         for name, numbers in prints.items():
-            if not torch.allclose(torch.tensor(numbers), torch.tensor(prints[ours]), rtol=case.tolerance, atol=1e-6):
+            if case.compare and not torch.allclose(torch.tensor(numbers), torch.tensor(prints[ours]), rtol=case.tolerance, atol=1e-6):
                 raise ValueError(f"{case.name}: {name} computes {numbers}, {ours} computes {prints[ours]}")
         blocks: dict[str, list[float]] = {name: [] for name in workers}
         for _ in range(rounds):
@@ -82,23 +100,26 @@ def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 
         for worker in workers.values():
             worker.close()
     return [
-        _result(case.name, name, blocks[ours], blocks[name], usage[ours], usage[name])
+        _result(case, name, blocks[ours], blocks[name], usage[ours], usage[name])
         for name in workers
         if name != ours
     ]
 
 
-def _result(case: str, name: str, ours: Sequence[float], theirs: Sequence[float], usage: Any, other: Any) -> Result:
+def _result(case: Case, name: str, ours: Sequence[float], theirs: Sequence[float], usage: Any, other: Any) -> Result:
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return Result(case, name, middle, (low, high), usage[0] / other[0], (usage[1], other[1]))
+    faults = (usage[1], other[1])
+    return Result(case.name, name, middle, (low, high), case.goals.get(name), usage[0] / other[0], faults)
 
 
 class _Worker:
-    def __init__(self, setup: Callable[..., Step], arguments: dict[str, Any], threads: int, seconds: float) -> None:
+    def __init__(
+        self, setup: Callable[..., Step], arguments: dict[str, Any], threads: int, seconds: float, device: str
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, setup, arguments, threads, seconds), daemon=True)
+        self._process = context.Process(target=_serve, args=(child, setup, arguments, threads, seconds, device), daemon=True)
         self._process.start()
 
     def ask(self, what: str) -> Any:
@@ -115,9 +136,16 @@ class _Worker:
 
 
 def _serve(
-    connection: Connection, setup: Callable[..., Step], arguments: dict[str, Any], threads: int, seconds: float
+    connection: Connection,
+    setup: Callable[..., Step],
+    arguments: dict[str, Any],
+    threads: int,
+    seconds: float,
+    device: str,
 ) -> None:
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
+    synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
     torch.manual_seed(0)
     step = setup(**arguments)
     steps, faults = 0, 0
@@ -132,13 +160,19 @@ def _serve(
         elif question == "usage":
             connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, faults / max(steps, 1)))
         else:
+            synchronize()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             start = time.perf_counter()
             count = 0
             while time.perf_counter() - start < seconds:
                 step()
                 count += 1
+            synchronize()
             elapsed = (time.perf_counter() - start) / count
             steps += count
             faults += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
             connection.send(elapsed)
+
+
+def _nothing() -> None:
+    pass

@@ -46,9 +46,12 @@ sphinx_gallery_conf = {
     "notebook_extensions": set(),
     "download_all_examples": False,
     "show_memory": False,
+    "show_signature": False,
     "min_reported_time": float("inf"),
     "write_computation_times": False,
 }
 
 html_theme = "furo"
 html_title = f"hypnettorch {release}"
+html_static_path = ["_static"]
+html_css_files = ["gallery.css"]

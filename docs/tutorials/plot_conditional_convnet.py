@@ -78,8 +78,8 @@ def convnet():
 # All weights from the condition
 # ------------------------------
 #
-# ``ModuleNet`` makes the module a main network: its weights come from outside. ``HMLP`` holds one embedding per question
-# and generates all of them. ``stats_per_condition`` keeps the running statistics of batch norm apart, one set per
+# ``ModuleNet`` makes the module a main network: its weights come from outside. ``HMLP`` holds one embedding per
+# question and generates all of them. ``stats_per_condition`` keeps the running statistics of batch norm apart for each
 # question. ``HyperModel`` joins the two networks into one module that any optimiser can train.
 
 net = ModuleNet(convnet(), stats_per_condition=True)

@@ -62,11 +62,11 @@ training, test = swing(256), swing(100)  # [N, 61, 2]
 # Weights from the first observations
 # -----------------------------------
 #
-# The dynamics are a small MLP without weights of its own. ``HSetInput`` encodes each of the first twenty observations (a
-# state and how it changed) and takes the mean of the encodings as the condition of the hypernetwork.
+# The dynamics are a small MLP without weights of its own. ``HSetInput`` encodes each of the first twenty observations
+# (a state and how it changed) and takes the mean of the encodings as the condition of the hypernetwork.
 
 dynamics = MLP(n_in=2, n_out=2, hidden_layers=[24], activation_fn=nn.Tanh(), no_weights=True, verbose=False)
-generator = HMLP(dynamics.hyper_shapes_learned, cond_in_size=32, num_cond_embs=0, layers=(32,), verbose=False)
+generator = HMLP(dynamics.hyper_shapes_learned, cond_in_size=32, no_cond_weights=True, layers=(32,), verbose=False)
 generator.apply_hyperfan_init(mnet=dynamics)
 encoder = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 32))
 hnet = HSetInput(generator, encoder, verbose=False)

@@ -30,7 +30,6 @@ torch.manual_seed(0)
 # It could come from anywhere. This one is trained on upright digits, here and now.
 
 
-
 def as_tensors(inputs, outputs):
     return torch.tensor(inputs).view(-1, 1, 8, 8), torch.tensor(outputs).flatten().long()
 
@@ -86,7 +85,7 @@ figure, axes = plt.subplots(1, 4, figsize=(7, 2), layout="constrained")
 for axis, angle, seen in zip(axes, ANGLES, tests, strict=True):
     with torch.no_grad():
         share = (module(seen).argmax(dim=1) == test_labels).float().mean()
-    axis.imshow(seen[1, 0], cmap="gray_r")
+    axis.imshow(seen[0, 0], cmap="gray_r")
     axis.set_title(f"{angle}°: {share:.0%}")
     axis.axis("off")
 

@@ -53,7 +53,7 @@ print("\n".join(as_text(string) for string in draw_strings(4).T))
 #
 # The main network is a plain recurrent cell. ``HRecurrent`` puts a second cell in front of any weight generator: it
 # reads the string, and its state (here eight numbers) is the condition for the weights of the main cell. The generator
-# is linear.
+# is linear and has no conditions of its own.
 
 
 class Cell(nn.Module):
@@ -67,12 +67,16 @@ class Cell(nn.Module):
         return self.linear(torch.cat([x, h], dim=-1)).tanh()
 
 
+def linear_generator(shapes):
+    return HMLP(shapes, cond_in_size=8, num_cond_embs=0, no_cond_weights=True, layers=(), verbose=False)
+
+
 class HyperRNN(nn.Module):
     def __init__(self, size=32):
         super().__init__()
         self.size = size
         self.cell = ModuleNet(Cell(len(SYMBOLS), size))
-        generator = HMLP(self.cell.hyper_shapes_learned, cond_in_size=8, num_cond_embs=0, layers=(), verbose=False)
+        generator = linear_generator(self.cell.hyper_shapes_learned)
         generator.apply_hyperfan_init(mnet=self.cell)
         self.hyper = HRecurrent(generator, input_size=len(SYMBOLS), cell="gru", verbose=False)
         self.output = nn.Linear(size, len(SYMBOLS))
@@ -173,13 +177,13 @@ for text, start in zip(written, starts, strict=True):
     print(f"written {text}, by the rule {follow_rule(start)}")
 
 # %%
-# The weights can be full matrices, as here, or what any other hypernetwork makes of the state. In the HyperLSTM of Ha et
-# al. they are learned matrices whose rows are scaled; a scale per row is far less to generate. Only the generator changes:
+# The weights can be full matrices, as here, or what any other hypernetwork makes of the state. The HyperLSTM of Ha et
+# al. scales the rows of learned matrices, and a scale per row is far less to generate. Only the generator changes:
 
 cell = ModuleNet(Cell(len(SYMBOLS), 32))
-row_shapes = HScaling.factor_shapes(cell.hyper_shapes_learned)
-scales = HMLP(row_shapes, cond_in_size=8, num_cond_embs=0, layers=(), verbose=False)
-hyper = HRecurrent(HScaling(scales, base=cell.initial_weights(), verbose=False), len(SYMBOLS), cell="lstm", verbose=False)
+scales = linear_generator(HScaling.factor_shapes(cell.hyper_shapes_learned))
+scaled = HScaling(scales, base=cell.initial_weights(), verbose=False)
+hyper = HRecurrent(scaled, input_size=len(SYMBOLS), cell="lstm", verbose=False)
 
 print(f"generated for each step: {scales.num_outputs} scales instead of {hyper.num_outputs} weights")
 
@@ -188,8 +192,7 @@ letters, lstm = (sum(curve[-5:]) / 5 for curve in curves.values())
 sizes = [sum(p.numel() for p in model.parameters()) for model in models.values()]
 if sizes[0] > sizes[1] or letters < lstm + 0.04 or letters < 0.8:
     raise RuntimeError(f"expected the hypernetwork to predict more letters, got {letters:.2f} and {lstm:.2f}, {sizes}")
-correct = sum(a == b for text, start in zip(written, starts, strict=True) for a, b in zip(text, follow_rule(start), strict=True))
-if correct < 0.8 * 16 * len(starts):
+if sum(text == follow_rule(start) for text, start in zip(written, starts, strict=True)) < 2:
     raise RuntimeError(f"expected strings that follow the rule, got {written}")
 # sphinx_gallery_end_ignore
 plt.show()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hypnettorch.data.files import damaged, find, read_bytes
 from hypnettorch.data.safe_pickle import read_pickle
 from hypnettorch.data.samples import Samples, stack
+from hypnettorch.data.sources import source
 
 IMAGE_SHAPE = (32, 32, 3)
 NUM_BYTES = 3 * 32 * 32
@@ -45,6 +46,7 @@ class CifarSet:
 
     Attributes:
         name: Its name.
+        key: Its name in :data:`~hypnettorch.data.sources.SOURCES`.
         num_classes: Number of its classes.
         train: Files with training samples, without ending.
         test: File with test samples, without ending.
@@ -52,6 +54,7 @@ class CifarSet:
     """
 
     name: str
+    key: str
     num_classes: int
     train: tuple[str, ...]
     test: str
@@ -86,12 +89,7 @@ class CifarSet:
         return present[0] if present else self.versions[0]
 
     def _read(self, version: Version, folder: Path, name: str) -> Rows:
-        archives = " or ".join(f"'{other.folder}'" for other in self.versions)
-        advice = (
-            f"Download {self.name} from https://www.cs.toronto.edu/~kriz/cifar.html (the version for Python or the "
-            f"binary one) and unpack it so that the folder {archives} lies in '{folder.parent}'."
-        )
-        path = find([folder], [name + version.ending], f"{self.name} images", advice)
+        path = find([folder], [name + version.ending], f"{self.name} images", source(self.key).advice(folder.parent))
         images, labels = version.read_rows(path)
         if labels.size and (labels.min() < 0 or labels.max() >= self.num_classes):
             raise damaged(path, f"labels between 0 and {self.num_classes - 1}", f"{labels.min()} ... {labels.max()}")
@@ -139,6 +137,7 @@ def read_text_names(path: Path) -> list[str]:
 
 CIFAR10 = CifarSet(
     name="CIFAR-10",
+    key="cifar10",
     num_classes=10,
     train=tuple(f"data_batch_{number}" for number in range(1, 6)),
     test="test_batch",
@@ -162,6 +161,7 @@ CIFAR10 = CifarSet(
 
 CIFAR100 = CifarSet(
     name="CIFAR-100",
+    key="cifar100",
     num_classes=100,
     train=("train",),
     test="test",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from hypnettorch.data.plotting import SamplePlots
 from hypnettorch.data.preprocessing import MODES, Mode
 from hypnettorch.data.samples import SPLITS, Ids, Samples, Split, is_image_shape
 from hypnettorch.data.split_names import SplitNames
+
+if TYPE_CHECKING:
+    from hypnettorch.data.bridges import TorchSplit
 
 Preprocessing = Callable[[Tensor, Mode, np.random.Generator], Tensor]
 
@@ -75,6 +78,20 @@ class Dataset(SplitNames, SamplePlots):
         """
         same: dict[str, Any] = {"identifier": self._identifier, "preprocessing": self.preprocessing}
         return Dataset(samples or self._samples, **{"use_one_hot": self._one_hot, **same, **changes})
+
+    @staticmethod
+    def from_arrays(inputs: ArrayLike, outputs: ArrayLike, *args: Any, **kwargs: Any) -> Dataset:
+        """A data set of arrays, see :func:`~hypnettorch.data.arrays.from_arrays`."""
+        from hypnettorch.data.arrays import from_arrays
+
+        return from_arrays(inputs, outputs, *args, **kwargs)
+
+    @staticmethod
+    def from_torch(train: Any, test: Any = None, **kwargs: Any) -> Dataset:
+        """A data set of one of PyTorch's, see :func:`~hypnettorch.data.bridges.from_torch`."""
+        from hypnettorch.data.bridges import from_torch
+
+        return from_torch(train, test, **kwargs)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of all random streams: after :meth:`load_state_dict` the same batches follow."""
@@ -182,7 +199,7 @@ class Dataset(SplitNames, SamplePlots):
         """
         self._require_samples(split)
         ids = self._random.endless[split].next(checks.integer("batch_size", batch_size, 1))
-        return self._batch(ids, use_one_hot, return_ids)
+        return self.batch(ids, use_one_hot, return_ids)
 
     def iterator(
         self, split: Split, batch_size: int, return_remainder: bool = True, **kwargs: Any
@@ -206,7 +223,7 @@ class Dataset(SplitNames, SamplePlots):
         """
         self._require_samples(split)
         batches = self._random.epoch(split, checks.integer("batch_size", batch_size, 1), return_remainder)
-        return ([len(ids), *self._batch(ids, **kwargs)] for ids in batches)
+        return ([len(ids), *self.batch(ids, **kwargs)] for ids in batches)
 
     def begin_epoch(self, split: Split) -> None:
         """Let the next batch of a split begin a new epoch."""
@@ -235,7 +252,8 @@ class Dataset(SplitNames, SamplePlots):
         positions[ids] = np.arange(len(ids))
         return positions[wanted]
 
-    def _batch(self, ids: Ids, use_one_hot: bool | None = None, return_ids: bool = False) -> list[NDArray]:
+    def batch(self, ids: Ids, use_one_hot: bool | None = None, return_ids: bool = False) -> list[NDArray]:
+        """The samples with these ids, ``[x, y]`` or ``[x, y, ids]``; arguments as of :meth:`next_batch`."""
         batch = [self._inputs_of(ids), self._outputs_of(ids, use_one_hot)]
         return [*batch, ids] if return_ids else batch
 
@@ -258,6 +276,24 @@ class Dataset(SplitNames, SamplePlots):
             raise ValueError(f"{self._identifier}: there are no samples in the split '{split}'")
 
     # Tensors
+
+    def to_torch(self, split: Split, mode: Mode | None = None) -> TorchSplit:
+        """A split as a data set of PyTorch, for a ``DataLoader``.
+
+        Args:
+            split: ``'train'``, ``'test'`` or ``'val'``.
+            mode: Whether inputs are augmented; by default ``'train'`` for the training split, else ``'inference'``.
+
+        Returns:
+            Samples ``(x, y)``, see :class:`~hypnettorch.data.bridges.TorchSplit`.
+        """
+        from hypnettorch.data.bridges import TorchSplit
+
+        return TorchSplit(self, split, mode)
+
+    def reseed_augmentation(self, seed: Seed) -> None:
+        """Begin the random draws of augmentation anew; the order of batches stays."""
+        self._random.augmentation = np.random.default_rng(seed)
 
     def input_to_torch_tensor(
         self,

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.dataset import Dataset
-from hypnettorch.data.files import damaged, find
-from hypnettorch.data.idx import read_idx
-from hypnettorch.data.preprocessing import MNIST_MEAN, MNIST_STD, ImagePreprocessing, Normalise, PaddedCrop, augmented
-from hypnettorch.data.samples import Samples, stack
+from hypnettorch.data.idx_images import IN_SHAPE, NUM_CLASSES, read_idx_images
+from hypnettorch.data.image_transforms import ImageTransform, transform_pair
+from hypnettorch.data.plotting import plot_image
+from hypnettorch.data.preprocessing import (
+    MNIST_MEAN,
+    MNIST_STD,
+    Flip,
+    ImagePreprocessing,
+    Normalise,
+    PaddedCrop,
+    augmented,
+)
+from hypnettorch.data.samples import Samples
 
-IN_SHAPE = (28, 28, 1)
-NUM_CLASSES = 10
+__all__ = ["IN_SHAPE", "NUM_CLASSES", "MNISTData", "mnist_augmentation", "read_mnist"]
 
 
 def read_mnist(data_path: str | Path) -> Samples:
@@ -34,30 +41,7 @@ def read_mnist(data_path: str | Path) -> Samples:
         FileNotFoundError: If a file is missing; the message says what to put where.
         ValueError: If a file is damaged.
     """
-    root = Path(data_path)
-    folders = [root / "MNIST", root / "MNIST" / "raw", root]
-    return stack(_read_part(folders, "train"), _read_part(folders, "t10k"), in_shape=IN_SHAPE, num_classes=NUM_CLASSES)
-
-
-def _read_part(folders: list[Path], prefix: str) -> tuple[NDArray, NDArray]:
-    images_path = _find(folders, f"{prefix}-images-idx3-ubyte")
-    labels_path = _find(folders, f"{prefix}-labels-idx1-ubyte")
-    images, labels = read_idx(images_path, num_dims=3), read_idx(labels_path, num_dims=1)
-    if images.shape[1:] != IN_SHAPE[:2]:
-        raise damaged(images_path, "images of 28 x 28 pixels", f"shape {images.shape}")
-    if len(labels) != len(images):
-        raise damaged(labels_path, f"{len(images)} labels, as many as '{images_path.name}' has images", len(labels))
-    if labels.max(initial=0) >= NUM_CLASSES:
-        raise damaged(labels_path, "labels between 0 and 9", labels.max())
-    return images.reshape(len(images), -1), labels.astype(np.int64)[:, None]
-
-
-def _find(folders: list[Path], name: str) -> Path:
-    advice = (
-        "Download the four files of MNIST, for example from https://ossci-datasets.s3.amazonaws.com/mnist/, and put "
-        f"them into '{folders[0]}'; they may stay compressed."
-    )
-    return find(folders, [f"{name}.gz", name], "MNIST", advice)
+    return read_idx_images("mnist", data_path, ["MNIST", "MNIST/raw", "."])
 
 
 class MNISTData(Dataset):
@@ -94,7 +78,24 @@ class MNISTData(Dataset):
             seed=seed,
         )
 
+    @staticmethod
+    def torch_input_transforms(use_random_hflips: bool = False) -> tuple[ImageTransform, ImageTransform]:
+        """What augmentation does with one image, in training and in inference.
 
-def mnist_augmentation() -> ImagePreprocessing:
-    """Random crops with a padding of 4 pixels, and normalisation."""
-    return augmented(IN_SHAPE, [PaddedCrop(padding=4)], Normalise(MNIST_MEAN, MNIST_STD))
+        Args:
+            use_random_hflips: Whether images are mirrored at random.
+        """
+        return transform_pair(mnist_augmentation(use_random_hflips))
+
+    @staticmethod
+    def plot_sample(
+        image: NDArray, label: object = None, interactive: bool = False, file_name: str | Path | None = None
+    ) -> None:
+        """Deprecated, use :meth:`plot_samples`; draw one image ``[784]``."""
+        plot_image(image, IN_SHAPE, label, interactive, file_name)
+
+
+def mnist_augmentation(flips: bool = False) -> ImagePreprocessing:
+    """Random crops with a padding of 4 pixels, then random ``flips``, and normalisation."""
+    random = [PaddedCrop(padding=4), *([Flip()] if flips else [])]
+    return augmented(IN_SHAPE, random, Normalise(MNIST_MEAN, MNIST_STD))

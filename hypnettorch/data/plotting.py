@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +74,22 @@ class SamplePlots:
             chosen = {"outputs": outputs, "predictions": predictions}
             parts = {name: None if array is None else array[one] for name, array in chosen.items()}
             self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
-        if filename is not None:
-            fig.savefig(filename, bbox_inches="tight")
-        if show:
-            plt.show(block=not interactive)
-        if not (show and interactive):
-            plt.close(fig)
+        finish_figure(plt, fig, show, filename, interactive)
 
     def _plot_config(
         self, inputs: NDArray, outputs: NDArray | None = None, predictions: NDArray | None = None
     ) -> dict[str, Any]:
         """Distances and numbers of the axes that one sample gets."""
         spaces = {"outer_wspace": 0.4, "outer_hspace": 0.4, "inner_hspace": 0.2, "inner_wspace": 0.2}
-        return {**spaces, "num_inner_rows": 1, "num_inner_cols": 1, "num_inner_plots": 1}
+        plots = 2 if self._has_class_values(predictions) else 1
+        return {**spaces, "num_inner_rows": plots, "num_inner_cols": 1, "num_inner_plots": plots}
+
+    def _has_class_values(self, predictions: NDArray | None) -> bool:
+        """Whether predictions of images have one value per class, which are drawn as bars below the image."""
+        return predictions is not None and bool(self.num_classes) and predictions.shape[1] > 1 and self._shows_images()
+
+    def _shows_images(self) -> bool:
+        return is_image_shape(self.in_shape)
 
     def _plot_sample(
         self,
@@ -99,14 +104,21 @@ class SamplePlots:
     ) -> None:
         """Draw sample ``ind`` (arrays ``[1, ...]``) into the axes of ``inner_grid``."""
         axes = fig.add_subplot(inner_grid[0])
-        if is_image_shape(self.in_shape):
-            image = np.asarray(inputs).reshape(self.in_shape)
-            axes.imshow(image.squeeze(2) if image.shape[2] == 1 else image, cmap="gray")
+        if self._shows_images():
+            show_image(axes, np.asarray(inputs).reshape(self.in_shape))
         else:
             axes.plot(np.asarray(inputs).reshape(-1))
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(self._caption(outputs, predictions), fontsize=8)
+        if num_inner_plots == 2 and predictions is not None:
+            self._plot_class_values(fig.add_subplot(inner_grid[1]), predictions[0], outputs)
+
+    def _plot_class_values(self, axes: Any, values: NDArray, outputs: NDArray | None) -> None:
+        """One bar per class; that of the true class is red."""
+        truth = None if outputs is None else int(np.asarray(outputs).reshape(-1)[0])
+        axes.bar(range(len(values)), values, color=["red" if label == truth else "gray" for label in range(len(values))])
+        axes.tick_params(labelsize=6)
 
     def _caption(self, outputs: NDArray | None, predictions: NDArray | None) -> str:
         parts = []
@@ -122,3 +134,37 @@ class SamplePlots:
             return ", ".join(f"{value:.3g}" for value in values)
         label = int(values[0]) if len(values) == 1 else int(values.argmax())
         return str(self.class_names[label] if self.class_names else label)
+
+
+def show_image(axes: Any, image: NDArray) -> None:
+    """Draw an image ``[H, W, C]``; colours are values in [0, 1]."""
+    axes.imshow(image.squeeze(2) if image.shape[2] == 1 else image, cmap="gray")
+
+
+def plot_image(
+    image: NDArray,
+    shape: Sequence[int],
+    label: object = None,
+    interactive: bool = False,
+    file_name: str | Path | None = None,
+    figsize: float = 1.5,
+) -> None:
+    """What the deprecated ``plot_sample`` of image data sets does: a figure with one image."""
+    warnings.warn("'plot_sample' is deprecated, use 'plot_samples'", DeprecationWarning, stacklevel=3)
+    plt = require("matplotlib.pyplot", "plot_sample")
+    fig, axes = plt.subplots(figsize=(figsize, figsize))
+    show_image(axes, np.asarray(image).reshape(tuple(shape)))
+    axes.set_axis_off()
+    if label is not None:
+        axes.set_title(f"Label: {label}")
+    finish_figure(plt, fig, file_name is None, file_name, interactive)
+
+
+def finish_figure(plt: Any, fig: Any, show: bool, filename: str | Path | None, interactive: bool) -> None:
+    """Save a figure, then show it; it stays open only while an interactive window shows it."""
+    if filename is not None:
+        fig.savefig(filename, bbox_inches="tight")
+    if show:
+        plt.show(block=not interactive)
+    if not (show and interactive):
+        plt.close(fig)

@@ -59,8 +59,9 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
         return self._constant("output_offset", 0.0)
 
     def _constant(self, name: str, neutral: float) -> Tensor:
-        if self._buffers[name] is not None:
-            return self._per_weight(self._buffers[name])
+        constant = self._buffers.get(name)
+        if constant is not None:
+            return self._per_weight(constant)
         like = self._internal_params[0] if self._internal_params else torch.empty(0)
         return torch.full([self.num_outputs], neutral, dtype=like.dtype, device=like.device)
 
@@ -79,7 +80,7 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
 
     def _calibrate(self, flat: Tensor) -> Tensor:
         """``[..., num_outputs]`` to the same shape; what stands behind it is cut off if there are constants."""
-        scale, offset = (self._buffers[name] for name in CONSTANTS)
+        scale, offset = (self._buffers.get(name) for name in CONSTANTS)
         if scale is not None or offset is not None:
             flat = flat[..., : self.num_outputs]
         if scale is not None:
@@ -88,7 +89,7 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
 
     def _calibrate_each(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The same for tensors ``[..., *shape]``, one per target."""
-        scale, offset = (self._buffers[name] for name in CONSTANTS)
+        scale, offset = (self._buffers.get(name) for name in CONSTANTS)
         if scale is not None:
             tensors = [tensor * own for tensor, own in zip(tensors, self._per_target(scale), strict=True)]
         if offset is not None:
@@ -155,7 +156,7 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
         complete = all(f"{prefix}_internal_params.{i}" in state_dict for i in own)
         for name in CONSTANTS:
             loaded = state_dict.get(prefix + name)
-            own_constant = self._buffers[name]
+            own_constant = self._buffers.get(name)
             if loaded is None:
                 if complete:
                     self._buffers[name] = None

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.hnets.calibrated_output import DOUBLE
 from hypnettorch.hnets.hyperfan import (
     Inputs,
     Plan,
@@ -121,8 +122,8 @@ def initialize_exactly(hnet: Any, plan: Plan, starts: Sequence[Start], normal: b
     check_arguments(hnet, plan.method, inputs)
     moment = initialize_hidden_part(inner, inner._act_fn, inputs.variance, plan.gain)
     initialize_hidden(inner.layer_weight_tensors[-1:], inner.layer_bias_vectors[-1:], 1.0)
-    _draw_chunk_embeddings(hnet, torch.ones(hnet.num_chunks, dtype=torch.float64), normal)
-    hnet._let_start(starts, torch.full([len(starts)], moment, dtype=torch.float64))
+    hnet._draw_chunk_embeddings(normal)
+    hnet._let_start(starts, torch.full([len(starts)], moment, **DOUBLE))
 
 
 def ordinary_start(target: Target, plan: Plan, variance: float | None = None) -> Start:

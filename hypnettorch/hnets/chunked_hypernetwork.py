@@ -13,7 +13,8 @@ from hypnettorch.core import checks
 from hypnettorch.hnets import hyperfan, inputs
 from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs
+from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
+from hypnettorch.hnets.hypernetwork import Inputs
 from hypnettorch.mnets.stages import Run
 
 CHUNKS = "chunk_embs"
@@ -49,7 +50,7 @@ class ChunkedHyperNetwork(CalibratedOutput):
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
-        make_inner: Callable[..., HyperNetwork],
+        make_inner: Callable[..., FullHyperNetwork],
         chunk_size: int,
         chunk_emb_size: int,
         cond_chunk_embs: bool,
@@ -145,11 +146,12 @@ class ChunkedHyperNetwork(CalibratedOutput):
         size = self._uncond_in_size + self._chunk_emb_size
         return hyperfan.Inputs(size, own.variance, self._cond_in_size, plan.cond_var)
 
-    def _draw_chunk_embeddings(self) -> None:
-        """Draw chunk embeddings from N(0, 1)."""
-        with torch.no_grad():
-            for row, _, _ in self.chunk_embeddings():
-                row.normal_()
+    def _draw_chunk_embeddings(self, normal: bool = True) -> None:
+        """Draw internal chunk embeddings from N(0, 1), or from the uniform distribution of this variance."""
+        values = self._values_by_slot()
+        for slot in self._conditional[CHUNKS] if self._cond_chunk_embs else [self._chunk_slot]:
+            if slot in values:
+                nn.init.normal_(values[slot]) if normal else hyperfan.fill_uniform(values[slot], 0.0, 1.0)
 
     def _check_inputs(self, given: Inputs) -> None:
         super()._check_inputs(given)
@@ -204,7 +206,7 @@ class ChunkedHyperNetwork(CalibratedOutput):
         return self._hnet.distillation_targets()
 
     def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
-        """The input embedding of a condition, see :meth:`HyperNetwork.get_cond_in_emb`."""
+        """The input embedding of a condition, see :meth:`FullHyperNetwork.get_cond_in_emb`."""
         return self._hnet.get_cond_in_emb(cond_id)
 
     def get_chunk_emb(self, chunk_id: int | None = None, cond_id: int | None = None) -> Tensor:

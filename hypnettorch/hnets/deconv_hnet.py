@@ -156,7 +156,7 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
 
     def _generate(self, given: Inputs, run: Run) -> Tensor:
         image = super()._generate(given, run)
-        return self._calibrate(image.movedim(-3, -1).flatten(-3)[..., : self.num_outputs])
+        return self._calibrate(image.movedim(-3, -1).flatten(-3)[..., : self.num_outputs])  # type: ignore[union-attr]
 
     def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
         inputs = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)

@@ -73,7 +73,7 @@ def can_factorize(hnet: HyperNetInterface) -> bool:
         if base is HMLP:
             return True
         if base is ChunkedHyperNetwork:
-            scaled = hnet._buffers["output_scale"] is not None  # type: ignore[attr-defined]
+            scaled = hnet._buffers.get("output_scale") is not None  # type: ignore[attr-defined]
             return not scaled and can_factorize(hnet._hnet)  # type: ignore[attr-defined]
         if changed.intersection(vars(base)):
             return False

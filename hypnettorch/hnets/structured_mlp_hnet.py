@@ -261,9 +261,12 @@ class StructuredHMLP(CalibratedOutput):
         for i, (net, part) in enumerate(zip(self.internal_hnets, self._inclusions, strict=True)):
             embeddings = self._embeddings_of(i, given, run)
             rows = inputs.chunk_rows(given.uncond, embeddings, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
-            flat = net._generate(Inputs(rows.flatten(-3, -2)), part.part(run))
+            produced = net._format(net._generate(Inputs(rows.flatten(-3, -2)), part.part(run)), "stacked")
             lead = rows.shape[:-2]
-            tensors = formats.unflatten(flat.reshape(*rows.shape[:-1], -1), net.target_shapes)
+            tensors = [
+                tensor.reshape(*rows.shape[:-1], *shape)
+                for tensor, shape in zip(produced, net.target_shapes, strict=True)
+            ]
             chunks += [list(chunk) for chunk in zip(*[tensor.unbind(len(lead)) for tensor in tensors], strict=True)]
         assembled = assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
         return self._calibrate_each(assembled)

@@ -137,7 +137,7 @@ def compute_fisher(
     else:
         if not mnet.has_linear_out:
             checks.fail("mnet", "a network with linear outputs (has_linear_out)", "one with an output nonlinearity")
-        likelihood = Gaussian(checks.number("regression_lvar", regression_lvar, 0)) if regression else Categorical()
+        likelihood = Gaussian(checks.positive("regression_lvar", regression_lvar)) if regression else Categorical()
         score = sample_scores.by_likelihood(likelihood, allowed_outputs, empirical_fisher, draws)
     source = sample_scores.TrainingSamples(
         data, device, time_series, one_hot=custom_nll is None and not regression, change_targets=target_manipulator

@@ -104,6 +104,8 @@ def by_likelihood(
 
     def score(outputs: Tensor, targets: Tensor, *_: Any) -> Tensor:
         if units is not None:
+            if max(units, default=0) >= outputs.shape[-1]:
+                checks.fail("allowed_outputs", f"units of the {outputs.shape[-1]} outputs", units)
             outputs = outputs[..., units]
         if not empirical:
             return model_scores(likelihood, outputs, draws)

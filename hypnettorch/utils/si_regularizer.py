@@ -132,9 +132,7 @@ def si_compute_importance(
         ValueError: If no step was recorded since the last task.
     """
     names = _Names(net, params, params_name)
-    damping = checks.number("epsilon", epsilon, 0)
-    if damping == 0:
-        checks.fail("epsilon", "a positive number", damping)
+    damping = checks.positive("epsilon", epsilon)
     for i, param in _learned(params):
         share, start = recall(net, names.running_omega, i), recall(net, names.prev_theta, i)
         if share is None or start is None:

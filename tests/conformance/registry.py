@@ -464,6 +464,7 @@ HYPERNETWORKS = [
     structured("external", no_uncond_weights=True, no_cond_weights=True, uncond_in_size=2),
     structured("cond-chunks", cond_chunk_embs=True),
     structured("cond-chunks-external", cond_chunk_embs=True, no_uncond_weights=True, no_cond_weights=True),
+    structured("split-head", hmlp_kwargs={"layers": (5,), "split_head": True}),
     structured("norm", hmlp_kwargs={"layers": (5,), "use_batch_norm": True}),
     structured(
         "everything",

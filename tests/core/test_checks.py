@@ -30,6 +30,8 @@ ZEROS = torch.zeros(2, 3)
         (lambda: checks.number("a", ZEROS), TypeError, "a: expected a number, got Tensor"),
         (lambda: checks.number("a", float("nan")), ValueError, "a: expected a number"),
         (lambda: checks.number("a", 2.5, 0, 1), ValueError, "a: expected a number between 0 and 1, got 2.5"),
+        (lambda: checks.positive("a", 0), ValueError, "a: expected a positive number, got 0.0"),
+        (lambda: checks.positive("a", -1), ValueError, "a: expected a positive number, got -1.0"),
         (lambda: checks.one_of("a", "c", ("b", "d")), ValueError, "a: expected one of 'b', 'd', got 'c'"),
         (lambda: checks.length("a", [1], 2), ValueError, "a: expected 2 entries, got 1"),
         (lambda: checks.length("a", 1, 2), TypeError, "a: expected 2 entries, got int"),

@@ -30,6 +30,7 @@ def test_tutorial_does_what_it_claims(tutorial: Path, tmp_path: Path) -> None:
     """The script ends with a check of its claims, which raises."""
     result = run(tutorial, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "Warning" not in result.stderr, "the page would show it"
     assert not list(tmp_path.iterdir()), "a tutorial leaves nothing behind"
 
 

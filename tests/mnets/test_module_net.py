@@ -297,6 +297,19 @@ def test_compile() -> None:
     torch.testing.assert_close(compiled(x, weights), net(x, weights=weights))
 
 
+@pytest.mark.parametrize("name", ["conv", "attention"])
+def test_compile_of_many_weight_sets(name: str) -> None:
+    module, x = make(name)
+    net = ModuleNet(module).eval()
+    weights = stacked(net, 3)
+
+    def run(x: Tensor, weights: list[Tensor]) -> Tensor:
+        return net.batched_forward(x, weights=weights, share_input=True)
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, weights), run(x, weights))
+
+
 def test_keyword_arguments_and_structured_outputs() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:

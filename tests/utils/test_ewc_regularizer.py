@@ -461,6 +461,8 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"prior_strength": [torch.ones(1)], "online": True}, ValueError, "prior_strength"),
     ({"n_max": 0}, ValueError, "n_max"),
     ({"regression": True, "time_series": True}, NotImplementedError, "regression"),
+    ({"regression": True, "regression_lvar": 0}, ValueError, "regression_lvar"),
+    ({"allowed_outputs": [0, NUM_OUT]}, ValueError, "allowed_outputs"),
     ({"regression": True, "regression_lvar": -1}, ValueError, "regression_lvar"),
     ({"allowed_outputs": [0]}, ValueError, "targets"),
     ({"online": True, "task_id": 1}, ValueError, r"params\[0\].*compute_fisher"),

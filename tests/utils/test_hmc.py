@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.utils.hmc import HMC, MCMC, NUTS, MultiChainHMC, leapfrog
+from hypnettorch.mnets import MLP
+from hypnettorch.utils.hmc import (
+    HMC,
+    MCMC,
+    NUTS,
+    MultiChainHMC,
+    leapfrog,
+    log_prob_standard_normal_prior,
+    nn_pot_energy,
+)
 from hypnettorch.utils.mcmc.dual_averaging import DualAveraging
 from hypnettorch.utils.mcmc.kinetic import KineticEnergy
 
@@ -113,6 +124,19 @@ def test_chain_continues(sampler: type) -> None:
     assert not whole.position_trajectory[-1].requires_grad
     other.simulate_chain(2)
     assert torch.equal(other.position_trajectory[0], whole.current_position)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda chain: pickle.loads(pickle.dumps(chain))])
+def test_copies_go_on_alike(sampler: type, copied: Any) -> None:
+    net = MLP(n_in=1, n_out=1, hidden_layers=[], verbose=False)
+    potential = nn_pot_energy(net, torch.rand(3, 1), torch.rand(3, 1), log_prob_standard_normal_prior)
+    chain = make(sampler, potential=potential)
+    chain.simulate_chain(3)
+    other = copied(chain)
+    for each in (chain, other):
+        each.simulate_chain(3)
+    assert torch.equal(torch.stack(chain.position_trajectory), torch.stack(other.position_trajectory))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -33,6 +33,7 @@ def find_modules_of_type(model: nn.Module, types: type | Sequence[type]) -> dict
         ['0', '2']
     """
     checks.instance("model", model, nn.Module)
+    checks.instance("types", types, (type, list, tuple), "a type or a list of types")
     wanted: tuple[Any, ...] = (types,) if isinstance(types, type) else tuple(types)
     for i, entry in enumerate(wanted):
         checks.instance(("types", i), entry, type, "a type")

@@ -108,12 +108,12 @@ def hypernetize_single(
     return (taken, values) if return_parameters else taken
 
 
-def voidify(model: nn.Module, module_types: Sequence[type]) -> Any:
+def voidify(model: nn.Module, module_types: type | Sequence[type]) -> Any:
     """Take all parameters of the modules of some types out of a model (see :func:`hypernetize`).
 
     Args:
         model: The model; it is changed in place.
-        module_types: The types.
+        module_types: A type or several.
 
     Returns:
         The model.
@@ -130,7 +130,7 @@ def voidify(model: nn.Module, module_types: Sequence[type]) -> Any:
     found = find_modules_of_type(model, module_types).values()
     chosen = [parameter for module in found for parameter in module.parameters()]
     if not chosen:
-        checks.fail("module_types", "types of modules with parameters", list(module_types))
+        checks.fail("module_types", "types of modules with parameters", module_types)
     return hypernetize(model, parameters=chosen)
 
 

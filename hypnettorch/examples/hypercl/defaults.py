@@ -13,8 +13,8 @@ from typing import Any
 DIGITS: dict[str, Any] = {"hnet_type": "hmlp", "lr": 1e-3, "val_set_size": 0, "num_threads": 1}
 
 PER_SEQUENCE: dict[str, dict[str, Any]] = {
-    "splitdigits": {**DIGITS, "hmlp_arch": "25,25", "n_iter": 500, "beta": 0.01},
-    "permdigits": {**DIGITS, "hmlp_arch": "50,50", "n_iter": 1000, "beta": 0.1},
+    "splitdigits": {**DIGITS, "hmlp_arch": "25,25", "n_iter": 500, "beta": 0.01, "ewc_lambda": 1e4, "si_lambda": 10.0},
+    "permdigits": {**DIGITS, "hmlp_arch": "50,50", "n_iter": 1000, "beta": 0.1, "ewc_lambda": 10.0, "si_lambda": 0.1},
 }
 
 # Of `--smoke`, where nothing else is asked for.

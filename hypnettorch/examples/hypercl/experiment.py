@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -37,24 +38,10 @@ def make_heads(options: Options) -> Heads:
     return kind(options.num_classes_per_task)
 
 
-def settings_of(options: Options) -> Settings:
-    """The options that a learner has to know."""
-    return Settings(
-        num_tasks=options.num_tasks,
-        beta=options.beta,
-        targets_online=options.calc_hnet_reg_targets_online,
-        reg_batch_size=options.hnet_reg_batch_size,
-        fisher_weighted=options.hnet_reg_fisher,
-        n_fisher=options.n_fisher,
-        ewc_lambda=options.ewc_lambda,
-        online_ewc=options.online_ewc,
-        ewc_gamma=options.ewc_gamma,
-        si_lambda=options.si_lambda,
-        si_epsilon=options.si_eps,
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-        adam_beta1=options.adam_beta1,
-    )
+def settings_of(options: Any) -> Settings:
+    """What a learner has to know of options; those that are missing have the defaults of :class:`Settings`."""
+    names = [field.name for field in dataclasses.fields(Settings) if hasattr(options, field.name)]
+    return Settings(**{name: getattr(options, name) for name in names})
 
 
 def choose_device(options: Options) -> torch.device:

@@ -118,7 +118,9 @@ class Options:
         CL, -1, "Regularise that many random earlier tasks per step; -1: all.", minus_one_or(at_least(1))
     )
     hnet_reg_fisher: bool = option(
-        CL, False, "Weigh the regulariser by the Fisher information of the main network's weights; needs a larger beta."
+        CL,
+        False,
+        "Weigh the regulariser by the Fisher information of the main network's weights.",
     )
     n_fisher: int = option(
         CL, -1, "Training samples per task to estimate the Fisher information; -1: all.", minus_one_or(at_least(1))

@@ -24,7 +24,7 @@ from hypnettorch.examples.hypercl.scenarios import SCENARIOS
 from hypnettorch.utils.safe_files import write_atomically, write_json
 
 NAME = "scenario_table"
-COMMON: dict[str, Any] = {"online_ewc": True, "ckpt_iter": 0}
+COMMON: dict[str, Any] = {"online_ewc": True, "n_fisher": 200, "ckpt_iter": 0}
 SMOKE: dict[str, Any] = {"smoke": True, "n_iter": 5, "num_tasks": 2, "n_fisher": 10}
 
 PARTS = {

@@ -66,7 +66,7 @@ class ParallelEvaluation(AbstractContextManager["ParallelEvaluation"]):
 
 
 def _evaluate_one(function: Potential, position: Tensor) -> Evaluated:
-    return _evaluate_together(lambda positions: function(positions), position, count=1)
+    return _evaluate_together(function, position, count=1)
 
 
 def _evaluate_together(function: Callable[[Tensor], Tensor], positions: Tensor, count: int | None = None) -> Evaluated:

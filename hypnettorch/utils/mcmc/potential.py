@@ -110,7 +110,7 @@ class NetworkPotential:
         self._inputs = inputs
         self._targets = targets
         self._log_prior = prior_log_prob_func
-        self._log_priors: Callable[[Tensor], Tensor] = torch.func.vmap(prior_log_prob_func)
+        self._maps_prior = True
 
     def __call__(self, position: Tensor) -> Tensor:
         """``U(w)`` of one flat weight vector ``[D]``, without dimensions."""
@@ -138,13 +138,11 @@ class NetworkPotential:
         return losses.reshape(sets, -1).sum(1)
 
     def _prior_of_each(self, positions: Tensor) -> Tensor:
-        try:
-            return self._log_priors(positions)
-        except RuntimeError:  # vmap refuses; if something else is wrong, the loop raises it again
-            self._log_priors = self._loop_over_priors
-            return self._loop_over_priors(positions)
-
-    def _loop_over_priors(self, positions: Tensor) -> Tensor:
+        if self._maps_prior:
+            try:
+                return torch.func.vmap(self._log_prior)(positions)
+            except RuntimeError:  # vmap refuses; if something else is wrong, the loop raises it again
+                self._maps_prior = False
         return torch.stack([self._log_prior(position) for position in positions])
 
 

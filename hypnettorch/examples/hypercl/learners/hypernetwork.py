@@ -71,7 +71,7 @@ class HypernetworkLearner(Learner):
 
     def end(self, tasks: Sequence[Task]) -> None:
         """Estimate the Fisher information of the main network's weights, if the regulariser is going to need it."""
-        if not self._settings.fisher_weighted or self._settings.beta == 0:
+        if not self._settings.hnet_reg_fisher or self._settings.beta == 0:
             return
         for task in tasks:
             compute_fisher(
@@ -150,13 +150,14 @@ class EarlierTasks:
         self._num_tasks = num_tasks
         self._begin = {name: value.detach().clone() for name, value in hnet.state_dict().items()}
         self._distance: Callable[[], Tensor]
-        if not (settings.targets_online or settings.fisher_weighted) and settings.reg_batch_size == -1:
+        online, fisher = settings.calc_hnet_reg_targets_online, settings.hnet_reg_fisher
+        if not online and not fisher and settings.hnet_reg_batch_size == -1:
             self._distance = FixedTargetRegularizer(hnet, num_tasks)
             return
-        options: dict[str, Any] = {"batch_size": settings.reg_batch_size}
-        if settings.fisher_weighted:
+        options: dict[str, Any] = {"batch_size": settings.hnet_reg_batch_size}
+        if fisher:
             options["fisher_estimates"] = fisher_estimates(num_tasks, get_current_targets(1, hnet)[0], model.mnet)
-        if settings.targets_online:
+        if online:
             options["prev_theta"] = [param.detach().clone() for param in hnet.unconditional_params]
             options["prev_task_embs"] = [param.detach().clone() for param in hnet.conditional_params]
         else:

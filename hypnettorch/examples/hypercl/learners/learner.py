@@ -20,20 +20,20 @@ from hypnettorch.examples.hypercl.tasks import Batch, Task
 
 @dataclass(frozen=True)
 class Settings:
-    """What a learner has to know.
+    """What a learner has to know: options of the same names.
 
     Attributes:
         num_tasks: Number of tasks in all; only a learner that sees all tasks at once uses it.
         beta: Strength of the hypernetwork's regulariser.
-        targets_online: Whether its targets are recomputed in each step.
-        reg_batch_size: Number of random earlier tasks that it looks at in a step; -1: all.
-        fisher_weighted: Whether the Fisher information says how much each weight matters to it.
+        calc_hnet_reg_targets_online: Whether its targets are recomputed in each step.
+        hnet_reg_batch_size: Number of random earlier tasks that it looks at in a step; -1: all.
+        hnet_reg_fisher: Whether the Fisher information says how much each weight matters to it.
         n_fisher: Training samples for an estimate of the Fisher information; -1: all.
         ewc_lambda: Strength of elastic weight consolidation.
         online_ewc: Whether it keeps one quadratic penalty instead of one for each task.
         ewc_gamma: What a new task leaves of the one penalty.
         si_lambda: Strength of synaptic intelligence.
-        si_epsilon: Its damping.
+        si_eps: Its damping.
         lr: Learning rate of Adam.
         weight_decay: L2 penalty.
         adam_beta1: Decay of the first moment.
@@ -41,15 +41,15 @@ class Settings:
 
     num_tasks: int
     beta: float = 0.01
-    targets_online: bool = False
-    reg_batch_size: int = -1
-    fisher_weighted: bool = False
+    calc_hnet_reg_targets_online: bool = False
+    hnet_reg_batch_size: int = -1
+    hnet_reg_fisher: bool = False
     n_fisher: int = -1
     ewc_lambda: float = 100.0
     online_ewc: bool = False
     ewc_gamma: float = 1.0
     si_lambda: float = 1.0
-    si_epsilon: float = 1e-3
+    si_eps: float = 1e-3
     lr: float = 1e-3
     weight_decay: float = 0.0
     adam_beta1: float = 0.9

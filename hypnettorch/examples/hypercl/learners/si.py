@@ -45,4 +45,4 @@ class SILearner(MainNetworkLearner):
 
     def end(self, tasks: Sequence[Task]) -> None:
         """Turn the path integral into importances."""
-        si_compute_importance(self._network, self._weights, epsilon=self._settings.si_epsilon)
+        si_compute_importance(self._network, self._weights, epsilon=self._settings.si_eps)
