@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, trees
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.low_rank_hnet import HLowRank
+from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.module_net import ModuleNet
 
@@ -53,6 +54,53 @@ class HyperModel(nn.Module):
         self.hnet = hnet
         self.mnet = mnet
         self._joint = _Joint()
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        num_conditions: int = 1,
+        cond_in_size: int = 8,
+        layers: Sequence[int] = (100, 100),
+        include: Any = None,
+        exclude: Any = None,
+        **net_options: Any,
+    ) -> HyperModel:
+        """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP`` with a split head.
+
+        Every weight starts with the variance of an ordinary initialisation (``apply_hyperfan_init``), scales of
+        normalisation layers at 1.
+
+        Args:
+            module: The module; it is changed in place (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
+            num_conditions: How many conditions the hypernetwork knows.
+            cond_in_size: Size of their embeddings.
+            layers: Sizes of the hidden layers of the hypernetwork.
+            include: Which parameters are produced, see ``ModuleNet``. Default: all.
+            exclude: Which of them are not.
+            **net_options: Further arguments of ``ModuleNet``.
+
+        Raises:
+            ValueError: If an argument is out of range, or a selector chooses nothing.
+            TypeError: If an argument has the wrong type.
+
+        Example:
+            >>> import torch
+            >>> model = HyperModel.from_module(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), 3)
+            >>> model(torch.randn(5, 4), cond_id=2).shape
+            torch.Size([5, 2])
+        """
+        net = ModuleNet(module, include, exclude, **net_options)
+        hnet = HMLP(
+            net.hyper_shapes_learned or (),
+            cond_in_size=cond_in_size,
+            layers=layers,
+            num_cond_embs=checks.integer("num_conditions", num_conditions, 1),
+            split_head=True,
+            verbose=False,
+        )
+        hnet.apply_hyperfan_init(mnet=net)
+        return cls(hnet, net)
 
     def forward(
         self,

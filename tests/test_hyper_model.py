@@ -356,3 +356,26 @@ def test_networks_that_do_not_fit(hnet: Any, mnet: Any, error: type[Exception], 
 def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], name: str) -> None:
     with pytest.raises(error, match=name):
         model()(inputs(), **arguments)
+
+
+def test_any_module_in_one_line() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 200), nn.LayerNorm(200), nn.Tanh(), nn.Linear(200, 2))
+    both = HyperModel.from_module(module, num_conditions=2, exclude="3.bias")
+    targets = [meta["target"] for meta in both.hnet.param_shapes_meta if "target" in meta]
+    assert targets == [0, 1, 2, 3, 4]
+    weight, _, scale, shift, _ = both.hnet(cond_input=torch.randn(500, 8), ret_format="stacked")
+    assert weight.var().item() == pytest.approx(1 / 3, rel=0.1)
+    assert (scale == 1).all()
+    assert (shift == 0).all()
+    optimizer = torch.optim.Adam(both.parameters(), lr=1e-2)
+    x, y = torch.randn(2, 20, 3), torch.randn(2, 20, 2)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        losses.append((both(x, cond_id=[0, 1]) - y).square().mean())
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.3 * losses[0]
+    with pytest.raises(ValueError, match="num_conditions: expected an integer of at least 1"):
+        HyperModel.from_module(nn.Linear(2, 1), num_conditions=0)

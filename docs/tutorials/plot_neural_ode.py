@@ -53,10 +53,10 @@ def swing(n):
         angle, velocity = state.unbind(-1)
         return torch.stack([velocity, -friction * velocity - frequency**2 * angle.sin()], dim=-1)
 
-    return integrate(pendulum, torch.randn(n, 2), LENGTH)
+    return integrate(pendulum, torch.empty(n, 2).uniform_(-1.5, 1.5), LENGTH)
 
 
-training, test = swing(256), swing(100)  # [N, 61, 2]
+training, test = swing(500), swing(100)  # [N, 61, 2]
 
 # %%
 # Weights from the first observations

@@ -49,7 +49,7 @@ def listed(parameters: Any) -> list[torch.Tensor]:
     """The entries of a ``ParameterList``, which looks each of them up by a name of its own when it is iterated."""
     if parameters is None:
         return []
-    store = getattr(parameters, "_parameters", ())
+    store: dict[str, Any] = getattr(parameters, "_parameters", {})
     return list(store.values()) if len(store) == len(parameters) > 0 else list(parameters)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class TorchSplit(torch_data.Dataset[Sample]):
             self._worker_seed = worker.seed
             self._data.reseed_augmentation(worker.seed)
 
-    def _inputs(self, x: NDArray, ids: NDArray) -> Tensor:
+    def _inputs(self, x: NDArray, ids: NDArray) -> Tensor | Sequence[Tensor]:
         tensor = self._data.input_to_torch_tensor(x, mode=self._mode, sample_ids=ids)
         if self._data.sequence:
             return tensor.transpose(0, 1)

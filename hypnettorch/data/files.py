@@ -46,3 +46,31 @@ def read_bytes(path: Path) -> bytes:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
         raise damaged(path, "a complete gzip file", error) from error
+
+
+def find_folder(folder: Path, what: str, advice: str) -> Path:
+    """The folder, if it exists.
+
+    Args:
+        folder: The folder.
+        what: What it contains.
+        advice: What to do if there is none.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{what}: expected the folder '{folder}'. {advice}")
+    return folder
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        ValueError: If the file is no text.
+    """
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise damaged(path, "a text file", error) from error

@@ -93,7 +93,7 @@ class HMLP(FullHyperNetwork):
         if split_head and use_spectral_norm:
             checks.fail("split_head", "False, since spectral norm divides the output layer as a whole", True)
         if split_head:
-            self._output_pieces = len(self._target_shapes)
+            self._output_pieces = len(self.target_shapes)
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
         self._stages = self._declare(
             [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1)], split_head
@@ -115,7 +115,7 @@ class HMLP(FullHyperNetwork):
             if self._act_fn is not None:
                 stages.append(Elementwise(self._act_fn))
         if split_head:
-            return [*stages, SplitHead(table, sizes[-1], self._target_shapes, bool(self._has_bias), external)]
+            return [*stages, SplitHead(table, sizes[-1], self.target_shapes, bool(self._has_bias), external)]
         output = Linear(table, sizes[-1], self.num_outputs, bool(self._has_bias), external, self._use_spectral_norm)
         return [*stages, output]
 
@@ -127,7 +127,7 @@ class HMLP(FullHyperNetwork):
 
     def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
         if not self._no_uncond_weights:
-            refit_head(state_dict, prefix, self._target_shapes, self._output_pieces > 1, bool(self._has_bias))
+            refit_head(state_dict, prefix, self.target_shapes, self._output_pieces > 1, bool(self._has_bias))
         super()._rename_loaded_state(state_dict, prefix)
 
     def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:

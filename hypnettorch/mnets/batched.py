@@ -138,10 +138,6 @@ def mappable_attention() -> Iterator[None]:
     """Keep attention off the fused kernels for which ``vmap`` has no rule."""
     from torch.nn.attention import SDPBackend, sdpa_kernel  # not loaded with torch
 
-    if torch.compiler.is_compiling():  # which does not trace the switch below
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-        return
     switch = torch.backends.mha
     enabled = switch._is_fastpath_enabled
     switch._is_fastpath_enabled = False  # as set_fastpath_enabled does, which torch.compile refuses to trace

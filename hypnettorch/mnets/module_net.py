@@ -111,9 +111,8 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         Args:
             *args: Positional arguments of the module.
-            weights: A dictionary with a tensor for every selected name, a list that fits ``hyper_shapes_learned`` or
-                ``param_shapes``, the flat ``hyper_shapes_learned``, or low-rank updates of the module's own values
-                (:meth:`using`).
+            weights: A dictionary with a tensor for every selected name, a list that fits ``hyper_shapes_learned``, the
+                flat ``hyper_shapes_learned``, or low-rank updates of the module's own values (:meth:`using`).
             condition: Whose running statistics to use, with ``stats_per_condition``; otherwise ignored.
             **kwargs: Keyword arguments of the module.
 
@@ -327,7 +326,11 @@ class ModuleNet(nn.Module, MainNetInterface):
             weights = self._from_names(weights)
         resolved = self._resolve_weights(weights, stacked)
         values = zip(self.param_names, resolved.values, resolved.given, strict=True)
-        return [(name, value) for name, value, given in values if given]
+        found = [(name, value) for name, value, given in values if given]
+        kept = [name for name, _ in found if name not in self._selected]
+        if kept:
+            checks.fail("weights", f"{len(self._selected)} tensors, for the selected parameters", f"also {kept}")
+        return found
 
     def _from_names(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
         unknown = [name for name in weights if name not in self._selected]

@@ -147,7 +147,7 @@ class Network(nn.Module, MainNetInterface):
             return {}
         params = state.listed(self._internal_params)
         indices = [meta["index"] for meta in (self._param_shapes_meta or [])[: len(self._slots)]]
-        return {slot: params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0}  # type: ignore[misc]
+        return {slot: params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0}
 
     def _start_run(self, resolved: Resolved, **options: Any) -> Run:
         """One evaluation with these weights, which stages address by slot."""

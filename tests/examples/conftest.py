@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from hypnettorch.examples.hypercl import plots
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
@@ -14,3 +16,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all the rest of a tiny run."""
+    monkeypatch.setattr(plots, "draw", lambda folder: [])

@@ -55,7 +55,7 @@ NETWORKS = [(method, hnet_type) for method in HYPERNETWORK_METHODS for hnet_type
 
 @pytest.mark.parametrize(("method", "hnet_type"), [*NETWORKS, ("ewc", "hmlp"), ("si", "hmlp")])
 def test_each_method_learns_and_predicts(method: str, hnet_type: str) -> None:
-    options = options_of(method=method, hnet_type=hnet_type, si_lambda=0.01)
+    options = options_of(method=method, hnet_type=hnet_type, ewc_lambda=1.0, si_lambda=0.01)
     tasks, learner = tasks_of(options), seeded_learner(options)
     learn(learner, tasks, steps=40)
     kept = tasks if method in ("separate", "joint") else tasks[-1:]

@@ -51,6 +51,7 @@ def test_what_a_run_leaves_behind(tmp_path: Path, capsys: pytest.CaptureFixture[
     plots.draw(tmp_path)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_curves_for_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -67,6 +68,7 @@ def test_curves_for_tensorboard(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("test/task_0/accuracy")] == [1, 2]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_same_seed_same_numbers(tmp_path: Path) -> None:
     tiny_run(tmp_path / "a", num_tasks=2)
     torch.rand(7)
@@ -82,6 +84,7 @@ def first_weights(path: Path) -> torch.Tensor:
     return next(iter(checkpoint.load(path / "task_1.pt")["learner"]["model"].values()))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_validation_sets_can_be_tested(tmp_path: Path) -> None:
     results = tiny_run(tmp_path, num_tasks=1, test_with_val_set=True)
     assert (results["final"][0] / 10).is_integer()  # ten validation samples
@@ -134,6 +137,7 @@ class PowerFailure(BaseException):
     """Ends a run at once."""
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("case", INTERRUPTED)
 def test_going_on_after_interruptions_gives_the_same_numbers(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -179,6 +183,7 @@ def test_going_on_after_sigkill_gives_the_same_numbers(tmp_path: Path) -> None:
     assert_same_run(found, expected)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     tiny_run(tmp_path / "expected", num_tasks=1)
     empty = tmp_path / "empty"
@@ -248,6 +253,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(damage: str, unfinished: Pa
     assert contents(path) == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_task_sequence_of_a_users_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -273,12 +279,14 @@ def test_impossible_tasks_are_refused(tmp_path: Path) -> None:
         tiny_run(tmp_path / "b", val_set_size=1000)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_settings_of_the_process_are_put_back(tmp_path: Path) -> None:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     tiny_run(tmp_path, num_tasks=1, num_threads=2, deterministic_run=True)
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_smoke_run_of_the_compression_curve(tmp_path: Path) -> None:
     curve = compression_curve.run(["--smoke", f"--out_dir={tmp_path}"])
     assert len(curve["points"]) == 4

@@ -155,6 +155,7 @@ def test_every_method_in_every_scenario(method: str, scenario: int) -> None:
         assert found["task_and_class"] <= min(found["task_inference"], found["class_alone"])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_hypernetwork_learns_the_same_in_all_scenarios(tmp_path: Path) -> None:
     runs = {number: tiny_run(tmp_path / str(number), cl_scenario=number, num_tasks=2) for number in SCENARIOS}
     assert list(runs[1]["measures"]) == ["task_given"]
@@ -177,6 +178,7 @@ def test_options_of_scenarios() -> None:
     ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_screen_shows_task_inference_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from hypnettorch.examples.hypercl.run import run
     from tests.examples.test_run import TINY, as_arguments
@@ -193,6 +195,7 @@ def test_the_screen_shows_task_inference_apart(tmp_path: Path, capsys: pytest.Ca
 # The table
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_smoke_run_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--smoke", "--workers=1", "--seeds=1", "--cl_exp", "splitdigits", "--method", "hnet", "ewc"]
     arguments += [f"--out_dir={tmp_path}"]

@@ -392,6 +392,11 @@ class Clamping(nn.Linear):
             ValueError,
             r"weights\['weight'\]: .*changed",
         ),
+        (
+            lambda: ModuleNet(nn.Linear(2, 1), include="weight").using([torch.ones(1, 2), torch.ones(1)]),
+            ValueError,
+            r"weights: expected 1 tensors, for the selected parameters, got also \['bias'\]",
+        ),
         (lambda: ModuleNet(nn.Linear(2, 1)).using(None), ValueError, "weights: .*got None"),
         (lambda: ModuleNet(nn.Linear(2, 1)).materialize([torch.ones(1, 2)]), ValueError, "weights"),
         (lambda: ModuleNet(nn.Linear(2, 1), exclude="w"), ValueError, "exclude: .*'weight', 'bias'.*'w'"),
