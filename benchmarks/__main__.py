@@ -11,8 +11,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import regularizer, training_steps, weight_sets
+from benchmarks import building, data, modules, recurrent, regularizer, training_steps, weight_sets
 from benchmarks.harness import run
+
+MODULES = (training_steps, weight_sets, modules, recurrent, regularizer, building, data)
+CASES = [case for module in MODULES for case in module.CASES]
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'ours / contender':<62} {'median':>7} {'quartiles':>15} {'memory':>7}")
     results = []
-    for case in [*training_steps.CASES, *weight_sets.CASES, *regularizer.CASES]:
+    for case in CASES:
         if options.only not in case.name:
             continue
         for result in run(case, options.rounds, threads=options.threads):

@@ -51,6 +51,27 @@ def conditions(sets: int, train: bool) -> Step:
     return _mode(loss, hnet.parameters(), train)
 
 
+def conditions_split(sets: int, train: bool) -> Step:
+    """All conditions at once, from a split head."""
+    whole, x, y = _hypernetwork(sets)
+    hnet = HMLP(
+        SHAPES,
+        cond_in_size=EMBEDDING,
+        layers=[HIDDEN, HIDDEN],
+        num_cond_embs=sets,
+        split_head=True,
+        verbose=False,
+    )
+    hnet.load_state_dict(whole.state_dict())
+    mnet = MLP(784, 10, [100, 100], no_weights=True, verbose=False)
+
+    def loss() -> Tensor:
+        weights = hnet(cond_id=range(sets), ret_format="stacked")
+        return _cross_entropy(mnet.batched_forward(x, weights), y)
+
+    return _mode(loss, hnet.parameters(), train)
+
+
 def conditions_by_hand(sets: int, train: bool) -> Step:
     """Plain PyTorch with batched products."""
     hnet, x, y = _hypernetwork(sets)
@@ -160,6 +181,12 @@ CASES = [
         )
         for train in (True, False)
     ],
+    Case(
+        "HMLP → MLP 784-100-100-10, 128 conditions, training, split_head",
+        {"hypnettorch": conditions_split, "hand-written": conditions_by_hand},
+        {"sets": 128, "train": True},
+        goals={"hand-written": 0.85},
+    ),
     *[
         Case(
             f"{kind}, {sets} weight sets, training",

@@ -376,6 +376,6 @@ def test_any_module_in_one_line() -> None:
         losses.append((both(x, cond_id=[0, 1]) - y).square().mean())
         losses[-1].backward()
         optimizer.step()
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     with pytest.raises(ValueError, match="num_conditions: expected an integer of at least 1"):
         HyperModel.from_module(nn.Linear(2, 1), num_conditions=0)

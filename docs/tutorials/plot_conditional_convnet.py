@@ -116,10 +116,10 @@ models = {
     "batch norm only": (batch_norm, lambda model, x: model(x, cond_id=[0, 1, 2, 3], share_input=True)),
 }
 
-STEPS = 200
+STEPS = 250
 accuracies = {}
 for name, (model, answer_all) in models.items():
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2.5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         pictures, answers = draw_pairs(train, 64)
@@ -127,6 +127,7 @@ for name, (model, answer_all) in models.items():
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), answers.flatten())
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
 

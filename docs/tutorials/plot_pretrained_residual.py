@@ -176,7 +176,7 @@ print(f"the pretrained network, upright: {upright:.0%}; adapted to 60°: {adapte
 pretrained, alone = curves.values()
 if upright != base_accuracy or base_accuracy < 0.9:
     raise RuntimeError(f"expected the pretrained network to stay as it was, got {base_accuracy} and {upright}")
-if adapted < pretrained[0, 2] + 0.3 or pretrained[-1].mean() < alone[-1].mean() + 0.05:
-    raise RuntimeError(f"expected the cameras to gain from the pretrained weights, got {curves}")
+if adapted < pretrained[0, 2] + 0.3 or pretrained.mean() < alone.mean() + 0.1:
+    raise RuntimeError(f"expected to learn faster from the pretrained weights, got {curves}")
 # sphinx_gallery_end_ignore
 plt.show()

@@ -45,7 +45,9 @@ class CelebAData(LargeImgDataset):
         checks.length("shape", size, 2)
         root = Path(data_path) / "CelebA"
         advice = source("celeba").advice(data_path)
-        folder = find_folder(root / "Img" / ("img_align_celeba_png" if use_png else "img_align_celeba"), "CelebA", advice)
+        folder = find_folder(
+            root / "Img" / ("img_align_celeba_png" if use_png else "img_align_celeba"), "CelebA", advice
+        )
         samples, self._attributes = read_celeba(root, use_png, (*size, 3), advice)
         super().__init__(folder, use_png, samples=samples, identifier="CelebA", seed=seed)
 
@@ -73,7 +75,9 @@ def read_celeba(root: Path, use_png: bool, in_shape: tuple[int, ...], advice: st
     path = find([root / "Anno"], ["list_attr_celeba.txt"], "CelebA", advice)
     lines = [line.split() for line in read_lines(path)]
     if len(lines) < 2 or len(lines[0]) != 1 or lines[0][0] != str(len(lines) - 2):
-        raise damaged(path, "the number of images, the names of attributes and one line per image", f"{len(lines)} lines")
+        raise damaged(
+            path, "the number of images, the names of attributes and one line per image", f"{len(lines)} lines"
+        )
     attributes, rows = lines[1], lines[2:]
     names = [row[0] for row in rows]
     if any(len(row) != len(attributes) + 1 or not {"1", "-1"}.issuperset(row[1:]) for row in rows):

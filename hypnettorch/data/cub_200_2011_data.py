@@ -89,9 +89,10 @@ def read_cub(data_path: str | Path, num_val_per_class: int = 0) -> Samples:
 def _by_id(path: Path) -> dict[str, str]:
     """The second entry of each line by the first one."""
     lines = [line.split() for line in read_lines(path)]
-    if not lines or any(len(line) != 2 for line in lines):
-        raise damaged(path, "lines '<id> <value>'", next((" ".join(line) for line in lines if len(line) != 2), "none"))
-    return {number: value for number, value in lines}
+    wrong = [line for line in lines if len(line) != 2]
+    if not lines or wrong:
+        raise damaged(path, "lines '<id> <value>'", wrong[0] if wrong else "an empty file")
+    return {line[0]: line[1] for line in lines}
 
 
 def _numbers(path: Path, names: dict[str, str], allowed: range) -> NDArray[np.int64]:

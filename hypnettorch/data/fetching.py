@@ -23,7 +23,8 @@ class FetchError(RuntimeError):
 def fetch(name: str, data_dir: str | Path) -> list[Path]:
     """Download the files of a data set that are not there yet, and unpack archives.
 
-    A file with another content than expected is replaced. Checksums are those that torchvision lists. A download that was interrupted goes on where it stopped.
+    A file with another content than expected is replaced. Checksums are those that torchvision lists. A download that
+    was interrupted goes on where it stopped.
 
     Args:
         name: A key of :data:`~hypnettorch.data.sources.SOURCES`.

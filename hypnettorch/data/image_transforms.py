@@ -154,5 +154,5 @@ class UserTransforms:
 def drawing_from(rng: np.random.Generator) -> Iterator[None]:
     """Let torch's global generator begin with a seed drawn from ``rng``, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(int(rng.integers(2**63)))
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
         yield

@@ -137,7 +137,9 @@ class LargeImgDataset(Dataset):
         train, inference = self.require_transforms()
         transform = train if mode == "train" else inference
         photo = self.open_image(name)
-        return transform(photo, self._random.augmentation) if isinstance(transform, PhotoTransform) else transform(photo)
+        return (
+            transform(photo, self._random.augmentation) if isinstance(transform, PhotoTransform) else transform(photo)
+        )
 
     def require_transforms(self) -> TransformPair:
         """The transforms.

@@ -57,8 +57,7 @@ def hold_out_per_class(rows: Rows, num_val_per_class: int) -> tuple[Rows, Rows]:
     Raises:
         ValueError: If no training row of a class would be left.
     """
-    files, labels = rows
-    flat = labels[:, 0]
+    flat = rows[1][:, 0]
     smallest = int(np.unique(flat, return_counts=True)[1].min())
     number = checks.integer("num_val_per_class", num_val_per_class, 0)
     if number >= smallest:

@@ -113,7 +113,7 @@ class RandomResizedCrop:
 
     def __call__(self, photo: Photo, rng: np.random.Generator) -> Photo:
         """The resized part."""
-        left, top, width, height = self._part(*photo.size, rng)
+        left, top, width, height = self._part(photo.width, photo.height, rng)
         return resize(photo.crop((left, top, left + width, top + height)), self.length, self.length)
 
     def _part(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -178,4 +178,4 @@ class PhotoTransform:
 
 def photo_pixels(photo: Photo) -> NDArray[np.float32]:
     """The pixels of a photo, ``[H, W, C]`` with values in [0, 1]."""
-    return np.asarray(photo, dtype=np.float32) / 255
+    return np.divide(np.asarray(photo), 255, dtype=np.float32)

@@ -19,15 +19,15 @@ Permutation = NDArray[np.integer]
 
 
 def permute_pixels(
-    data: Dataset, num_tasks: int, *, padding: int = 0, permutation_seed: int = 42, seed: Seed = 42
+    data: Dataset, seeds: int | Sequence[int | None], *, padding: int = 0, seed: Seed = 42
 ) -> list[Dataset]:
-    """One data set per permutation of the inputs' entries; all share the arrays, the first one is not permuted.
+    """One data set per permutation of the inputs' entries; all share the arrays.
 
     Args:
         data: Any data set without preprocessing of its own; what it has is replaced.
-        num_tasks: Number of tasks.
+        seeds: Seeds of the permutations, one per task; ``None`` leaves the entries where they are. A number stands for
+            that many tasks, whose permutations are those of :func:`draw_permutations`.
         padding: Zeros added on all four sides of an image before its pixels are permuted.
-        permutation_seed: Of the permutations, see :func:`draw_permutations`.
         seed: Of the batches: task ``i`` gets the seed ``(seed, i)``.
 
     Raises:
@@ -40,12 +40,25 @@ def permute_pixels(
         ...     print(task.input_to_torch_tensor(task.get_train_inputs()))
         tensor([[0., 1., 2., 3.]])
         tensor([[1., 3., 0., 2.]])
+        >>> for task in permute_pixels(data, [42, None]):
+        ...     print(task.input_to_torch_tensor(task.get_train_inputs()))
+        tensor([[1., 3., 0., 2.]])
+        tensor([[0., 1., 2., 3.]])
     """
-    out_shape = padded_shape(data.in_shape, padding)
+    num_entries = math.prod(padded_shape(data.in_shape, padding))
+    if isinstance(seeds, Sequence):
+        permutations = [seeded_permutation(each, num_entries) for each in seeds]
+    else:
+        permutations = draw_permutations(checks.integer("seeds", seeds, 1), num_entries)
     return [
         data.derive(preprocessing=pixel_permutation(data.in_shape, permutation, padding), seed=task_seed(seed, task))
-        for task, permutation in enumerate(draw_permutations(num_tasks, math.prod(out_shape), permutation_seed))
+        for task, permutation in enumerate(permutations)
     ]
+
+
+def seeded_permutation(seed: int | None, num_entries: int) -> Permutation | None:
+    """The first permutation that NumPy's ``RandomState(seed)`` draws; none without a seed."""
+    return None if seed is None else np.random.RandomState(seed).permutation(num_entries)
 
 
 def draw_permutations(num_tasks: int, num_entries: int, seed: int = 42) -> list[Permutation | None]:

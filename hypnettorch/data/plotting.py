@@ -51,13 +51,8 @@ class SamplePlots:
             kwargs: Passed to the handler's way of drawing one sample.
         """
         plt = require("matplotlib.pyplot", "plot_samples")
-        if (
-            outputs is not None
-            and self.num_classes
-            and outputs.shape[1] > 1
-            and outputs.shape[1] % self.num_classes == 0
-        ):
-            outputs = encoding.to_labels(outputs, self.num_classes)
+        if outputs is not None and self.num_classes:
+            outputs = self._plot_labels(outputs)
         config = self._plot_config(inputs, outputs=outputs, predictions=predictions)
         rows = math.ceil(len(inputs) / num_samples_per_row)
         fig = plt.figure(figsize=figsize)
@@ -75,6 +70,11 @@ class SamplePlots:
             parts = {name: None if array is None else array[one] for name, array in chosen.items()}
             self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
         finish_figure(plt, fig, show, filename, interactive)
+
+    def _plot_labels(self, outputs: NDArray) -> NDArray:
+        """Outputs as labels, whichever form they have."""
+        one_hot = outputs.shape[1] > 1 and outputs.shape[1] % self.num_classes == 0
+        return encoding.to_labels(outputs, self.num_classes) if one_hot else outputs
 
     def _plot_config(
         self, inputs: NDArray, outputs: NDArray | None = None, predictions: NDArray | None = None
@@ -117,7 +117,9 @@ class SamplePlots:
     def _plot_class_values(self, axes: Any, values: NDArray, outputs: NDArray | None) -> None:
         """One bar per class; that of the true class is red."""
         truth = None if outputs is None else int(np.asarray(outputs).reshape(-1)[0])
-        axes.bar(range(len(values)), values, color=["red" if label == truth else "gray" for label in range(len(values))])
+        axes.bar(
+            range(len(values)), values, color=["red" if label == truth else "gray" for label in range(len(values))]
+        )
         axes.tick_params(labelsize=6)
 
     def _caption(self, outputs: NDArray | None, predictions: NDArray | None) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ Split = Literal["train", "test", "val"]
 SPLITS: tuple[Split, ...] = ("train", "test", "val")
 
 Ids = NDArray[np.int64]
+SamplesT = TypeVar("SamplesT", bound="Samples")
 
 
 def no_ids() -> Ids:
@@ -79,7 +80,7 @@ class Samples:
             checks.fail("trgt_padding", "a classification data set", "outputs without classes")
         return dataclasses.replace(self, num_classes=self.num_classes + further)
 
-    def rows(self, keep: NDArray[np.bool_]) -> Samples:
+    def rows(self: SamplesT, keep: NDArray[np.bool_]) -> SamplesT:
         """The rows where ``keep`` (``[N]``) is true, in their order and with new ids."""
         new_id = np.cumsum(keep, dtype=np.int64) - 1
         train, test, val = (new_id[ids[keep[ids]]] for ids in (self.train_ids, self.test_ids, self.val_ids))
@@ -113,6 +114,23 @@ def stack(
         test_ids=np.arange(num_train, num_train + num_test),
         **facts,
     )
+
+
+def consecutive_ids(**sizes: int) -> dict[str, Any]:
+    """Ids of splits whose rows follow one another.
+
+    Args:
+        sizes: Number of samples of each split, in the order of the rows.
+
+    Example:
+        >>> consecutive_ids(train=2, test=1)
+        {'train_ids': array([0, 1]), 'test_ids': array([2])}
+    """
+    ends = np.cumsum(list(sizes.values()))
+    return {
+        f"{split}_ids": np.arange(end - size, end, dtype=np.int64)
+        for (split, size), end in zip(sizes.items(), ends, strict=True)
+    }
 
 
 def is_image_shape(shape: Sequence[int]) -> bool:

@@ -71,9 +71,7 @@ def source(key: str) -> Source:
 
 
 def _four_files(address: str, folder: str, checksums: tuple[str, str, str, str]) -> tuple[RemoteFile, ...]:
-    names = [
-        f"{part}-{content}-ubyte.gz" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
-    ]
+    names = [f"{part}-{content}-ubyte.gz" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
     return tuple(RemoteFile(address + name, md5, folder) for name, md5 in zip(names, checksums, strict=True))
 
 

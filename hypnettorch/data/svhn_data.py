@@ -14,7 +14,7 @@ from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.files import damaged, find
 from hypnettorch.data.mat_files import read_mat
 from hypnettorch.data.preprocessing import Cutout
-from hypnettorch.data.samples import Samples, stack
+from hypnettorch.data.samples import stack
 from hypnettorch.data.sources import source
 
 IN_SHAPE = (32, 32, 3)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, overload
 
-from hypnettorch.core import checks
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import task_seed
+from hypnettorch.data.handler_list import HandlerList
 from hypnettorch.data.mnist_data import IN_SHAPE, MNISTData, read_mnist
 from hypnettorch.data.pixels import Permutation, pixel_permutation
 from hypnettorch.data.preprocessing import ImagePreprocessing, Quantise
 from hypnettorch.data.samples import Samples
-
-logger = logging.getLogger(__name__)
 
 
 class PermutedMNIST(MNISTData):
@@ -65,7 +61,9 @@ class PermutedMNIST(MNISTData):
         self._permutation = value
 
     @staticmethod
-    def torch_input_transforms(permutation: Permutation | None = None, padding: int = 0) -> ImagePreprocessing:
+    def torch_input_transforms(  # type: ignore[override]  # documented like this, unlike that of MNISTData
+        permutation: Permutation | None = None, padding: int = 0
+    ) -> ImagePreprocessing:
         """What happens to inputs: rounding to bytes, padding, permutation.
 
         Args:
@@ -78,7 +76,7 @@ class PermutedMNIST(MNISTData):
         return pixel_permutation(IN_SHAPE, permutation, padding, first=[Quantise()])
 
 
-class PermutedMNISTList(Sequence[PermutedMNIST]):
+class PermutedMNISTList(HandlerList[PermutedMNIST]):
     """One :class:`PermutedMNIST` per permutation, all of them over the same arrays.
 
     Each handler keeps its own permutation and its own position in its batches. A slice holds the same handlers.
@@ -114,33 +112,8 @@ class PermutedMNISTList(Sequence[PermutedMNIST]):
     ) -> None:
         shared = samples or read_mnist(data_path)
         chosen = (data_path, use_one_hot, validation_size)
-        self._handlers = [
+        handlers = [
             PermutedMNIST(*chosen, permutation, padding, trgt_padding, seed=task_seed(seed, task), samples=shared)
             for task, permutation in enumerate(permutations)
         ]
-        self._show = show_perm_change_msg
-        self._last: PermutedMNIST | None = None
-
-    def __len__(self) -> int:
-        return len(self._handlers)
-
-    @overload
-    def __getitem__(self, index: int) -> PermutedMNIST: ...
-    @overload
-    def __getitem__(self, index: slice) -> PermutedMNISTList: ...
-    def __getitem__(self, index: int | slice) -> PermutedMNIST | PermutedMNISTList:
-        if isinstance(index, slice):
-            part = object.__new__(PermutedMNISTList)
-            part._handlers, part._show, part._last = self._handlers[index], self._show, None
-            return part
-        handler = self._handlers[checks.integer("index", index)]
-        if self._show and handler is not self._last:
-            logger.info("permuted MNIST: the data now has permutation %d", self._handlers.index(handler))
-        self._last = handler
-        return handler
-
-    def __setitem__(self, index: int, value: object) -> NoReturn:
-        raise NotImplementedError("PermutedMNISTList: tasks cannot be replaced")
-
-    def __delitem__(self, index: int) -> NoReturn:
-        raise NotImplementedError("PermutedMNISTList: tasks cannot be removed")
+        super().__init__(handlers, show_perm_change_msg)

@@ -104,8 +104,8 @@ def collect(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results: Those of the runs.
 
     Returns:
-        ``content["accuracy"][sequence][method]["CL1"]`` is ``{"average": ..., "std": ...}`` or ``None``, the other
-        tables alike; ``options`` of each run; ``seeds`` and ``versions``.
+        ``content["accuracy"][sequence][method]["CL1"]`` is ``{"average": ..., "std": ...}`` (one seed has no
+        deviation) or ``None``, the other tables alike; ``options`` of each run; ``seeds`` and ``versions``.
     """
     content: dict[str, Any] = {part: {} for part in PARTS}
     for found in results:
@@ -126,9 +126,8 @@ def cell(results: Mapping[str, Any], number: int) -> dict[str, Any]:
     if not scenario.task_given:
         names["task_inference"] = "task_inference"
     found = {part: measures.get(names.get(part)) for part in PARTS}
-    return {
-        part: values and {"average": values["average"], "std": values.get("std", 0.0)} for part, values in found.items()
-    }
+    shown = ("average", "std")
+    return {part: values and {key: values[key] for key in shown if key in values} for part, values in found.items()}
 
 
 def tables(content: Mapping[str, Any]) -> str:
