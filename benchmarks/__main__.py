@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import building, data, modules, recurrent, regularizer, training_steps, weight_sets
+from benchmarks import building, compiled, data, modules, recurrent, regularizer, table, training_steps, weight_sets
 from benchmarks.harness import run
 
-MODULES = (training_steps, weight_sets, modules, recurrent, regularizer, building, data)
+MODULES = (training_steps, weight_sets, modules, recurrent, regularizer, building, compiled, data)
 CASES = [case for module in MODULES for case in module.CASES]
 
 
@@ -24,24 +24,30 @@ def main() -> None:
     parser.add_argument("--only", default="", help="run the cases whose name contains this text")
     parser.add_argument("--rounds", type=int, default=9, help="blocks per contender")
     parser.add_argument("--threads", type=int, default=2, help="threads per process")
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu or cuda")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks.json"), help="where to write the results")
+    parser.add_argument("--docs", type=Path, help="where to write the table of the documentation")
     options = parser.parse_args()
-    print(f"{'ours / contender':<62} {'median':>7} {'quartiles':>15} {'memory':>7}")
     results = []
+    print(table.HEADER)
     for case in CASES:
-        if options.only not in case.name:
-            continue
-        for result in run(case, options.rounds, threads=options.threads):
-            low, high = result.quartiles
-            title = f"{result.case} / {result.contender}"
-            print(
-                f"{title:<62} {result.median:7.3f} {low:7.3f}-{high:7.3f} {result.peak_memory_ratio:7.2f}", flush=True
-            )
-            results.append(asdict(result))
+        if options.only in case.name:
+            for result in run(case, options.rounds, threads=options.threads, device=options.device):
+                print(table.line(result), flush=True)
+                results.append(result)
+    document = {
+        "date": date.today().isoformat(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
+        "threads": options.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "results": [asdict(result) for result in results],
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    machine = {"machine": platform.machine(), "python": platform.python_version(), "torch": torch.__version__}
-    document = {"date": date.today().isoformat(), **machine, "threads": options.threads, "results": results}
     options.out.write_text(json.dumps(document, indent=1))
+    if options.docs:
+        options.docs.write_text(table.restructured_text(document))
 
 
 if __name__ == "__main__":

@@ -144,10 +144,10 @@ def _serve(
     device: str,
 ) -> None:
     torch.set_num_threads(threads)
-    torch.set_default_device(device)
     synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
     torch.manual_seed(0)
-    step = setup(**arguments)
+    with torch.device(device):
+        step = setup(**arguments)
     steps, faults = 0, 0
     while True:
         try:

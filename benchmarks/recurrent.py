@@ -55,7 +55,7 @@ def naive() -> Step:
         param.data = value.data
 
     def loss() -> Tensor:
-        state, outputs = torch.zeros(1, STATE), []
+        state, outputs = sequence.new_zeros(1, STATE), []
         for t in range(STEPS):
             state = rnn(sequence[t], state)
             outputs.append(plain.perceptron(x[t], plain.cut(plain.perceptron(state[0], [weight, bias]), SHAPES)))

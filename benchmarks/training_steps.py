@@ -162,7 +162,7 @@ def generator_naive(update: str) -> Step:
     params = plain.clones(hnet.parameters())
 
     def loss() -> Tensor:
-        flat, start, total = _chunks_by_hand(params, hnet.num_outputs), 0, torch.zeros(())
+        flat, start, total = _chunks_by_hand(params, hnet.num_outputs), 0, 0.0
         for shape in hnet.target_shapes:
             size = torch.Size(shape).numel()
             total = total + flat[start : start + size].view(*shape).square().sum()

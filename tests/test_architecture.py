@@ -31,9 +31,11 @@ LAYERS = [
 ]
 
 OPTIONAL_DEPENDENCIES = [
+    "PIL",
     "furo",
     "hypothesis",
     "matplotlib",
+    "pooch",
     "pytest",
     "safetensors",
     "sklearn",
@@ -172,7 +174,7 @@ def runtime_modules() -> set[str]:
     return modules_after("import torch, numpy, scipy")
 
 
-@pytest.mark.parametrize("module", ["hypnettorch", "hypnettorch.hnets"])
+@pytest.mark.parametrize("module", ["hypnettorch", "hypnettorch.hnets", "hypnettorch.data"])
 def test_import_takes_nothing_optional(module: str, runtime_modules: set[str]) -> None:
     added = modules_after(f"import {module}") - runtime_modules
     assert not {name.partition(".")[0] for name in added}.intersection(OPTIONAL_DEPENDENCIES)

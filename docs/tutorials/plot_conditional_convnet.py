@@ -116,10 +116,10 @@ models = {
     "batch norm only": (batch_norm, lambda model, x: model(x, cond_id=[0, 1, 2, 3], share_input=True)),
 }
 
-STEPS = 250
+STEPS = 200
 accuracies = {}
 for name, (model, answer_all) in models.items():
-    optimizer = torch.optim.Adam(model.parameters(), lr=2.5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         pictures, answers = draw_pairs(train, 64)
@@ -139,7 +139,7 @@ for name, (model, answer_all) in models.items():
 
 # %%
 # Without the condition the network is right where several questions happen to have the same answer. With it, a few
-# numbers in the right place do as much as all weights.
+# numbers in the right place do almost as much as all weights.
 
 figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 for offset, (name, accuracy) in enumerate(accuracies.items()):
@@ -150,7 +150,7 @@ figure.legend(loc="outside upper center", ncols=3)
 # sphinx_gallery_thumbnail_number = 2
 # sphinx_gallery_start_ignore
 guess, generated, modulated = (accuracies[name].mean() for name in models)
-if guess > 0.7 or generated < 0.8 or modulated < 0.8:
+if guess > 0.65 or generated < 0.75 or modulated < 0.75:
     raise RuntimeError(f"expected conditions to help, got {accuracies}")
 # sphinx_gallery_end_ignore
 plt.show()

@@ -41,10 +41,9 @@ class SplitHead:
 
     def __call__(self, x: Tensor, run: Run) -> list[Tensor]:
         """``x [..., in]`` to one tensor ``[..., *shape]`` per target."""
-        return [
-            functional.linear(x, *piece._tensors(run)).unflatten(-1, shape)
-            for piece, shape in zip(self._pieces, self._shapes, strict=True)
-        ]
+        lead = x.shape[:-1]
+        rows = [functional.linear(x, *piece._tensors(run)) for piece in self._pieces]
+        return [row.view((*lead, *shape)) for row, shape in zip(rows, self._shapes, strict=True)]
 
     def tensors(self, run: Run) -> list[tuple[Tensor, Tensor | None]]:
         """Weight and bias of every piece in this evaluation."""

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hypnettorch.data import DigitsData, build_task_sequence, from_arrays, permute_pixels, split_classes
+from hypnettorch.data import (
+    DigitsData,
+    augment,
+    build_task_sequence,
+    from_arrays,
+    hold_out,
+    pad_labels,
+    permute_pixels,
+    split_classes,
+)
 from hypnettorch.data.classes import class_ranges, keep_classes
 from hypnettorch.data.pixels import draw_permutations
 from hypnettorch.data.task_sequences import register_task_sequence, task_sequence_names
@@ -138,3 +147,39 @@ def test_registry(tmp_path: Path) -> None:
     assert len(build_task_sequence("only_for_this_test", tmp_path, num_tasks=4)) == 4
     with pytest.raises(ValueError, match="task sequence: expected one of"):
         build_task_sequence("no such sequence", tmp_path)
+
+
+def test_seeds_of_permutations() -> None:
+    data = from_arrays(np.arange(12.0, dtype=np.float32)[None], [0])
+    x = data.get_train_inputs()
+    found = [task.input_to_torch_tensor(x)[0].tolist() for task in permute_pixels(data, [None, 3, 5, 3])]
+    third, fifth = (np.random.RandomState(seed).permutation(12).tolist() for seed in (3, 5))
+    assert found == [list(range(12)), third, fifth, third]
+
+
+def test_hold_out() -> None:
+    data = hold_out(from_arrays(INPUTS, LABELS), 3)
+    assert (data.get_val_ids().tolist(), data.get_train_ids().tolist()) == ([0, 1, 2], [3, 4, 5, 6, 7])
+    with pytest.raises(ValueError, match="validation_size: expected less than the 8 training samples, got 8"):
+        hold_out(from_arrays(INPUTS, LABELS), 8)
+
+
+def test_pad_labels() -> None:
+    data = pad_labels(from_arrays(INPUTS, LABELS, use_one_hot=True), 2)
+    assert (data.num_classes, data.out_shape) == (6, [6])
+    assert data.get_train_outputs()[0].tolist() == [0, 0, 0, 1, 0, 0]
+    with pytest.raises(ValueError, match="trgt_padding"):
+        pad_labels(data, -1)
+    with pytest.raises(ValueError, match="trgt_padding: expected a classification data set"):
+        pad_labels(from_arrays(INPUTS, np.linspace(0, 1, 8)), 1)
+
+
+def test_augment() -> None:
+    data = from_arrays(np.ones((4, 3, 3, 1)), [0] * 4)
+    darker = augment(data, [lambda images, rng: images / 4], [lambda images, rng: images / 2])
+    assert darker.samples is data.samples
+    x = darker.get_train_inputs()
+    assert darker.input_to_torch_tensor(x, mode="train").unique().tolist() == [0.25]
+    assert darker.input_to_torch_tensor(x).unique().tolist() == [0.5]
+    with pytest.raises(ValueError, match="data: expected a data set of images"):
+        augment(from_arrays(INPUTS, LABELS), [])

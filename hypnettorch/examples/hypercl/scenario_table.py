@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext, redirect_stderr
+from contextlib import redirect_stderr
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         for scenario in scenarios_to_run(method)
     ]
     runs = [{**options, "out_dir": str(path / run_name(options))} for options in runs]
-    results = list(execute_all(runs, arguments.workers))
+    results = execute_all(runs, arguments.workers)
     content = collect(results)
     text = tables(content)
     write_json(path / f"{NAME}.json", content)
@@ -81,20 +81,20 @@ def run_name(options: Mapping[str, Any]) -> str:
     return f"{options['cl_exp']}_{options['method']}_cl{options['cl_scenario']}"
 
 
-def execute_all(runs: Sequence[Mapping[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
-    """The results of runs, in order, each reported when it is there."""
-    start = time.monotonic()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else nullcontext() as pool:
-        all_results = map(_execute_quietly, runs) if pool is None else pool.map(_execute_quietly, runs)
-        for options, results in zip(runs, all_results, strict=True):
-            print(f"{time.monotonic() - start:4.0f} s  {run_name(options)}", flush=True)
-            yield results
+def execute_all(runs: Sequence[Mapping[str, Any]], workers: int) -> list[dict[str, Any]]:
+    """The results of runs, so many of which go on at the same time."""
+    if workers == 1:
+        return [execute_quietly(options) for options in runs]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(execute_quietly, runs))
 
 
-def _execute_quietly(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A run without messages on the screen; they are in its log file."""
+def execute_quietly(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A run with one message on the screen, when it has ended; the others are in its log file."""
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-        return execute(options)
+        results = execute(options)
+    print(f"{run_name(options)}: {report.average_text(results, 'final_average')}", flush=True)
+    return results
 
 
 def collect(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
