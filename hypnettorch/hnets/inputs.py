@@ -126,7 +126,12 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
     before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
     parts = [part for part in (before, chunks, after) if part is not None]
     lead = _common_shape([part.shape[:-1] for part in parts])
-    return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts], dim=-1)
+    return torch.cat([_expanded(part, lead) for part in parts], dim=-1)
+
+
+def _expanded(part: Tensor, lead: list[int]) -> Tensor:
+    """``[..., size]`` as ``[*lead, size]``."""
+    return part if list(part.shape[:-1]) == lead else part.expand(*lead, part.shape[-1])
 
 
 def _common_shape(shapes: Sequence[Sequence[int]]) -> list[int]:
@@ -147,7 +152,9 @@ def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tens
     """
     size = common_size({name: value.shape[dim] for name, value in values.items() if value is not None})
     return [
-        None if value is None else value.expand(*value.shape[:dim], size, *value.shape[dim + 1 :])
+        value
+        if value is None or value.shape[dim] == size
+        else value.expand(*value.shape[:dim], size, *value.shape[dim + 1 :])
         for value in values.values()
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,7 +46,7 @@ class SearchConfig:
     ascending: bool = False
     parser: Callable[..., Summary] | None = None
     evaluate: Callable[[Summary, Any], bool] | None = None
-    parse_arguments: Callable[..., Any] | None = field(default=None)
+    parse_arguments: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if FINISHED not in self.keywords:
@@ -90,7 +90,7 @@ def load_config(module: str, grid_config: Path | None = None, cwd: Path | None =
     """Import a configuration module.
 
     Args:
-        module: Its dotted name, or the path of its file.
+        module: Its dotted name.
         grid_config: A file with ``grid`` or ``conditions`` that count instead.
         cwd: A further folder where the module may be.
 
@@ -98,8 +98,7 @@ def load_config(module: str, grid_config: Path | None = None, cwd: Path | None =
         ImportError: If there is no such module.
         ValueError: If an entry is missing or makes no sense; the message names it.
     """
-    found = import_module(module, cwd)
-    config = config_of(found)
+    config = config_of(import_module(module, cwd))
     if grid_config is None:
         return config
     instead = stored_options.read(grid_config)
@@ -111,12 +110,11 @@ def load_config(module: str, grid_config: Path | None = None, cwd: Path | None =
 
 
 def import_module(module: str, cwd: Path | None = None) -> ModuleType:
-    """Import a module by its dotted name or the path of its file; the current folder is one of the places to look."""
+    """Import a module; the current folder and ``cwd`` are among the places to look."""
     for folder in (Path.cwd(), cwd):
         if folder is not None and str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-    name = module.removesuffix(".py").replace("/", ".").lstrip(".") if module.endswith(".py") else module
-    return importlib.import_module(name)
+    return importlib.import_module(module)
 
 
 def config_of(module: ModuleType) -> SearchConfig:

@@ -117,6 +117,8 @@ class MainNetwork(Network):
 
     def _parse_condition(self, condition: Any, sets: int | None = None) -> list[Any]:
         """Ids of batch norm statistics and of checkpointed modulation, each one per weight set if there are many."""
+        if condition is None:
+            return [None, None]
         known = ("bn_stats_id", "cmod_ckpt_id")
         ids = condition if isinstance(condition, Mapping) else dict.fromkeys(self._condition_keys, condition)
         if not ids or set(ids) - set(known):

@@ -27,7 +27,8 @@ def column(values: ArrayLike) -> NDArray:
 
 def draw_function(axes: Any, function: Any, x_range: Sequence[float], **style: Any) -> None:
     """Draw the curve of ``function`` over an interval."""
-    grid = np.linspace(*x_range, NUM_GRID_POINTS)[:, None]
+    low, high = x_range
+    grid = np.linspace(low, high, NUM_GRID_POINTS)[:, None]
     axes.plot(grid[:, 0], column(function(grid)), **style)
 
 

@@ -59,8 +59,8 @@ class Donuts(Dataset):
         sizes = checks.integer("num_train", num_train, 1), checks.integer("num_test", num_test, 0)
         rng = random_state(rseed)
         points = [
-            [self.sample_annulus(*center, *rings, num=size, rand=rng) for size in sizes]
-            for center, rings in zip(centers, radii, strict=True)
+            [self.sample_annulus(x, y, inner, outer, size, rng) for size in sizes]
+            for (x, y), (inner, outer) in zip(centers, radii, strict=True)
         ]
         train, test = (np.concatenate(parts) for parts in zip(*points, strict=True))
         labels = [np.repeat(np.arange(len(points)), size)[:, None] for size in sizes]

@@ -138,7 +138,7 @@ class ToyRegression(Dataset):
 
     def plot_predictions(
         self,
-        predictions: ArrayLike,
+        predictions: Any,
         label: str = "Pred",
         show_train: bool = True,
         show_test: bool = True,

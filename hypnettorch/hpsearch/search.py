@@ -1,0 +1,172 @@
+"""A search as a folder, which processes on several machines share."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hypnettorch.core import checks
+from hypnettorch.hpsearch import commands
+from hypnettorch.hpsearch.grid import Options
+from hypnettorch.hpsearch.search_config import SearchConfig, import_module, load_config
+from hypnettorch.utils.safe_files import write_atomically, write_json
+
+SETTINGS = "search.json"
+PLAN = "commands.json"
+PICKLED_PLAN = "commands.pickle"
+JOURNAL = "journal.log"
+RESULTS = "search_results.csv"
+NOT_COMPLETED = "not_completed.pickle"
+GRID_CONFIG = "grid_config.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker has to know besides the configuration module.
+
+    Attributes:
+        grid_module: The configuration module.
+        run_cwd: Where runs start.
+        num_searches: Number of runs; -1: all that were planned.
+        sampler: ``grid`` and ``random`` plan all runs at once; others choose each run by the results so far.
+        pruner: What stops runs early.
+        prune_after: Tasks after which a run may be stopped.
+        random_seed: Of whatever is random in the search.
+        num_threads: Threads of each run.
+        heartbeat: Seconds from one time stamp of a run to the next.
+        allowed_load, allowed_memory: Shares of a GPU in use up to which another run starts there.
+        sim_startup_time: Seconds until the load of a new run shows.
+        searched_at: When the search began; part of the names of run folders.
+    """
+
+    grid_module: str
+    run_cwd: str = "."
+    num_searches: int = -1
+    sampler: str = "grid"
+    pruner: str = "none"
+    prune_after: int = 1
+    random_seed: int = 42
+    num_threads: int = 1
+    heartbeat: float = 30.0
+    allowed_load: float = 0.5
+    allowed_memory: float = 0.5
+    sim_startup_time: float = 60.0
+    searched_at: str = ""
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether all runs are known from the start."""
+        return self.sampler in ("grid", "random")
+
+
+class Search:
+    """The folder of a search.
+
+    Args:
+        folder: A folder made by :meth:`create`.
+
+    Raises:
+        FileNotFoundError: If it is no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        path = self.folder / SETTINGS
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder}: expected the folder of a search, with a file {SETTINGS}")
+        self.settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def create(cls, folder: Path, settings: Settings, config: SearchConfig, plan: Sequence[Options]) -> Search:
+        """Write down what will be done.
+
+        Args:
+            folder: Where.
+            settings: How.
+            config: What is searched.
+            plan: The options of all runs, if they are known; otherwise empty.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        settings_now = asdict(settings) | {"searched_at": time.strftime("%Y%m%d%H%M%S")}
+        source = import_module(settings.grid_module).__file__
+        if source:
+            shutil.copy(source, folder)
+        write_plan(folder / PLAN, plan)
+        write_pickle(folder / PICKLED_PLAN, list(plan))
+        write_json(folder / SETTINGS, settings_now)
+        search = cls(folder)
+        for name, with_folder in (("commands.sh", True), ("commands_wo_dirs.sh", False)):
+            folders = [search.run_folder(number) if with_folder else "" for number in range(len(plan))]
+            lines = [
+                commands.shlex.join(commands.command(config.script, options, config.out_arg, run_folder))
+                for options, run_folder in zip(plan, folders, strict=True)
+            ]
+            write_text(folder / name, "".join(f"{line}\n" for line in ["#!/bin/sh", *lines]))
+        return search
+
+    @cached_property
+    def config(self) -> SearchConfig:
+        """The configuration module, with what was given instead of its grid."""
+        instead = self.folder / GRID_CONFIG
+        return load_config(self.settings.grid_module, instead if instead.is_file() else None, self.cwd)
+
+    @property
+    def cwd(self) -> Path:
+        """Where runs start."""
+        return Path(self.settings.run_cwd)
+
+    @cached_property
+    def plan(self) -> list[Options]:
+        """The options of all runs that were known from the start."""
+        return json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+
+    def run_folder(self, number: int) -> Path:
+        """The folder of a run."""
+        expected = len(self.plan) or self.settings.num_searches
+        width = len(str(max(expected - 1, 0)))
+        return self.folder / f"sim_{self.settings.searched_at}_{number:0{width}d}"
+
+    def command(self, options: Options, number: int) -> list[str]:
+        """The command of a run."""
+        return commands.command(self.config.script, options, self.config.out_arg, self.run_folder(number))
+
+
+def write_plan(path: Path, plan: Sequence[Options]) -> None:
+    """Write the options of runs as JSON."""
+    write_text(path, json.dumps(list(plan), indent=1) + "\n")
+
+
+def write_pickle(path: Path, content: Any) -> None:
+    """Write the options of runs for programs that expect a pickle."""
+    write_atomically(path, lambda file: pickle.dump(content, file))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def new_folder(out_dir: Path, in_it: bool, may_exist: bool) -> Path:
+    """The folder for a new search.
+
+    Args:
+        out_dir: What was asked for.
+        in_it: Whether it is this folder itself, rather than one in it that is named after the time.
+        may_exist: Whether it may exist.
+
+    Raises:
+        checks.StateError: If it exists and may not.
+    """
+    folder = out_dir if in_it else out_dir / time.strftime("search_%Y-%m-%d_%H-%M-%S")
+    if folder.exists() and not may_exist:
+        raise checks.StateError(f"--out_dir: '{folder}' exists; choose another one, or allow it: --dont_force_new_dir")
+    if (folder / SETTINGS).exists():
+        raise checks.StateError(f"--out_dir: '{folder}' holds a search; --resume {folder} goes on with it")
+    return folder

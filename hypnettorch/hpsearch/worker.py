@@ -1,0 +1,187 @@
+"""A worker: takes a trial of a search, runs it, reports how it goes, and takes the next one.
+
+``python -m hypnettorch.hpsearch.worker FOLDER`` starts one more, on any machine that sees the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import shutil
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypnettorch.hpsearch import gpus
+from hypnettorch.hpsearch.grid import Options
+from hypnettorch.hpsearch.progress import ProgressReader
+from hypnettorch.hpsearch.run_process import RunProcess, environment
+from hypnettorch.hpsearch.search import Search, write_text
+from hypnettorch.hpsearch.study import Study, Trial, claim, num_left, open_study, options_of, optuna, renew
+from hypnettorch.hpsearch.summary import is_finished
+
+SECONDS_BETWEEN_LOOKS = 0.2
+COMMAND_FILE = "hpsearch_command.sh"
+OPTIONS_FILE = "hpsearch_options.json"
+
+
+class RunFailed(Exception):
+    """A run has ended without saying that it has finished."""
+
+
+class RunPruned(Exception):
+    """A run was stopped, since it did worse than others."""
+
+
+def work(search: Search, gpu: int | None = None) -> None:
+    """Run what there is to run.
+
+    Args:
+        search: Where.
+        gpu: The GPU for runs; by default whatever they find.
+    """
+    study, settings = open_study(search), search.settings
+    marks = search.folder / f"starts_{socket.gethostname()}"
+    while num_left(study, search):
+        if gpu is not None:
+            marks.mkdir(exist_ok=True)
+            gpus.wait_until_free(
+                gpu, settings.allowed_load, settings.allowed_memory, settings.sim_startup_time, marks
+            )
+        trial = claim(study, search)
+        if trial is None:
+            return
+        do(study, trial, search, gpu)
+
+
+def do(study: Study, trial: Trial, search: Search, gpu: int | None) -> None:
+    """Run one trial and tell the study what came of it."""
+    library = optuna()
+    states = library.trial.TrialState
+    options = options_of(trial, search.config)
+    twin = done_before(study, options)
+    if twin is not None:
+        trial.set_user_attr("same_as", twin.number)
+        study.tell(trial, twin.value)
+        return
+    trial.set_user_attr("options", options)
+    trial.set_user_attr("folder", str(search.run_folder(trial.number)))
+    try:
+        value = run(trial, options, search, gpu)
+    except RunPruned:
+        study.tell(trial, state=states.PRUNED)
+        outcome = "stopped early"
+    except RunFailed as error:
+        study.tell(trial, state=states.FAIL)
+        outcome = f"failed: {error}"
+    except library.exceptions.UpdateFinishedTrialError:
+        outcome = "given up: another worker has taken it over, since this one gave no sign of life for too long"
+    else:
+        study.tell(trial, value)
+        outcome = f"{search.config.key} {value:g}"
+    print(f"run {trial.number}: {shlex.join(f'{name}={value}' for name, value in options.items())}: {outcome}", flush=True)
+
+
+def done_before(study: Study, options: Options) -> Any:
+    """A trial with the same options that is complete, if there is one."""
+    complete = optuna().trial.TrialState.COMPLETE
+    for trial in study.get_trials(deepcopy=False, states=(complete,)):
+        if trial.user_attrs.get("options") == options:
+            return trial
+    return None
+
+
+def run(trial: Trial, options: Options, search: Search, gpu: int | None) -> float:
+    """Run a trial.
+
+    Returns:
+        Its performance.
+
+    Raises:
+        RunPruned: If it was stopped.
+        RunFailed: If it has not finished.
+    """
+    folder, settings = search.run_folder(trial.number), search.settings
+    command = search.command(options, trial.number)
+    extra = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+    # Scripts may insist on an empty folder: what belongs in there is moved when the run has ended.
+    script = folder.with_name(f"{folder.name}.sh")
+    write_text(script, f"#!/bin/sh\n{shlex.join(command)}\n")
+    with RunProcess(command, search.cwd, environment(settings.num_threads, extra), folder) as process:
+        try:
+            status = watch(process, trial, search, folder)
+        finally:
+            process.stop()
+            collect(folder, [script, *process.log_files], options)
+    return performance(trial, search, folder, status)
+
+
+def watch(process: RunProcess, trial: Trial, search: Search, folder: Path) -> int:
+    """Follow a run to its end.
+
+    Returns:
+        Its exit status.
+
+    Raises:
+        RunPruned: If it is not worth going on.
+    """
+    reader, reported, renewed = ProgressReader(folder), set[int](), time.monotonic()
+    while True:
+        status = process.wait(SECONDS_BETWEEN_LOOKS)
+        for task, metrics in reader.new_lines():
+            if search.config.key in metrics and task not in reported:
+                reported.add(task)
+                trial.report(metrics[search.config.key], task)
+                trial.set_user_attr("metrics", metrics)
+                if status is None and trial.should_prune():
+                    raise RunPruned
+        if status is not None:
+            return status
+        if time.monotonic() - renewed > search.settings.heartbeat:
+            renew(trial)
+            renewed = time.monotonic()
+
+
+def collect(folder: Path, files: Sequence[Path], options: Options) -> None:
+    """Move the command and the output of a run into its folder."""
+    from hypnettorch.utils.safe_files import write_json
+
+    folder.mkdir(exist_ok=True)
+    for file, name in zip(files, (COMMAND_FILE, "hpsearch.out", "hpsearch.err"), strict=True):
+        shutil.move(file, folder / name)
+    write_json(folder / OPTIONS_FILE, options)
+
+
+def performance(trial: Trial, search: Search, folder: Path, status: int) -> float:
+    """What a run that has ended says of itself.
+
+    Raises:
+        RunFailed: If it says nothing, or that it has not finished.
+    """
+    if status != 0:
+        raise RunFailed(f"exit status {status}, see {folder / 'hpsearch.err'}")
+    try:
+        summary = search.config.summary(folder, trial.number)
+    except (OSError, ValueError) as error:
+        raise RunFailed(str(error)) from error
+    trial.set_user_attr("summary", {name: str(entry[0]) for name, entry in summary.items()})
+    value = search.config.performance(summary)
+    if not is_finished(summary) or math.isnan(value):
+        raise RunFailed(f"its summary says that it has not finished, or no {search.config.key}")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of a worker."""
+    parser = argparse.ArgumentParser(prog="python -m hypnettorch.hpsearch.worker", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the search")
+    parser.add_argument("--gpu", type=int, help="number of the GPU for runs")
+    arguments = parser.parse_args(argv)
+    work(Search(arguments.folder), arguments.gpu)
+
+
+if __name__ == "__main__":
+    main()
