@@ -46,7 +46,7 @@ format: $(VENV)/.has-dev
 	$(python) -m ruff format .
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/gallery .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info docs/_build docs/gallery docs/pictures .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find hypnettorch tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp per set of optional dependencies; a stamp is written last, so that an interrupted installation is repeated.

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], torch.Tensor]
 """One step of work; returns numbers by which contenders are compared."""
@@ -53,7 +54,9 @@ class Result:
         median: Ratio of times, the median over neighbouring blocks.
         quartiles: The quartiles of the same.
         goal: What the median should stay below; ``None`` if there is no goal.
-        peak_memory_ratio: Ratio of the largest resident memory of the two processes.
+        peak_tensors: Most megabytes that tensors made during one step take at once, ours and theirs.
+        peak_resident: Most megabytes of memory that the two processes had.
+        first_step: Seconds of the first step, which includes compilation.
         page_faults_per_step: Minor page faults of both.
     """
 
@@ -62,13 +65,13 @@ class Result:
     median: float
     quartiles: tuple[float, float]
     goal: float | None
-    peak_memory_ratio: float
+    peak_tensors: tuple[float, float]
+    peak_resident: tuple[float, float]
+    first_step: tuple[float, float]
     page_faults_per_step: tuple[float, float]
 
 
-def run(
-    case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 2, device: str = "cpu"
-) -> list[Result]:
+def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 2, device: str = "cpu") -> list[Result]:
     """Measure one case.
 
     Args:
@@ -84,12 +87,16 @@ def run(
     Raises:
         ValueError: If contenders disagree.
     """
-    workers = {name: _Worker(setup, case.arguments, threads, block_seconds, device) for name, setup in case.contenders.items()}
+    workers = {
+        name: _Worker(setup, case.arguments, threads, block_seconds, device) for name, setup in case.contenders.items()
+    }
     try:
         prints = {name: worker.ask("fingerprint") for name, worker in workers.items()}
         ours = next(iter(workers))
         for name, numbers in prints.items():
-            if case.compare and not torch.allclose(torch.tensor(numbers), torch.tensor(prints[ours]), rtol=case.tolerance, atol=1e-6):
+            if case.compare and not torch.allclose(
+                torch.tensor(numbers), torch.tensor(prints[ours]), rtol=case.tolerance, atol=1e-6
+            ):
                 raise ValueError(f"{case.name}: {name} computes {numbers}, {ours} computes {prints[ours]}")
         blocks: dict[str, list[float]] = {name: [] for name in workers}
         for _ in range(rounds):
@@ -100,17 +107,14 @@ def run(
         for worker in workers.values():
             worker.close()
     return [
-        _result(case, name, blocks[ours], blocks[name], usage[ours], usage[name])
-        for name in workers
-        if name != ours
+        _result(case, name, blocks[ours], blocks[name], usage[ours], usage[name]) for name in workers if name != ours
     ]
 
 
 def _result(case: Case, name: str, ours: Sequence[float], theirs: Sequence[float], usage: Any, other: Any) -> Result:
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    faults = (usage[1], other[1])
-    return Result(case.name, name, middle, (low, high), case.goals.get(name), usage[0] / other[0], faults)
+    return Result(case.name, name, middle, (low, high), case.goals.get(name), *zip(usage, other, strict=True))
 
 
 class _Worker:
@@ -119,7 +123,9 @@ class _Worker:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, setup, arguments, threads, seconds, device), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(child, setup, arguments, threads, seconds, device), daemon=True
+        )
         self._process.start()
 
     def ask(self, what: str) -> Any:
@@ -155,10 +161,14 @@ def _serve(
         except EOFError:
             return
         if question == "fingerprint":
-            connection.send(step().detach().double().flatten().tolist())
+            start = time.perf_counter()
+            numbers = step().detach().double().flatten().tolist()
+            first_step = time.perf_counter() - start
             step()
+            connection.send(numbers)
         elif question == "usage":
-            connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, faults / max(steps, 1)))
+            resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            connection.send((_peak_tensors(step), resident, first_step, faults / max(steps, 1)))
         else:
             synchronize()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -172,6 +182,18 @@ def _serve(
             steps += count
             faults += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
             connection.send(elapsed)
+
+
+def _peak_tensors(step: Step) -> float:
+    """Most megabytes in use at once during a step, from the recorded allocations and releases of the CPU."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        step()
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    current = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        current += event.nbytes()
+        peak = max(peak, current)
+    return peak / 2**20
 
 
 def _nothing() -> None:

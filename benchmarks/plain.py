@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,7 @@ class Heads(nn.Module):
 
     def __init__(self, sizes: Sequence[int], shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in zip(sizes, sizes[1:], strict=False)]
+        layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise(sizes)]
         self.trunk = nn.Sequential(*[layer for pair in layers for layer in pair])
         self.heads = nn.ModuleList(nn.Linear(sizes[-1], math.prod(shape)) for shape in shapes)
         self.shapes = shapes

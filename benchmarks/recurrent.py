@@ -17,7 +17,11 @@ SHAPES = MLP.weight_shapes(N_IN, N_OUT, [16])
 def _parts() -> tuple[HRecurrent, Tensor, Tensor]:
     torch.manual_seed(1)
     inner = HMLP(SHAPES, cond_in_size=STATE, layers=[], num_cond_embs=0, no_cond_weights=True, verbose=False)
-    return HRecurrent(inner, INPUT, cell="rnn", verbose=False), torch.randn(STEPS, 1, INPUT), torch.randn(STEPS, 1, N_IN)
+    return (
+        HRecurrent(inner, INPUT, cell="rnn", verbose=False),
+        torch.randn(STEPS, 1, INPUT),
+        torch.randn(STEPS, 1, N_IN),
+    )
 
 
 def library() -> Step:

@@ -7,18 +7,23 @@ from typing import Any
 
 from benchmarks.harness import Result
 
-HEADER = f"{'ours / contender':<96} {'median':>7} {'quartiles':>15} {'goal':>6} {'memory':>7} {'page faults':>15}"
+COLUMNS = (
+    f"{'median':>7} {'quartiles':>15} {'goal':>6} {'MB of tensors':>17} {'page faults':>17} {'first step [s]':>15}"
+)
+HEADER = f"{'ours / contender':<96} {COLUMNS}"
 
 
 def line(result: Result) -> str:
     """One result in columns."""
     low, high = result.quartiles
     goal = "" if result.goal is None else f"{result.goal:.2f}"
-    faults = " / ".join(f"{count:.0f}" for count in result.page_faults_per_step)
-    title = f"{result.case} / {result.contender}"
-    return (
-        f"{title:<96} {result.median:7.3f} {low:7.3f}-{high:7.3f} {goal:>6} {result.peak_memory_ratio:7.2f} {faults:>15}"
+    memory, faults = (
+        " / ".join(f"{n:.0f}" for n in pair) for pair in (result.peak_tensors, result.page_faults_per_step)
     )
+    first = " / ".join(f"{n:.2f}" for n in result.first_step)
+    title = f"{result.case} / {result.contender}"
+    ratios = f"{result.median:7.3f} {low:7.3f}-{high:7.3f} {goal:>6}"
+    return f"{title:<96} {ratios} {memory:>17} {faults:>17} {first:>15}"
 
 
 def restructured_text(document: Mapping[str, Any]) -> str:
@@ -31,13 +36,14 @@ def restructured_text(document: Mapping[str, Any]) -> str:
         "",
         ".. list-table::",
         "   :header-rows: 1",
-        "   :widths: 46 24 10 14 8",
+        "   :widths: 40 22 8 12 8 10",
         "",
         "   * - what",
         "     - beside",
         "     - ratio",
         "     - quartiles",
         "     - goal",
+        "     - MB of tensors",
     ]
     for result in document["results"]:
         low, high = result["quartiles"]
@@ -48,5 +54,6 @@ def restructured_text(document: Mapping[str, Any]) -> str:
             f"     - {result['median']:.2f}",
             f"     - {low:.2f}–{high:.2f}",
             f"     - {goal}",
+            f"     - {result['peak_tensors'][0]:.0f} / {result['peak_tensors'][1]:.0f}",
         ]
     return "\n".join(rows) + "\n"

@@ -128,7 +128,12 @@ NETWORKS: dict[str, tuple[Callable[[], MainNetInterface], tuple[int, ...], int]]
     ),
     "LSTM 32, 20 steps": (
         lambda: SimpleRNN(
-            n_in=8, rnn_layers=[32], fc_layers=[10], use_lstm=True, activation=torch.nn.Tanh(), no_weights=True,
+            n_in=8,
+            rnn_layers=[32],
+            fc_layers=[10],
+            use_lstm=True,
+            activation=torch.nn.Tanh(),
+            no_weights=True,
             verbose=False,
         ),
         (8,),

@@ -7,7 +7,7 @@ import torch
 
 import hypnettorch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for figure_style
+sys.path.insert(0, str(Path(__file__).parent))  # for figure_style and data_pictures
 torch.set_num_threads(1)  # the tensors of the tutorials are small, and threads would only wait for each other
 
 project = "hypnettorch"
@@ -55,3 +55,10 @@ html_theme = "furo"
 html_title = f"hypnettorch {release}"
 html_static_path = ["_static"]
 html_css_files = ["gallery.css"]
+
+
+def setup(app):
+    """Draw the pictures of the page on data before pages are read."""
+    from data_pictures import draw_all
+
+    app.connect("builder-inited", lambda app: draw_all(Path(app.srcdir) / "pictures"))

@@ -27,6 +27,7 @@ LAYERS = [
     ["hyper_model"],
     ["testing"],
     ["compat", "data"],
+    ["hpsearch"],
     ["examples"],
 ]
 
@@ -35,11 +36,13 @@ OPTIONAL_DEPENDENCIES = [
     "furo",
     "hypothesis",
     "matplotlib",
+    "optuna",
     "pooch",
     "pytest",
     "safetensors",
     "sklearn",
     "sphinx",
+    "submitit",
     "tensorboard",
     "torchvision",
     "tqdm",

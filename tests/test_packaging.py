@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -40,11 +41,20 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(source_tree: Pat
     assert found == expected | {"hypnettorch/py.typed"}
 
 
+def extras_asked_for() -> set[str]:
+    """The extras that calls of ``require(module, purpose, extra)`` name."""
+    sources = [path.read_text() for path in (ROOT / "hypnettorch").rglob("*.py")]
+    trees = [ast.parse(source) for source in sources if "from hypnettorch.core.extras import require" in source]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    arguments = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == "require"]
+    return {args[2].value if len(args) > 2 else "experiments" for args in arguments}
+
+
 def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     info = f"hypnettorch-{hypnettorch.__version__}.dist-info"
     metadata = HeaderParser().parsestr(wheel.read(f"{info}/METADATA").decode())
     assert metadata["Version"] == hypnettorch.__version__
-    assert set(metadata.get_all("Provides-Extra", [])) == {"dev", "docs", "experiments", "test"}
+    assert set(metadata.get_all("Provides-Extra", [])) == extras_asked_for() | {"dev", "docs", "test"}
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(required) == ["numpy", "scipy", "torch>=2.6"]
     entry_points = wheel.read(f"{info}/entry_points.txt").decode()

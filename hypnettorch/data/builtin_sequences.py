@@ -10,7 +10,7 @@ from hypnettorch.core import checks
 from hypnettorch.data.classes import split_classes
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.digits_data import DigitsData
-from hypnettorch.data.mnist_data import IN_SHAPE
+from hypnettorch.data.idx_images import IN_SHAPE
 from hypnettorch.data.pixels import draw_permutations, padded_shape, permute_pixels
 from hypnettorch.data.special.permuted_mnist import PermutedMNISTList
 from hypnettorch.data.special.split_cifar import get_split_cifar_handlers

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hypnettorch.core import checks
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.dataset import Dataset
-from hypnettorch.data.samples import Samples
+from hypnettorch.data.samples import SamplesT
 
 
 def split_classes(
@@ -68,7 +68,7 @@ def class_ranges(num_classes: int, per_task: int, num_tasks: int | None = None) 
     return [range(task * per_task, (task + 1) * per_task) for task in range(tasks)]
 
 
-def keep_classes(samples: Samples, labels: Sequence[int], full_out_dim: bool = False) -> Samples:
+def keep_classes(samples: SamplesT, labels: Sequence[int], full_out_dim: bool = False) -> SamplesT:
     """The samples of some classes, in their original order.
 
     Args:

@@ -41,7 +41,7 @@ def fetch(name: str, data_dir: str | Path) -> list[Path]:
     known = source(name)
     if not known.files:
         raise FetchError(f"{known.title} cannot be downloaded automatically. Please {known.by_hand(data_dir)}")
-    pooch = require("pooch", f"fetching {known.title}", extra="data")
+    pooch = require("pooch", f"fetching {known.title}", "data")
     try:
         return [_fetch_file(pooch, file, Path(data_dir)) for file in known.files]
     except (OSError, ValueError, tarfile.TarError) as error:
@@ -68,7 +68,7 @@ class Resuming:
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Download ``url`` to ``output_file``."""
-        requests = require("requests", "fetching data", extra="data")
+        requests = require("requests", "fetching data", "data")
         start = self._part.stat().st_size if self._part.is_file() else 0
         wanted = {"Range": f"bytes={start}-"} if start else {}
         with requests.get(url, headers=wanted, stream=True, timeout=TIMEOUT_SECONDS) as response:

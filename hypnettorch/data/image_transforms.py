@@ -95,7 +95,7 @@ def _image(pixels: Tensor, form: ImageForm) -> Any:
     array = pixels.numpy()
     if form == "array":
         return array
-    image = require("PIL.Image", "transforms of images", extra="data")
+    image = require("PIL.Image", "transforms of images", "data")
     return image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 

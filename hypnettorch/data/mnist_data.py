@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.dataset import Dataset
-from hypnettorch.data.idx_images import IN_SHAPE, NUM_CLASSES, read_idx_images
+from hypnettorch.data.idx_images import IN_SHAPE, read_idx_images
 from hypnettorch.data.image_transforms import ImageTransform, transform_pair
 from hypnettorch.data.plotting import plot_image
 from hypnettorch.data.preprocessing import (
@@ -21,8 +21,6 @@ from hypnettorch.data.preprocessing import (
     augmented,
 )
 from hypnettorch.data.samples import Samples
-
-__all__ = ["IN_SHAPE", "NUM_CLASSES", "MNISTData", "mnist_augmentation", "read_mnist"]
 
 
 def read_mnist(data_path: str | Path) -> Samples:

@@ -36,7 +36,7 @@ def read_photo(path: str | Path) -> Photo:
         ValueError: If the file is damaged.
         ImportError: If Pillow is missing.
     """
-    image = require("PIL.Image", "image files", extra="data")
+    image = require("PIL.Image", "image files", "data")
     try:
         with image.open(path) as photo:
             return photo.convert("RGB")
@@ -48,7 +48,7 @@ def read_photo(path: str | Path) -> Photo:
 
 def resize(photo: Photo, height: int, width: int) -> Photo:
     """A photo of another size, by bilinear interpolation."""
-    return photo.resize((width, height), require("PIL.Image", "image files", extra="data").Resampling.BILINEAR)
+    return photo.resize((width, height), require("PIL.Image", "image files", "data").Resampling.BILINEAR)
 
 
 def photo_files(folder: Path) -> Iterator[Path]:
@@ -140,7 +140,7 @@ class RandomMirror:
         """The photo or its mirror image."""
         if rng.random() >= self.p:
             return photo
-        return photo.transpose(require("PIL.Image", "image files", extra="data").Transpose.FLIP_LEFT_RIGHT)
+        return photo.transpose(require("PIL.Image", "image files", "data").Transpose.FLIP_LEFT_RIGHT)
 
 
 class PhotoTransform:

@@ -1,7 +1,7 @@
 """Read pickle files of plain containers and arrays without ever running code from them.
 
-A pickle can name any function of any module, to be called while it is read. Here only the three names exist that an
-array of numbers needs, and each stands for a few lines of this file instead of the function it names.
+A pickle can name any function of any module, to be called while it is read. Here only the names exist that
+arrays of numbers need, and each stands for a few lines of this file instead of the function it names.
 """
 
 from __future__ import annotations
@@ -59,6 +59,19 @@ class _Array:
         self.values = flat.reshape(shape, order="F" if column_major else "C")
 
 
+def _frombuffer(content: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> _Array:
+    """Stands for the function by which numpy reads the newest format of pickle."""
+    array = _Array()
+    array.__setstate__((1, shape, dtype, order == "F", bytes(content)))
+    return array
+
+
+def _scalar(dtype: _DType, content: bytes | str) -> Any:
+    """Stands for the function that makes a single number of numpy."""
+    encoded = content.encode("latin1") if isinstance(content, str) else content
+    return np.frombuffer(encoded, dtype=dtype.numpy())[0].item()
+
+
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     """Stands for ``_codecs.encode``, by which Python 3 writes bytes into older pickles."""
     if encoding not in ("latin1", "latin-1"):
@@ -69,6 +82,10 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _encode,
@@ -95,13 +112,47 @@ def read_pickle(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is damaged or contains anything else. Nothing of it is executed.
     """
-    try:
-        content = _Unpickler(io.BytesIO(read_bytes(path)), encoding="latin1").load()
-    except Exception as error:  # whatever a damaged stream makes of the stack machine
-        raise damaged(path, "a pickled dictionary of arrays, lists and texts", error) from error
+    content = _load(path, "a pickled dictionary of arrays, lists and texts")
     if not isinstance(content, dict):
         raise damaged(path, "a pickled dictionary", type(content).__name__)
-    return {_text(key): value.values if isinstance(value, _Array) else value for key, value in content.items()}
+    return {_text(key): value for key, value in content.items()}
+
+
+def read_pickled_list(path: Path, length: int) -> list[Any]:
+    """Read a pickled list of arrays, numbers, texts and lists of them.
+
+    Args:
+        path: The file.
+        length: Number of its entries.
+
+    Raises:
+        ValueError: If the file is damaged or contains anything else. Nothing of it is executed.
+    """
+    content = _load(path, "a pickled list of arrays, lists and texts")
+    if not isinstance(content, (list, tuple)) or len(content) != length:
+        got = f"{len(content)} entries" if isinstance(content, (list, tuple)) else type(content).__name__
+        raise damaged(path, f"a pickled list with {length} entries", got)
+    return list(content)
+
+
+def _load(path: Path, expected: str) -> Any:
+    try:
+        return _plain(_Unpickler(io.BytesIO(read_bytes(path)), encoding="latin1").load())
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever a damaged stream makes of the stack machine
+        raise damaged(path, expected, error) from error
+
+
+def _plain(value: Any) -> Any:
+    """The same containers with numpy's arrays instead of what stood for them."""
+    if isinstance(value, _Array):
+        return value.values
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(entry) for entry in value)
+    return value
 
 
 def _text(key: object) -> str:

@@ -54,7 +54,7 @@ class Samples:
         """The row numbers of a split."""
         return {"train": self.train_ids, "test": self.test_ids, "val": self.val_ids}[split]
 
-    def hold_out(self, validation_size: int) -> Samples:
+    def hold_out(self: SamplesT, validation_size: int) -> SamplesT:
         """The same rows with the first training samples as validation set.
 
         Raises:
@@ -67,7 +67,7 @@ class Samples:
             checks.fail("validation_size", f"less than the {len(self.train_ids)} training samples", size)
         return dataclasses.replace(self, val_ids=self.train_ids[:size], train_ids=self.train_ids[size:])
 
-    def padded(self, trgt_padding: int | None) -> Samples:
+    def padded(self: SamplesT, trgt_padding: int | None) -> SamplesT:
         """The same rows with that many further classes, to which no sample belongs.
 
         Raises:

@@ -143,7 +143,7 @@ class SequentialDataset(Dataset):
         flat = steps.reshape(-1, steps.shape[-1])
         tensor = super().input_to_torch_tensor(flat, device, mode, force_no_preprocessing, sample_ids)
         shape = self.in_shape if force_no_preprocessing else self.torch_in_shape
-        return time_major(tensor.reshape(len(rows), -1), shape)
+        return time_major(tensor.reshape(len(rows), steps.shape[1] * math.prod(shape)), shape)
 
     def output_to_torch_tensor(
         self,
@@ -180,12 +180,12 @@ class SequentialDataset(Dataset):
             if array.ndim < 2:
                 checks.fail("arr", "at least 2 dimensions", f"shape {array.shape}")
             batch_first = array.swapaxes(0, 1) if ts_dim_first else array
-            return batch_first.reshape(len(batch_first), -1)
+            return batch_first.reshape(len(batch_first), math.prod(batch_first.shape[1:]))
         if feature_shape is None:
             checks.fail("feature_shape", "the shape of one time step, since reverse is set", None)
-        if array.ndim != 2 or array.shape[1] % math.prod(feature_shape):
-            checks.fail("arr", f"rows of time steps with shape {tuple(feature_shape)}", f"shape {array.shape}")
-        sequences = array.reshape(len(array), -1, *feature_shape)
+        if array.ndim != 2:
+            checks.fail("arr", "rows, an array with 2 dimensions", f"shape {array.shape}")
+        sequences = array.reshape(len(array), _num_steps("arr", array.shape[1], feature_shape), *feature_shape)
         return sequences.swapaxes(0, 1) if ts_dim_first else sequences
 
     def _inputs_of(self, ids: NDArray) -> NDArray:
@@ -237,9 +237,16 @@ class SequentialDataset(Dataset):
 
 def time_major(rows: Tensor, feature_shape: Sequence[int]) -> Tensor:
     """Rows ``[B, T * prod(feature_shape)]`` as ``[T, B, *feature_shape]``."""
-    if rows.dim() != 2 or rows.shape[1] % math.prod(feature_shape):
-        checks.fail("rows", f"rows of time steps with shape {tuple(feature_shape)}", f"shape {tuple(rows.shape)}")
-    return rows.view(len(rows), -1, *feature_shape).transpose(0, 1).contiguous()
+    num_steps = _num_steps("rows", rows.shape[1], feature_shape)
+    return rows.view(len(rows), num_steps, *feature_shape).transpose(0, 1).contiguous()
+
+
+def _num_steps(name: str, width: int, feature_shape: Sequence[int]) -> int:
+    """Number of time steps in a row with that many entries."""
+    num_steps, rest = divmod(width, math.prod(feature_shape))
+    if rest:
+        checks.fail(name, f"rows of time steps with shape {tuple(feature_shape)}", f"{width} entries")
+    return num_steps
 
 
 def show_steps(axes: Any, steps: NDArray) -> None:

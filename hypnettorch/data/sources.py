@@ -196,7 +196,10 @@ _ALL = (
         key="smnist",
         title="sequential stroke MNIST",
         home="https://github.com/edwin-de-jong/mnist-digits-stroke-sequence-data",
-        layout="sequential/smnist/sequences/{train,test}img-<number>-{input,target}data.txt, unpacked",
+        layout=(
+            "sequential/smnist/sequences/{train,test}img-<number>-{input,target}data.txt, or "
+            "sequential/smnist/ss_mnist_data.pickle"
+        ),
     ),
     Source(
         key="audioset",

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, functional
 from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_without_conditions
@@ -34,33 +34,58 @@ State = tuple[Tensor, ...]
 """The tensors ``[N, size]`` of a state, the first of which is the condition."""
 
 
-def _rnn(p: Tensor, q: Tensor, state: State) -> State:
-    return (torch.tanh(p + q),)
+@dataclass(frozen=True)
+class _Recurrence:
+    """``U`` and ``c`` in one evaluation."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def of(self, state: Tensor) -> Tensor:
+        """``q``."""
+        return functional.linear(state, self.weight, self.bias)
+
+    def added_to(self, total: Tensor, state: Tensor) -> Tensor:
+        """``p + q`` in one operation, if ``total`` is ``p + c``."""
+        return functional.add_product(total, state, self.weight.mT)
 
 
-def _gru(p: Tensor, q: Tensor, state: State) -> State:
+def _rnn(total: Tensor, recurrence: _Recurrence, state: State) -> State:
+    return (torch.tanh(recurrence.added_to(total, state[0])),)
+
+
+def _gru(p: Tensor, recurrence: _Recurrence, state: State) -> State:
+    q = recurrence.of(state[0])
     p_reset, p_keep, p_new = p.chunk(3, dim=-1)
     q_reset, q_keep, q_new = q.chunk(3, dim=-1)
     new = torch.tanh(p_new + torch.sigmoid(p_reset + q_reset) * q_new)
     return (new + torch.sigmoid(p_keep + q_keep) * (state[0] - new),)
 
 
-def _lstm(p: Tensor, q: Tensor, state: State) -> State:
-    take, keep, new, show = (p + q).chunk(4, dim=-1)
+def _lstm(total: Tensor, recurrence: _Recurrence, state: State) -> State:
+    take, keep, new, show = recurrence.added_to(total, state[0]).chunk(4, dim=-1)
     cell = torch.sigmoid(keep) * state[1] + torch.sigmoid(take) * torch.tanh(new)
     return torch.sigmoid(show) * torch.tanh(cell), cell
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A recurrent cell: the number of its gates, of the tensors of its state, and its equation."""
+    """A recurrent cell.
+
+    Attributes:
+        gates: Number of its gates.
+        tensors: Number of tensors of its state.
+        update: Its equation, of ``p`` (of ``p + c`` if it needs the sum only), of ``U`` and ``c``, and of the state.
+        needs_sum_only: Whether ``p`` and ``q`` occur as ``p + q`` only; then ``c`` is added for all steps at once.
+    """
 
     gates: int
     tensors: int
-    update: Callable[[Tensor, Tensor, State], State]
+    update: Callable[[Tensor, _Recurrence, State], State]
+    needs_sum_only: bool
 
 
-CELLS = {"gru": _Cell(3, 1, _gru), "rnn": _Cell(1, 1, _rnn), "lstm": _Cell(4, 2, _lstm)}
+CELLS = {"gru": _Cell(3, 1, _gru, False), "rnn": _Cell(1, 1, _rnn, True), "lstm": _Cell(4, 2, _lstm, True)}
 
 
 class HRecurrent(WrapperHyperNetwork):
@@ -158,7 +183,8 @@ class HRecurrent(WrapperHyperNetwork):
             checks.fail("x", f"shape (N, {self._cond_in_size})", tuple(x.shape))
         checks.width("x", x, self._cond_in_size)
         call, run = self._prepare(uncond_input, None, None, weights, condition, ret_format)
-        new = self._advance(self._from_input(x, run), self._check_state(state, x), run)
+        projected, recurrence = self._project(x, run)
+        new = self._cell.update(projected, recurrence, self._check_state(state, x))
         flat = self._ask(self._part, replace(call, cond_input=new[0]), run, "flattened")
         return self._format(flat, ret_format), new[0] if len(new) == 1 else new
 
@@ -189,9 +215,13 @@ class HRecurrent(WrapperHyperNetwork):
             checks.shape("state" if count == 1 else ("state", i), tensor, shape)
         return tuple(tensors)
 
-    def _advance(self, projected: Tensor, state: State, run: Run) -> State:
-        """One step of the cell from its projected input ``[N, gates · size]``."""
-        return self._cell.update(projected, self._from_state(state[0], run), state)
+    def _project(self, x: Tensor, run: Run) -> tuple[Tensor, _Recurrence]:
+        """What the cell computes with: its projected input ``[..., N, gates · size]``, and the recurrence."""
+        projected = self._from_input(x, run)
+        recurrence = _Recurrence(*self._from_state._tensors(run))
+        if self._cell.needs_sum_only and recurrence.bias is not None:
+            projected = projected + functional.per_set(recurrence.bias, projected, 1)
+        return projected, recurrence
 
     def _generate(self, call: Call, run: Run) -> Tensor:
         if call.cond_id is not None:
@@ -199,8 +229,9 @@ class HRecurrent(WrapperHyperNetwork):
         x = self._check_sequence(call.cond_input, 0 if run.sets is None else 1)
         state = self._check_state(None, x.select(-3, 0))
         states = []
-        for projected in self._from_input(x, run).unbind(-3):
-            state = self._advance(projected, state, run)
+        sequence, recurrence = self._project(x, run)
+        for projected in sequence.unbind(-3):
+            state = self._cell.update(projected, recurrence, state)
             states.append(state[0])
         conditions = torch.stack(states, dim=-3).flatten(-3, -2)
         flat: Tensor = self._ask(self._part, replace(call, cond_input=conditions), run, "flattened")

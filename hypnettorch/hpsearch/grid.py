@@ -133,7 +133,12 @@ def unique(points: Iterable[Options]) -> list[Options]:
 
 
 def plan(
-    grid: Grid, conditions: Sequence[Condition], number: int = -1, seed: int = 42, at_random: bool = False, shuffle: bool = True
+    grid: Grid,
+    conditions: Sequence[Condition],
+    number: int = -1,
+    seed: int = 42,
+    at_random: bool = False,
+    shuffle: bool = True,
 ) -> list[Options]:
     """The runs of a search, in the order in which they are started.
 

@@ -64,5 +64,5 @@ class ProgressReader:
             metrics = {str(name): float(value) for name, value in content["metrics"].items() if value is not None}
             return int(content["task"]), metrics
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            text = f'expected lines like {{"task": 0, "metrics": {{"accuracy": 98.5}}}}, got {line.decode(errors="replace")!r}'
-            raise ValueError(f"{self._path}: {text}") from error
+            expected = 'lines like {"task": 0, "metrics": {"accuracy": 98.5}}'
+            raise ValueError(f"{self._path}: expected {expected}, got {line!r}") from error

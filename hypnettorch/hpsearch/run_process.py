@@ -48,8 +48,7 @@ class RunProcess:
 
     def __init__(self, command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path) -> None:
         self.log_files = [log.with_name(log.name + ending) for ending in (".out", ".err")]
-        out, err = (open(path, "wb") for path in self.log_files)
-        with out, err:
+        with open(self.log_files[0], "wb") as out, open(self.log_files[1], "wb") as err:
             self._process = subprocess.Popen(
                 commands.executable(command),
                 cwd=cwd,

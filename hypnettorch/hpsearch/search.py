@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -84,32 +85,36 @@ class Search:
         self.settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod
-    def create(cls, folder: Path, settings: Settings, config: SearchConfig, plan: Sequence[Options]) -> Search:
+    def create(cls, folder: Path, settings: Settings, plan: Sequence[Options]) -> Search:
         """Write down what will be done.
 
         Args:
             folder: Where.
             settings: How.
-            config: What is searched.
             plan: The options of all runs, if they are known; otherwise empty.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        settings_now = asdict(settings) | {"searched_at": time.strftime("%Y%m%d%H%M%S")}
-        source = import_module(settings.grid_module).__file__
-        if source:
-            shutil.copy(source, folder)
         write_plan(folder / PLAN, plan)
         write_pickle(folder / PICKLED_PLAN, list(plan))
-        write_json(folder / SETTINGS, settings_now)
+        write_json(folder / SETTINGS, asdict(settings) | {"searched_at": time.strftime("%Y%m%d%H%M%S")})
         search = cls(folder)
-        for name, with_folder in (("commands.sh", True), ("commands_wo_dirs.sh", False)):
-            folders = [search.run_folder(number) if with_folder else "" for number in range(len(plan))]
-            lines = [
-                commands.shlex.join(commands.command(config.script, options, config.out_arg, run_folder))
-                for options, run_folder in zip(plan, folders, strict=True)
-            ]
-            write_text(folder / name, "".join(f"{line}\n" for line in ["#!/bin/sh", *lines]))
+        source = import_module(settings.grid_module, search.cwd).__file__
+        if source:
+            shutil.copy(source, folder)
+        folders = [search.run_folder(number) for number in range(len(plan))]
+        write_text(folder / "commands.sh", search.script_of(folders))
+        write_text(folder / "commands_wo_dirs.sh", search.script_of([""] * len(plan)))
         return search
+
+    def script_of(self, folders: Sequence[Path | str]) -> str:
+        """The planned commands as a script for a shell.
+
+        Args:
+            folders: The folder of each run; an empty text leaves it out.
+        """
+        config = self.config
+        runs = zip(self.plan, folders, strict=True)
+        found = (commands.command(config.script, options, config.out_arg, folder) for options, folder in runs)
+        return "".join(f"{line}\n" for line in ["#!/bin/sh", *map(shlex.join, found)])
 
     @cached_property
     def config(self) -> SearchConfig:

@@ -53,7 +53,10 @@ class SearchConfig:
             checks.fail("_SUMMARY_KEYWORDS", f"keywords, one of which is '{FINISHED}'", self.keywords)
         checks.one_of("_PERFORMANCE_KEY", self.key, self.keywords)
         checks.instance("grid", self.grid, Mapping)
-        for name, where in [("grid", self.grid), *((f"conditions[{i}]", pair[1]) for i, pair in enumerate(self.conditions))]:
+        for name, where in [
+            ("grid", self.grid),
+            *((f"conditions[{i}]", pair[1]) for i, pair in enumerate(self.conditions)),
+        ]:
             if self.out_arg in where:
                 checks.fail(name, f"no value for '{self.out_arg}', which the search chooses", where[self.out_arg])
             for option, entry in where.items():

@@ -116,8 +116,8 @@ def num_left(study: Study, search: Search) -> int:
     waiting = sum(trial.state is states.WAITING for trial in trials)
     if search.settings.is_planned:
         return waiting
-    begun = sum(trial.state is not states.WAITING and "lost" not in trial.user_attrs for trial in trials)
-    return max(waiting, search.settings.num_searches - begun)
+    begun = sum("attempt" not in trial.user_attrs for trial in trials)
+    return waiting + max(search.settings.num_searches - begun, 0)
 
 
 def renew(trial: Trial) -> None:
@@ -154,20 +154,13 @@ def requeue_lost(study: Study, heartbeat: float) -> int:
     running = [trial for trial in study.get_trials(deepcopy=False) if trial.state is states.RUNNING]
     lost = [trial for trial in running if is_lost(trial.user_attrs, heartbeat)]
     for trial in lost:
-        _fail_as_lost(study, trial)
+        study.tell(trial.number, state=states.FAIL)
         attempt = trial.user_attrs.get("attempt", 1) + 1
         if attempt <= MAX_ATTEMPTS:
             kept = {name: trial.user_attrs[name] for name in ("command", "options") if "command" in trial.user_attrs}
             fixed = kept.get("options", trial.params)
             study.enqueue_trial(fixed, user_attrs={**kept, "attempt": attempt})
     return len(lost)
-
-
-def _fail_as_lost(study: Study, trial: Any) -> None:
-    """Fail a trial of another process."""
-    library = optuna()
-    library.trial.Trial(study, trial._trial_id).set_user_attr("lost", True)
-    study.tell(trial.number, state=library.trial.TrialState.FAIL)
 
 
 def options_of(trial: Trial, config: SearchConfig) -> Options:

@@ -22,6 +22,7 @@ from hypnettorch.hpsearch.run_process import RunProcess, environment
 from hypnettorch.hpsearch.search import Search, write_text
 from hypnettorch.hpsearch.study import Study, Trial, claim, num_left, open_study, options_of, optuna, renew
 from hypnettorch.hpsearch.summary import is_finished
+from hypnettorch.utils.safe_files import write_json
 
 SECONDS_BETWEEN_LOOKS = 0.2
 COMMAND_FILE = "hpsearch_command.sh"
@@ -48,9 +49,7 @@ def work(search: Search, gpu: int | None = None) -> None:
     while num_left(study, search):
         if gpu is not None:
             marks.mkdir(exist_ok=True)
-            gpus.wait_until_free(
-                gpu, settings.allowed_load, settings.allowed_memory, settings.sim_startup_time, marks
-            )
+            gpus.wait_until_free(gpu, settings.allowed_load, settings.allowed_memory, settings.sim_startup_time, marks)
         trial = claim(study, search)
         if trial is None:
             return
@@ -72,17 +71,19 @@ def do(study: Study, trial: Trial, search: Search, gpu: int | None) -> None:
     try:
         value = run(trial, options, search, gpu)
     except RunPruned:
-        study.tell(trial, state=states.PRUNED)
+        study.tell(trial, state=states.PRUNED, skip_if_finished=True)
         outcome = "stopped early"
     except RunFailed as error:
-        study.tell(trial, state=states.FAIL)
+        study.tell(trial, state=states.FAIL, skip_if_finished=True)
         outcome = f"failed: {error}"
     except library.exceptions.UpdateFinishedTrialError:
         outcome = "given up: another worker has taken it over, since this one gave no sign of life for too long"
     else:
-        study.tell(trial, value)
+        study.tell(trial, value, skip_if_finished=True)
         outcome = f"{search.config.key} {value:g}"
-    print(f"run {trial.number}: {shlex.join(f'{name}={value}' for name, value in options.items())}: {outcome}", flush=True)
+    print(
+        f"run {trial.number}: {shlex.join(f'{name}={value}' for name, value in options.items())}: {outcome}", flush=True
+    )
 
 
 def done_before(study: Study, options: Options) -> Any:
@@ -147,8 +148,6 @@ def watch(process: RunProcess, trial: Trial, search: Search, folder: Path) -> in
 
 def collect(folder: Path, files: Sequence[Path], options: Options) -> None:
     """Move the command and the output of a run into its folder."""
-    from hypnettorch.utils.safe_files import write_json
-
     folder.mkdir(exist_ok=True)
     for file, name in zip(files, (COMMAND_FILE, "hpsearch.out", "hpsearch.err"), strict=True):
         shutil.move(file, folder / name)

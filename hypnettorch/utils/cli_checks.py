@@ -49,17 +49,43 @@ def check_invalid_argument_usage(args: argparse.Namespace, parser: argparse.Argu
         >>> str(caught[0].message)
         '--mlp_arch has no effect with --net_type=resnet'
     """
+    check_combinations(args)
+    for text in options_without_effect(args, parser):
+        warnings.warn(text, stacklevel=2)
+
+
+def check_combinations(args: argparse.Namespace) -> None:
+    """Look for options that exclude each other.
+
+    Args:
+        args: The parsed arguments.
+
+    Raises:
+        ValueError: As :func:`check_invalid_argument_usage`.
+    """
     _check_exclusive(args, OPTIMIZERS)
     limits = [name for name in ("clip_grad_value", "clip_grad_norm") if getattr(args, name, -1) != -1]
     if len(limits) > 1:
         checks.fail("--clip_grad_norm", "only one of --clip_grad_value and --clip_grad_norm", "both")
     if getattr(args, "split_head_cl3", False) and getattr(args, "cl_scenario", 3) != 3:
         checks.fail("--split_head_cl3", "--cl_scenario=3 with it", args.cl_scenario)
-    networks = list(chosen_networks(args))
-    for network in networks:
+    for network in chosen_networks(args):
         _check_network(args, network)
-    for text in (*optimizer_options_without_effect(args), *network_options_without_effect(args, networks, parser)):
-        warnings.warn(text, stacklevel=2)
+
+
+def options_without_effect(args: argparse.Namespace, parser: argparse.ArgumentParser | None = None) -> list[str]:
+    """Sentences about options that are given, but do nothing.
+
+    Args:
+        args: The parsed arguments.
+        parser: The parser, see :func:`check_invalid_argument_usage`.
+
+    Example:
+        >>> options_without_effect(argparse.Namespace(net_type="lenet", batchnorm=True))
+        ['--batchnorm has no effect with --net_type=lenet']
+    """
+    networks = list(chosen_networks(args))
+    return [*optimizer_options_without_effect(args), *network_options_without_effect(args, networks, parser)]
 
 
 def _check_exclusive(args: argparse.Namespace, flags: Sequence[str]) -> None:

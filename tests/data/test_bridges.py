@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hypnettorch.data import Dataset, augment, from_arrays, from_torch
 from hypnettorch.data.preprocessing import PaddedCrop
+from hypnettorch.data.timeseries.copy_data import CopyTask
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
 LABELS = [0, 1, 2, 0, 1, 2, 0]
@@ -35,6 +36,16 @@ def test_other_outputs_for_a_loader() -> None:
     data = from_arrays(np.zeros((3, 2)), np.ones((3, 4)))
     x, y = next(iter(DataLoader(data.to_torch("train"), batch_size=3)))
     assert (x.shape, y.shape, y.dtype) == (torch.Size([3, 2]), torch.Size([3, 4]), torch.float32)
+
+
+def test_sequences_for_a_loader() -> None:
+    data = CopyTask(2, 4, seq_width=3, num_train=5, revert_output_seq=True, rseed=1)
+    x, y = next(iter(DataLoader(data.to_torch("train"), batch_size=5)))
+    ids = data.get_train_ids()
+    arrays = data.get_train_inputs(), data.get_train_outputs()
+    assert torch.equal(x, data.input_to_torch_tensor(arrays[0], sample_ids=ids).transpose(0, 1))
+    assert torch.equal(y, data.output_to_torch_tensor(arrays[1], sample_ids=ids).transpose(0, 1))
+    assert x.shape == (5, 9, 4)
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from hypnettorch.examples.hypercl import checkpoint
 from hypnettorch.examples.hypercl.checkpoint import CheckpointError
+from hypnettorch.utils.environment import seed_all
 
 CONTENT = {"tensor": torch.arange(1000.0), "list": [1, None, "text"], "nested": {"x": (1, 2)}}
 
@@ -28,7 +29,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_random_states_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "file.pt"
-    checkpoint.seed_all(3)
+    seed_all(3)
     random.gauss(0, 1)
     np.random.randn(3)
     checkpoint.save(path, {"random": checkpoint.random_states()})
@@ -37,7 +38,7 @@ def test_random_states_round_trip(tmp_path: Path) -> None:
         return random.random(), random.gauss(0, 1), np.random.randn(3).tolist(), torch.randn(3).tolist()
 
     expected = draws()
-    checkpoint.seed_all(4)
+    seed_all(4)
     checkpoint.set_random_states(checkpoint.load(path)["random"])
     assert draws() == expected
 

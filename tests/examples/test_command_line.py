@@ -8,6 +8,7 @@ import pytest
 
 from hypnettorch.examples.hypercl import command_line
 from hypnettorch.examples.hypercl.command_line import complete, parse
+from hypnettorch.examples.hypercl.learners import METHODS
 from hypnettorch.examples.hypercl.run import run
 
 DOCUMENTED = {
@@ -163,8 +164,20 @@ def test_refused_options_leave_no_folder(tmp_path: Path) -> None:
 
 
 def test_options_without_effect_are_named() -> None:
-    options = complete({"bn_no_running_stats": True, "net_type": "resnet", "specnorm": True})
+    options = complete({"bn_no_running_stats": True, "net_type": "resnet", "dropout_rate": 0.2})
     assert command_line.without_effect(options) == [
-        "--specnorm has no effect here",
-        "--bn_no_running_stats has no effect here",
+        "--dropout_rate has no effect with --net_type=resnet",
+        "--bn_no_running_stats has no effect without batch normalisation",
     ]
+    options = complete({"method": "si", "online_ewc": True, "cond_emb_size": 3})
+    assert command_line.without_effect(options) == [
+        "--online_ewc has no effect with --method=si",
+        "--cond_emb_size has no effect with --method=si",
+    ]
+
+
+@pytest.mark.parametrize("sequence", ["splitdigits", "splitmnist"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("smoke", [False, True])
+def test_defaults_are_not_blamed(sequence: str, method: str, smoke: bool) -> None:
+    assert command_line.without_effect(complete({"cl_exp": sequence, "method": method, "smoke": smoke})) == []

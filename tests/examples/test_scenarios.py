@@ -169,12 +169,12 @@ def test_options_of_scenarios() -> None:
     assert (complete({}).cl_scenario, complete({}).split_head_cl3) == (1, False)
     with pytest.raises(ValueError, match="--cl_scenario: expected one of 1, 2, 3, got 4"):
         complete({"cl_scenario": 4})
-    with pytest.raises(ValueError, match="--split_head_cl3: expected --cl_scenario 3 with it, got 2"):
+    with pytest.raises(ValueError, match="--split_head_cl3: expected --cl_scenario=3 with it, got 2"):
         complete({"cl_scenario": 2, "split_head_cl3": True, "method": "ewc"})
     split = complete({"cl_scenario": 3, "split_head_cl3": True, "online_ewc": True})
     assert command_line.without_effect(split) == [
-        "--split_head_cl3 has no effect here",
-        "--online_ewc has no effect here",
+        "--split_head_cl3 has no effect with --method=hnet",
+        "--online_ewc has no effect with --method=hnet",
     ]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import multivariate_normal
 
 from hypnettorch.core import checks
+from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import task_seed
 from hypnettorch.data.dataset import Dataset
@@ -127,14 +128,14 @@ class GaussianData(Dataset):
         self._function = self.density if map_function is None else map_function
         rng = random_state(rseed)
         sizes = checks.integer("num_train", num_train, 1), checks.integer("num_test", num_test, 0)
-        splits = [self._pairs(rng.multivariate_normal(self._mean, self._cov, size)) for size in sizes]
+        train, test = (self._pairs(rng.multivariate_normal(self._mean, self._cov, size)) for size in sizes)
         super().__init__(
-            stack(*splits, in_shape=(2,), num_classes=None), identifier="GaussianInputRegression", seed=seed
+            stack(train, test, in_shape=(2,), num_classes=None), identifier="GaussianInputRegression", seed=seed
         )
 
     def _pairs(self, inputs: NDArray) -> tuple[NDArray, NDArray]:
-        outputs = self._function(inputs) if len(inputs) else []
-        return inputs, np.asarray(outputs, dtype=float).reshape(len(inputs), 1)
+        outputs = np.asarray(self._function(inputs), dtype=float) if len(inputs) else np.zeros(0)
+        return inputs, outputs.reshape(len(inputs), 1)
 
     @property
     def mean(self) -> NDArray:
@@ -148,7 +149,11 @@ class GaussianData(Dataset):
 
     def density(self, x: ArrayLike) -> NDArray:
         """Density of the inputs at points ``[N, 2]``, ``[N]``."""
-        return np.atleast_1d(multivariate_normal(self._mean, self._cov).pdf(np.asarray(x)))
+        return np.exp(self.log_density(x))
+
+    def log_density(self, x: ArrayLike) -> NDArray:
+        """Logarithm of :meth:`density`."""
+        return np.atleast_1d(multivariate_normal(self._mean, self._cov).logpdf(np.asarray(x)))
 
     def plot_dataset(self, show: bool = True, filename: str | Path | None = None) -> None:
         """Draw the training samples."""
@@ -259,8 +264,6 @@ class GaussianData(Dataset):
 
 def _colors(values: NDArray, vmin: float, vmax: float) -> NDArray:
     """Colours of values, as matplotlib chooses them by default."""
-    from hypnettorch.core.extras import require
-
     cm = require("matplotlib.cm", "pictures of points in the plane")
     norm = require("matplotlib.colors", "pictures of points in the plane").Normalize(vmin, vmax)
     return cm.ScalarMappable(norm).to_rgba(values.reshape(-1))

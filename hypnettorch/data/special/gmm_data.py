@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 
 from hypnettorch.core import checks
 from hypnettorch.data.batches import Seed
@@ -102,8 +103,12 @@ class GMMData(Dataset):
 
     def responsibilities(self, x: ArrayLike) -> NDArray:
         """Joint densities ``π_k N(x; μ_k, Σ_k)`` of points ``[N, 2]`` and components, ``[N, K]``."""
-        densities = [component.density(x) for component in self._components]
-        return self._mixing * np.stack(densities, axis=1)
+        return np.exp(self._log_joint(x))
+
+    def _log_joint(self, x: ArrayLike) -> NDArray:
+        log_densities = np.stack([component.log_density(x) for component in self._components], axis=1)
+        with np.errstate(divide="ignore"):  # a component may have no weight
+            return np.log(self._mixing) + log_densities
 
     def estimate_mode_coverage(self, fake: ArrayLike, responsibilities: NDArray | None = None) -> tuple[int, NDArray]:
         """How many components are the most probable one for some sample.
@@ -231,7 +236,7 @@ class GMMData(Dataset):
         sample_modes: ArrayLike | None = None,
         sample_label: str | None = None,
         sketch_components: bool = False,
-        norm_eps: float = 1e-5,
+        norm_eps: float | None = None,
         show: bool = True,
         filename: str | Path | None = None,
         figsize: tuple[float, float] = (10, 6),
@@ -249,7 +254,8 @@ class GMMData(Dataset):
             sample_modes: Their components, ``[N]``.
             sample_label: Their name.
             sketch_components: Whether to draw an ellipse for each component.
-            norm_eps: Added to the density where responsibilities are divided by it.
+            norm_eps: Added to the density by which responsibilities are divided, so that there is no uncertainty where
+                no data are.
             show: Whether to open a window.
             filename: Where to save the picture.
             figsize: Width and height in inches.
@@ -262,13 +268,12 @@ class GMMData(Dataset):
         mesh = self.get_input_mesh() if input_mesh is None else input_mesh
         if uncertainties is None:
             joint = self.responsibilities(mesh[2])
-            density = joint.sum(axis=1)
             if use_generative_uncertainty:
-                uncertainties = density
+                uncertainties = joint.sum(axis=1)
             elif use_ent_joint_uncertainty:
                 uncertainties = _entropy(joint)
             else:
-                uncertainties = _entropy(joint / (density + norm_eps)[:, None]) / max(np.log(self.num_modes), 1e-12)
+                uncertainties = _entropy(self._posterior(mesh[2], norm_eps)) / max(np.log(self.num_modes), 1e-12)
         with plane_figure(title, show, filename, figsize) as (fig, axes):
             draw_map(fig, axes, mesh, uncertainties)
             self._draw_over_map(axes, sample_inputs, sample_modes, sample_label, sketch_components)
@@ -306,6 +311,13 @@ class GMMData(Dataset):
             draw_regions(axes, mesh, modes)
             self._draw_over_map(axes, sample_inputs, sample_modes, sample_label, sketch_components)
 
+    def _posterior(self, x: ArrayLike, norm_eps: float | None) -> NDArray:
+        """Probabilities of the components given points ``[N, 2]``, ``[N, K]``."""
+        if norm_eps is None:
+            return softmax(self._log_joint(x), axis=1)
+        joint = self.responsibilities(x)
+        return joint / (joint.sum(axis=1, keepdims=True) + norm_eps)
+
     def _draw_over_map(
         self,
         axes: Any,
@@ -315,7 +327,7 @@ class GMMData(Dataset):
         sketch_components: bool,
     ) -> None:
         if sketch_components:
-            draw_ellipses(axes, self.means, [component.cov for component in self._components])
+            draw_ellipses(axes, list(self.means), [component.cov for component in self._components])
         if sample_inputs is not None:
             modes = np.zeros(len(np.asarray(sample_inputs))) if sample_modes is None else sample_modes
             draw_classes(axes, sample_inputs, modes, label=sample_label, edgecolors="white", linewidths=0.5)

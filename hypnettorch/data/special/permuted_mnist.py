@@ -8,7 +8,8 @@ from pathlib import Path
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import task_seed
 from hypnettorch.data.handler_list import HandlerList
-from hypnettorch.data.mnist_data import IN_SHAPE, MNISTData, read_mnist
+from hypnettorch.data.idx_images import IN_SHAPE
+from hypnettorch.data.mnist_data import MNISTData, read_mnist
 from hypnettorch.data.pixels import Permutation, pixel_permutation
 from hypnettorch.data.preprocessing import ImagePreprocessing, Quantise
 from hypnettorch.data.samples import Samples

@@ -61,11 +61,10 @@ class BimodalToyRegression(ToyRegression):
         seed: Seed = 42,
     ) -> None:
         self._upper_probability = checks.number("alpha1", alpha1, 0, 1)
-        lower, upper = checks.number("dist1", dist1), checks.number("dist2", dist1 if dist2 is None else dist2)
-        self._modes = np.array([-lower, upper])
-        self._stds = np.array(
-            [checks.number("std1", std1, 0), checks.number("std2", std1 if std2 is None else std2, 0)]
-        )
+        dist2 = dist1 if dist2 is None else dist2
+        std2 = std1 if std2 is None else std2
+        self._modes = np.array([-checks.number("dist1", dist1), checks.number("dist2", dist2)])
+        self._stds = np.array([checks.number("std1", std1, 0), checks.number("std2", std2, 0)])
         super().__init__(
             train_inter,
             num_train,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import class_ranges, keep_classes, task_seed
-from hypnettorch.data.mnist_data import NUM_CLASSES, MNISTData, read_mnist
+from hypnettorch.data.idx_images import NUM_CLASSES
+from hypnettorch.data.mnist_data import MNISTData, read_mnist
 from hypnettorch.data.samples import Samples
 from hypnettorch.data.special.split_outputs import SplitOutputs
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
-from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, METHODS
-from hypnettorch.examples.hypercl.options import Options, sizes
+from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS
+from hypnettorch.examples.hypercl.options import FIELDS, HYPERNET, Options, described, sizes
+from hypnettorch.utils.cli_checks import check_combinations, options_without_effect
 
-FIELDS = {field.name: field for field in dataclasses.fields(Options)}
+ONLY_WITH: dict[str, Collection[str]] = {
+    "split_head_cl3": MAIN_NETWORK_METHODS,
+    "calc_hnet_reg_targets_online": HYPERNETWORK_METHODS,
+    "hnet_reg_batch_size": HYPERNETWORK_METHODS,
+    "hnet_reg_fisher": HYPERNETWORK_METHODS,
+    "online_ewc": ["ewc"],
+}
+"""Options that only some methods look at; those of the hypernetwork are others."""
 
 
 def make_parser(prog: str = "python -m hypnettorch.examples.hypercl") -> argparse.ArgumentParser:
@@ -30,9 +38,9 @@ def make_parser(prog: str = "python -m hypnettorch.examples.hypercl") -> argpars
     titles = dict.fromkeys(field.metadata["group"] for field in FIELDS.values())
     groups = {title: parser.add_argument_group(title) for title in titles}
     for name, field in FIELDS.items():
-        group, kind, choices = groups[field.metadata["group"]], type(field.default), field.metadata["choices"]
+        group, kind, choices = groups[field.metadata["group"]], type(field.default), described(name).choices
         if kind is bool:
-            group.add_argument(f"--{name}", action="store_true", help=field.metadata["help"])
+            group.add_argument(f"--{name}", action="store_true", help=help_text(name))
         else:
             metavar = None if choices else kind.__name__.upper()
             group.add_argument(f"--{name}", type=kind, choices=choices, help=help_text(name), metavar=metavar)
@@ -41,7 +49,7 @@ def make_parser(prog: str = "python -m hypnettorch.examples.hypercl") -> argpars
 
 def help_text(name: str) -> str:
     """What help says about an option: its text and its defaults."""
-    text, default = FIELDS[name].metadata["help"], FIELDS[name].default
+    text, default = described(name).help, FIELDS[name].default
     special = [f"{sequence}: {values[name]}" for sequence, values in PER_SEQUENCE.items() if name in values]
     shown = ", ".join(([str(default)] if default else []) + special)
     return (f"{text} [{shown}]" if shown else text).replace("%", "%%")
@@ -68,14 +76,21 @@ def complete(given: Mapping[str, Any]) -> Options:
         import_from_here(given["task_module"])
     name = given.get("cl_exp", Options.cl_exp)
     checks.one_of("--cl_exp", name, task_sequence_names())
-    sequence = task_sequence(name)
-    values: dict[str, Any] = {"num_tasks": sequence.num_tasks}
-    values["num_classes_per_task"] = sequence.num_classes_per_task
-    values |= PER_SEQUENCE.get(name, {})
-    values |= SMOKE if given.get("smoke") else {}
-    options = Options(**{**values, **given})
+    options = Options(**{**defaults(name, given.get("smoke", False)), **given})
     check(options)
     return options
+
+
+def defaults(cl_exp: str, smoke: bool) -> dict[str, Any]:
+    """The values of all options that are not given."""
+    sequence = task_sequence(cl_exp)
+    return {
+        **asdict(Options(cl_exp)),
+        "num_tasks": sequence.num_tasks,
+        "num_classes_per_task": sequence.num_classes_per_task,
+        **PER_SEQUENCE.get(cl_exp, {}),
+        **(SMOKE if smoke else {}),
+    }
 
 
 def import_from_here(module: str) -> None:
@@ -93,7 +108,7 @@ def check(options: Options) -> None:
     """
     checks.one_of("--method", options.method, METHODS)
     for name, field in FIELDS.items():
-        value, choices, is_sensible = getattr(options, name), field.metadata["choices"], field.metadata["check"]
+        value, choices, is_sensible = getattr(options, name), described(name).choices, field.metadata["check"]
         if choices:
             checks.one_of(f"--{name}", value, choices)
         if is_sensible:
@@ -102,8 +117,7 @@ def check(options: Options) -> None:
 
 
 def _check_combinations(options: Options) -> None:
-    if options.split_head_cl3 and options.cl_scenario != 3:
-        checks.fail("--split_head_cl3", "--cl_scenario 3 with it", options.cl_scenario)
+    check_combinations(argparse.Namespace(**asdict(options)))
     if options.momentum != 0:
         checks.fail("--momentum", "0, since the optimiser is Adam (see --adam_beta1)", options.momentum)
     if options.cl_exp in ("permmnist", "permdigits") and options.num_classes_per_task != 10:
@@ -112,30 +126,21 @@ def _check_combinations(options: Options) -> None:
         checks.fail("--resnet_channel_sizes", "four numbers", options.resnet_channel_sizes)
     if options.test_with_val_set and options.val_set_size == 0:
         checks.fail("--test_with_val_set", "a --val_set_size above 0", 0)
-    if options.bn_no_running_stats and options.bn_no_stats_checkpointing:
-        checks.fail("--bn_no_stats_checkpointing", "not to be combined with --bn_no_running_stats", "both")
     if options.resume and not options.out_dir:
         checks.fail("--resume", "--out_dir, the folder of the run to continue", "no folder")
 
 
 def without_effect(options: Options) -> list[str]:
-    """Sentences about options that are given but do nothing for the chosen networks."""
-    net, chunks = options.net_type, options.hnet_type == "chunked_hmlp"
-    hypernetwork = options.method in HYPERNETWORK_METHODS
-    cases = {
-        "specnorm": options.specnorm and net != "mlp",
-        "net_act": options.net_act != "relu" and net != "mlp",
-        "dropout_rate": options.dropout_rate != -1 and net == "resnet",
-        "batchnorm": options.batchnorm and net == "lenet",
-        "no_bias": options.no_bias and net == "lenet",
-        "split_head_cl3": options.split_head_cl3 and hypernetwork,
-        "calc_hnet_reg_targets_online": options.calc_hnet_reg_targets_online and not hypernetwork,
-        "hnet_reg_batch_size": options.hnet_reg_batch_size != -1 and not hypernetwork,
-        "hnet_reg_fisher": options.hnet_reg_fisher and not hypernetwork,
-        "online_ewc": options.online_ewc and options.method != "ewc",
-        "bn_no_running_stats": options.bn_no_running_stats and not options.batchnorm,
-        "bn_no_stats_checkpointing": options.bn_no_stats_checkpointing and not options.batchnorm,
-        "wrn_use_fc_bias": options.wrn_use_fc_bias and net != "wrn",
-        "use_cond_chunk_embs": options.use_cond_chunk_embs and not (chunks and hypernetwork),
-    }
-    return [f"--{name} has no effect here" for name, useless in cases.items() if useless]
+    """Sentences about options that are given but do nothing for the chosen method and networks."""
+    values, method = asdict(options), options.method
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(**defaults(options.cl_exp, options.smoke))
+    unused = {name for name in FIELDS if method not in methods_with(name)}
+    given = [name for name in FIELDS if name in unused and values[name] != parser.get_default(name)]
+    used = argparse.Namespace(**{name: value for name, value in values.items() if name not in unused})
+    return [f"--{name} has no effect with --method={method}" for name in given] + options_without_effect(used, parser)
+
+
+def methods_with(name: str) -> Collection[str]:
+    """The methods that look at an option."""
+    return HYPERNETWORK_METHODS if FIELDS[name].metadata["group"] == HYPERNET else ONLY_WITH.get(name, METHODS)

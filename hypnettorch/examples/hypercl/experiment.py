@@ -10,7 +10,7 @@ import torch
 
 from hypnettorch.core import checks
 from hypnettorch.data.samples import Split
-from hypnettorch.examples.hypercl import checkpoint
+from hypnettorch.examples.hypercl import checkpoint, metrics
 from hypnettorch.examples.hypercl.evaluation import accuracy, measure
 from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.heads import Heads, SeparateHeads
@@ -20,6 +20,7 @@ from hypnettorch.examples.hypercl.networks import make_main_network, make_model
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
+from hypnettorch.utils.environment import seed_all
 
 
 def make_learner(options: Options, in_shape: list[int]) -> Learner:
@@ -68,7 +69,7 @@ class Experiment:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        checkpoint.seed_all(options.random_seed)
+        seed_all(options.random_seed)
         self.device = choose_device(options)
         self.tasks = make_tasks(options, self.device)
         checks.length("tasks", self.tasks, options.num_tasks)
@@ -94,6 +95,7 @@ class Experiment:
             stage = self._stage
             self._learn(folder, monitor)
             self._test(monitor)
+            folder.append_progress(stage, self._averages(stage))
             self._stage, self._step = stage + 1, 0
             folder.save_stage(stage, self.state_dict())
 
@@ -128,6 +130,12 @@ class Experiment:
                 matrix = self.matrices.setdefault(name, [[None] * len(self.tasks) for _ in self.tasks])
                 matrix[self._stage][index] = found
         monitor.tested(self._stage, self.matrix[self._stage])
+
+    def _averages(self, stage: int) -> dict[str, float | None]:
+        """The usual averages, over the tasks learned so far."""
+        learned = len(self.learner.tasks_after(stage))
+        figures = metrics.summary([row[:learned] for row in self.matrix[: stage + 1]], self.learner.sequential)
+        return {name: figures[name] for name in metrics.AVERAGES}
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on with the same results, bit for bit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 
 from hypnettorch.examples.hypercl import checkpoint
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.hpsearch.progress import append_progress
 from hypnettorch.utils.safe_files import write_json
 
 OPTIONS = "options.json"
 RESULTS = "results.json"
+SUMMARY = "performance_summary.txt"
 LATEST = "latest.pt"
 LOG = "logfile.txt"
 
@@ -86,6 +89,10 @@ class RunFolder:
         """Write the state after a stage, to be kept and to go on from."""
         checkpoint.save(self.path / f"task_{stage}.pt", {"options": self._essential(), **state})
         self.save(state)
+
+    def append_progress(self, stage: int, averages: Mapping[str, float | None]) -> None:
+        """Write down how well the tasks are known after a stage, for whoever watches the run."""
+        append_progress(self.path, stage, averages)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The state from which to go on, or ``None`` if there is none yet.

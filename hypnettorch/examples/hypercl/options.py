@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from hypnettorch.core import checks
+from hypnettorch.utils.cli_options import OPTIONS, Option
 
 Check = Callable[[str, Any], object]
 
@@ -55,18 +56,36 @@ def sizes(name: str, text: str) -> list[int]:
 
 
 def option(
-    group: str, default: Any, text: str, check: Check | None = None, choices: tuple[Any, ...] | None = None
+    group: str,
+    default: Any,
+    text: str | None = None,
+    check: Check | None = None,
+    choices: tuple[Any, ...] | None = None,
 ) -> Any:
     """A field of :class:`Options`.
 
     Args:
         group: The heading under which help shows it.
         default: Its default.
-        text: Its help text.
+        text: Its help text; by default that of :data:`hypnettorch.utils.cli_options.OPTIONS`.
         check: Called as ``check(name, value)``; raises ``ValueError`` if the value makes no sense.
-        choices: The values that exist.
+        choices: The values that exist; by default those of the same table.
     """
     return field(default=default, metadata={"group": group, "help": text, "check": check, "choices": choices})
+
+
+def described(name: str) -> Option:
+    """Help text and choices of an option: its own ones, or what it has in common with other command lines.
+
+    Example:
+        >>> described("hnet_net_act").help
+        'Nonlinearity.'
+    """
+    text, choices = (FIELDS[name].metadata[key] for key in ("help", "choices"))
+    if text is not None:
+        return Option(type(FIELDS[name].default), text, choices)
+    common = OPTIONS.get(name) or OPTIONS[name.removeprefix("hnet_")]
+    return replace(common, choices=choices or common.choices)
 
 
 CL = "continual learning"
@@ -75,8 +94,6 @@ MAIN_NET = "main network"
 HYPERNET = "hypernetwork"
 EVALUATION = "evaluation"
 MISC = "miscellaneous"
-
-ACTIVATIONS = ("linear", "sigmoid", "relu", "elu", "tanh")
 
 
 @dataclass(frozen=True)
@@ -110,13 +127,9 @@ class Options:
     num_classes_per_task: int = option(
         CL, 0, "Number of classes per task (default: that of the task sequence).", at_least(1)
     )
-    beta: float = option(CL, 0.01, "Strength of the regulariser that protects earlier tasks.", at_least(0))
-    calc_hnet_reg_targets_online: bool = option(
-        CL, False, "Recompute the targets of the regulariser in each step instead of keeping them in memory."
-    )
-    hnet_reg_batch_size: int = option(
-        CL, -1, "Regularise that many random earlier tasks per step; -1: all.", minus_one_or(at_least(1))
-    )
+    beta: float = option(CL, 0.01, check=at_least(0))
+    calc_hnet_reg_targets_online: bool = option(CL, False)
+    hnet_reg_batch_size: int = option(CL, -1, check=minus_one_or(at_least(1)))
     hnet_reg_fisher: bool = option(
         CL,
         False,
@@ -131,51 +144,49 @@ class Options:
     si_lambda: float = option(CL, 1.0, "si: strength of the penalty.", at_least(0))
     si_eps: float = option(CL, 1e-3, "si: damping of importances.", positive)
 
-    batch_size: int = option(TRAINING, 32, "Samples per training step.", at_least(1))
-    n_iter: int = option(TRAINING, 1001, "Training steps per task.", at_least(1))
-    epochs: int = option(TRAINING, -1, "Epochs per task; if set, n_iter does not count.", minus_one_or(at_least(1)))
+    batch_size: int = option(TRAINING, 32, check=at_least(1))
+    n_iter: int = option(TRAINING, 1001, check=at_least(1))
+    epochs: int = option(TRAINING, -1, check=minus_one_or(at_least(1)))
     lr: float = option(TRAINING, 1e-4, "Learning rate of Adam.", at_least(0))
     momentum: float = option(TRAINING, 0.0, "Only 0: Adam has no such momentum, see adam_beta1.")
-    weight_decay: float = option(TRAINING, 0.0, "L2 penalty on the hypernetwork's parameters.", at_least(0))
-    adam_beta1: float = option(TRAINING, 0.9, "Decay of Adam's first moment.", decay)
+    weight_decay: float = option(TRAINING, 0.0, check=at_least(0))
+    adam_beta1: float = option(TRAINING, 0.9, check=decay)
 
-    net_type: str = option(MAIN_NET, "mlp", "Kind of main network.", choices=("mlp", "lenet", "resnet", "wrn"))
-    mlp_arch: str = option(MAIN_NET, "100,100", "mlp: sizes of hidden layers.", sizes)
-    lenet_type: str = option(
-        MAIN_NET, "mnist_small", "lenet: architecture.", choices=("mnist_small", "mnist_large", "cifar")
-    )
-    resnet_block_depth: int = option(MAIN_NET, 5, "resnet: blocks per group; 6n + 2 layers in all.", at_least(1))
-    resnet_channel_sizes: str = option(MAIN_NET, "16,16,32,64", "resnet: channels of the four stages.", sizes)
-    wrn_block_depth: int = option(MAIN_NET, 4, "wrn: blocks per group.", at_least(1))
-    wrn_widening_factor: int = option(MAIN_NET, 10, "wrn: factor of the channels.", at_least(1))
-    wrn_use_fc_bias: bool = option(MAIN_NET, False, "wrn: a bias in the last layer even with no_bias.")
-    net_act: str = option(MAIN_NET, "relu", "mlp: nonlinearity.", choices=ACTIVATIONS)
-    no_bias: bool = option(MAIN_NET, False, "No bias vectors.")
-    dropout_rate: float = option(MAIN_NET, -1.0, "Dropout rate; -1: no dropout.", minus_one_or(rate))
-    specnorm: bool = option(MAIN_NET, False, "mlp: spectral normalisation.")
+    net_type: str = option(MAIN_NET, "mlp", choices=("mlp", "lenet", "resnet", "wrn"))
+    mlp_arch: str = option(MAIN_NET, "100,100", check=sizes)
+    lenet_type: str = option(MAIN_NET, "mnist_small")
+    resnet_block_depth: int = option(MAIN_NET, 5, check=at_least(1))
+    resnet_channel_sizes: str = option(MAIN_NET, "16,16,32,64", check=sizes)
+    wrn_block_depth: int = option(MAIN_NET, 4, check=at_least(1))
+    wrn_widening_factor: int = option(MAIN_NET, 10, check=at_least(1))
+    wrn_use_fc_bias: bool = option(MAIN_NET, False)
+    net_act: str = option(MAIN_NET, "relu")
+    no_bias: bool = option(MAIN_NET, False)
+    dropout_rate: float = option(MAIN_NET, -1.0, check=minus_one_or(rate))
+    specnorm: bool = option(MAIN_NET, False)
     batchnorm: bool = option(MAIN_NET, False, "Batch normalisation, with statistics per task.")
-    bn_no_running_stats: bool = option(MAIN_NET, False, "Batch normalisation always uses the current batch.")
-    bn_no_stats_checkpointing: bool = option(MAIN_NET, False, "All tasks share the statistics of batch normalisation.")
+    bn_no_running_stats: bool = option(MAIN_NET, False)
+    bn_no_stats_checkpointing: bool = option(MAIN_NET, False)
 
-    hnet_type: str = option(HYPERNET, "chunked_hmlp", "Kind of hypernetwork.", choices=("hmlp", "chunked_hmlp"))
-    hmlp_arch: str = option(HYPERNET, "100,100", "Sizes of hidden layers.", sizes)
+    hnet_type: str = option(HYPERNET, "chunked_hmlp", choices=("hmlp", "chunked_hmlp"))
+    hmlp_arch: str = option(HYPERNET, "100,100", "Sizes of the hidden layers.", sizes)
     cond_emb_size: int = option(HYPERNET, 8, "Size of task embeddings.", at_least(1))
-    chmlp_chunk_size: int = option(HYPERNET, 750, "chunked_hmlp: weights per chunk.", at_least(1))
+    chmlp_chunk_size: int = option(HYPERNET, 750, check=at_least(1))
     chunk_emb_size: int = option(HYPERNET, 8, "chunked_hmlp: size of chunk embeddings.", at_least(1))
     use_cond_chunk_embs: bool = option(HYPERNET, False, "chunked_hmlp: each task has its own chunk embeddings.")
-    hnet_net_act: str = option(HYPERNET, "relu", "Nonlinearity.", choices=ACTIVATIONS)
-    hnet_no_bias: bool = option(HYPERNET, False, "No bias vectors.")
-    hnet_dropout_rate: float = option(HYPERNET, -1.0, "Dropout rate; -1: no dropout.", minus_one_or(rate))
+    hnet_net_act: str = option(HYPERNET, "relu")
+    hnet_no_bias: bool = option(HYPERNET, False)
+    hnet_dropout_rate: float = option(HYPERNET, -1.0, check=minus_one_or(rate))
 
-    val_iter: int = option(EVALUATION, 500, "Steps from one validation to the next.", at_least(1))
-    val_batch_size: int = option(EVALUATION, 256, "Samples per batch in evaluations.", at_least(1))
+    val_iter: int = option(EVALUATION, 500, check=at_least(1))
+    val_batch_size: int = option(EVALUATION, 256, check=at_least(1))
     val_set_size: int = option(
         EVALUATION, 100, "Validation samples per task, taken from the training samples.", at_least(0)
     )
     test_with_val_set: bool = option(EVALUATION, False, "Report accuracies on the validation sets.")
 
     out_dir: str = option(MISC, "", "Folder for results (default: ./out/run_<date>_<time>).")
-    data_dir: str = option(MISC, "./datasets", "Folder with the files of data sets.")
+    data_dir: str = option(MISC, "./datasets")
     resume: bool = option(MISC, False, "Continue the run in out_dir, with its options.")
     seeds: int = option(
         MISC, 1, "Number of runs, with random_seed, random_seed + 1, ...; reports mean and deviation.", at_least(1)
@@ -188,7 +199,11 @@ class Options:
     num_threads: int = option(
         MISC, 0, "Threads of PyTorch; 0: its own choice. Another number may change the last digits.", at_least(0)
     )
-    no_cuda: bool = option(MISC, False, "Use the CPU even if there is a GPU.")
+    no_cuda: bool = option(MISC, False)
     loglevel_info: bool = option(MISC, False, "Leave validation results out of the messages on the screen.")
-    deterministic_run: bool = option(MISC, False, "Only algorithms that give the same result again, also on a GPU.")
+    deterministic_run: bool = option(MISC, False)
     random_seed: int = option(MISC, 42, "Seed of all random numbers except those that define the tasks.", at_least(0))
+
+
+FIELDS = {field.name: field for field in fields(Options)}
+"""All fields by name."""

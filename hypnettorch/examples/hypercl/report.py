@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -90,6 +91,12 @@ def measure_of_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     matrix = metrics.mean_matrix([run["matrix"] for run in found])
     deviation = metrics.mean_and_deviation([run["average"] for run in found])["std"]
     return {"matrix": matrix, **metrics.of_last_stage(matrix), "std": deviation}
+
+
+def summary_entries(results: Results) -> dict[str, float]:
+    """The averages, by which a search for hyperparameters compares runs; ``nan`` is what does not mean anything."""
+    averages = {name: math.nan if results[name] is None else results[name] for name in metrics.AVERAGES}
+    return averages | {"finished": 1}
 
 
 def facts(options: Options) -> dict[str, Any]:

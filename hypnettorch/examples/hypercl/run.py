@@ -21,6 +21,7 @@ from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.monitor import Monitor, logger, logging_to_file, logging_to_screen
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, test, train
+from hypnettorch.hpsearch.summary import write_summary
 from hypnettorch.utils.safe_files import write_json
 
 __all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
@@ -128,7 +129,7 @@ def run_seed(options: Options, path: Path, parents: Sequence[RunFolder] = ()) ->
             claimed.claim()
         with logging_to_file(path / folder.LOG):
             finish(experiment, files, state)
-        write_json(finished, report.of_run(experiment))
+        write_results(path, report.of_run(experiment))
     plots.draw(path)
     return json.loads(finished.read_text(encoding="utf-8"))
 
@@ -157,9 +158,15 @@ def run_seeds(options: Options, path: Path) -> dict[str, Any]:
         own = replace(options, random_seed=seed, seeds=1, out_dir=str(own_path))
         runs.append(run_seed(own, own_path, parents=[RunFolder(path, options)]))
     results = report.of_seeds(runs, options)
-    write_json(path / folder.RESULTS, results)
+    write_results(path, results)
     plots.draw(path)
     return results
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write what came of a run, and before it, since results mark the end, the summary for hyperparameter searches."""
+    write_summary(path / folder.SUMMARY, report.summary_entries(results))
+    write_json(path / folder.RESULTS, results)
 
 
 if __name__ == "__main__":

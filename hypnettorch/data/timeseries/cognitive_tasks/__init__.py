@@ -1,0 +1,1 @@
+"""Twenty tasks by which the working memory and decisions of animals are studied."""

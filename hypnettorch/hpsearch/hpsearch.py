@@ -1,0 +1,134 @@
+"""The search itself: ``python -m hypnettorch.hpsearch --grid_module=...``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypnettorch.core import checks
+from hypnettorch.core.extras import require
+from hypnettorch.hpsearch import cli, gpus, plots, stored_options, table
+from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
+from hypnettorch.hpsearch.cluster import run_on_cluster
+from hypnettorch.hpsearch.grid import plan
+from hypnettorch.hpsearch.local import WorkersFailed, places, run_here
+from hypnettorch.hpsearch.search import GRID_CONFIG, NOT_COMPLETED, Search, Settings, new_folder, write_pickle
+from hypnettorch.hpsearch.search_config import SearchConfig, load_config
+from hypnettorch.hpsearch.study import open_study
+from hypnettorch.utils.safe_files import write_json
+
+__all__ = ["hpsearch_cli_arguments", "main", "run"]
+
+SHOWN_ROWS = 10
+
+
+def run(argv: Sequence[str] | None = None, dout_dir: str = cli.OUT_DIR) -> str:
+    """Search as the command line says.
+
+    Args:
+        argv: Arguments; by default those of the program.
+        dout_dir: Default of ``--out_dir``.
+
+    Returns:
+        The path of the table of results, ``search_results.csv``.
+
+    Raises:
+        ValueError: If an option or the configuration makes no sense; the message names it.
+        RuntimeError: If the folder for results exists, or workers end before all is done.
+        ImportError: If an optional package is missing; the message says what to install.
+    """
+    options = cli.parse(argv, dout_dir)
+    require("optuna", "hpsearch", "search")
+    search = Search(Path(options.resume)) if options.resume else new_search(options)
+    print(f"search: {search.folder}", flush=True)
+    try:
+        start_workers(search, options)
+    finally:
+        path = report(search)
+    return str(path)
+
+
+def new_search(options: argparse.Namespace) -> Search:
+    """Plan a search and make its folder.
+
+    Raises:
+        ValueError: If the configuration makes no sense.
+        RuntimeError: If the folder exists.
+    """
+    cwd = Path(options.run_cwd).resolve()
+    config = load_config(options.grid_module, Path(options.grid_config) if options.grid_config else None, cwd)
+    known = {field.name for field in dataclasses.fields(Settings)}
+    chosen = {name: value for name, value in vars(options).items() if name in known}
+    settings = Settings(**(chosen | {"run_cwd": str(cwd)}))
+    planned = []
+    if settings.is_planned:
+        at_random = settings.sampler == "random"
+        check_finite(config, at_random)
+        planned = plan(
+            config.grid,
+            config.conditions,
+            settings.num_searches,
+            settings.random_seed,
+            at_random,
+            shuffle=not options.deterministic_search,
+        )
+    folder = new_folder(Path(options.out_dir), options.force_out_dir, options.dont_force_new_dir)
+    if options.grid_config:
+        instead = stored_options.read(Path(options.grid_config))
+        write_json(folder / GRID_CONFIG, instead)
+        write_pickle(folder / Path(GRID_CONFIG).with_suffix(".pickle"), instead)
+    return Search.create(folder, settings, planned)
+
+
+def check_finite(config: SearchConfig, at_random: bool) -> None:
+    """A full grid needs lists.
+
+    Raises:
+        ValueError: If there is a distribution instead.
+    """
+    if not at_random and not config.is_finite:
+        checks.fail("grid", "lists of values; a distribution needs --sampler and --num_searches", "a distribution")
+
+
+def start_workers(search: Search, options: argparse.Namespace) -> None:
+    """Do what is left of a search, here or on a cluster."""
+    if options.run_cluster:
+        run_on_cluster(search, options.scheduler, options.num_jobs, vars(options))
+    else:
+        here = gpus.chosen(options.visible_gpus)
+        run_here(search, places(here, options.max_num_jobs_per_gpu, options.num_workers))
+
+
+def report(search: Search) -> Path:
+    """Write the table and the pictures of a search, and show the best runs.
+
+    Returns:
+        The table.
+    """
+    study = open_study(search)
+    path = table.write_results(study, search)
+    rows = table.rows_of(study, search.config)
+    columns = [name for name in table.columns_of(rows, search.config) if name != search.config.out_arg]
+    print(f"\n{table.shown(rows, columns, SHOWN_ROWS)}\n")
+    missing = table.not_completed(study)
+    if missing:
+        print(f"{len(missing)} runs did not complete, see {NOT_COMPLETED}")
+    print(f"table: {path}", *(f"plot:  {picture}" for picture in plots.draw(search.folder, search.config)), sep="\n")
+    return path
+
+
+def main() -> None:
+    """The same for a shell: what the user got wrong is a message without traceback."""
+    try:
+        run()
+    except (ValueError, OSError, ImportError, WorkersFailed) as error:
+        sys.exit(f"hpsearch: {error}")
+    except KeyboardInterrupt:
+        sys.exit("hpsearch: interrupted; --resume with the folder of the search goes on")
+
+
+if __name__ == "__main__":
+    main()
