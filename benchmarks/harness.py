@@ -8,6 +8,7 @@ noisy. Before anything is timed, the contenders must agree on their results.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import statistics
 import time
@@ -18,6 +19,9 @@ from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of a worker is silent
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 Step = Callable[[], torch.Tensor]
 """One step of work; returns numbers by which contenders are compared."""

@@ -119,8 +119,8 @@ class HyperModel(nn.Module):
             cond_id: Id or ids of conditions, see ``HyperNetInterface.forward``.
             cond_input: Conditional input ``[B, cond_in_size]`` instead.
             uncond_input: Unconditional input ``[B, uncond_in_size]``.
-            condition: ``condition`` of the main network; by default ``cond_id`` where the network keeps statistics per
-                condition.
+            condition: ``condition`` of the main network; by default ``cond_id`` where the network depends on it (it
+                keeps statistics per condition, or the condition fixes which of several networks is meant).
             regularizer: Called with the hypernetwork inside of this forward pass.
             **kwargs: Keyword arguments of the main network.
 
@@ -136,7 +136,7 @@ class HyperModel(nn.Module):
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
             arguments.update(self.hnet.condition_inputs(cond_id))
-            if condition is None and self.mnet.keeps_statistics_per_condition:
+            if condition is None and self.mnet.depends_on_condition:
                 condition = cond_id
         output = self._joint(self.hnet, self.mnet, args, kwargs, arguments, condition)
         return output if regularizer is None else (output, regularizer(self.hnet))
@@ -144,7 +144,7 @@ class HyperModel(nn.Module):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile everything but the look-up of conditions, so that one graph serves all of them.
 
-        Where the main network keeps statistics per condition, each condition is a graph of its own; allow as many by
+        Where the main network depends on the condition, each condition is a graph of its own; allow as many by
         ``torch._dynamo.config.recompile_limit``.
 
         Args:

@@ -8,8 +8,8 @@ from hypnettorch.core.extras import require
 distributions = require("optuna", "the example", "search").distributions
 
 grid = {
-    "beta": distributions.FloatDistribution(1e-5, 10.0, log=True),
-    "cond_emb_size": [1, 2, 4, 8, 16],
+    "beta": distributions.FloatDistribution(1e-6, 1.0, log=True),
+    "cond_emb_size": [1, 2, 4, 8],
 }
 
 _SCRIPT_NAME = "-m hypnettorch.examples.hypercl"

@@ -42,6 +42,8 @@ def run(argv: Sequence[str] | None = None, dout_dir: str = cli.OUT_DIR) -> str:
     """
     options = cli.parse(argv, dout_dir)
     require("optuna", "hpsearch", "search")
+    if options.run_cluster:
+        require("submitit", "--run_cluster", "cluster")
     search = Search(Path(options.resume)) if options.resume else new_search(options)
     print(f"search: {search.folder}", flush=True)
     try:

@@ -21,6 +21,8 @@ from hypnettorch.utils.safe_files import write_atomically
 
 IMPORTANCE = "importance.png"
 SLICES = "slices.png"
+MARKED_VALUES = 6
+"""Up to so many different values are marked on the axis of an option."""
 
 
 def draw(folder: Path, config: SearchConfig) -> list[Path]:
@@ -34,7 +36,10 @@ def draw(folder: Path, config: SearchConfig) -> list[Path]:
         The pictures; none if fewer than two runs have finished, or all have the same options.
 
     Raises:
-        ImportError: If ``optuna`` or ``matplotlib`` is missing.
+        ImportError: If ``optuna``, ``scikit-learn`` or ``matplotlib`` is missing.
+
+    References:
+        F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach for assessing hyperparameter importance", ICML 2014.
     """
     rows = [row for row in read_csv(folder / RESULTS) if first_number(row[FINISHED]) == 1]
     names = varied(rows, config)
@@ -85,12 +90,14 @@ def spans_decades(values: Sequence[float]) -> bool:
 
 
 def importance_figure(study: Any, config: SearchConfig) -> Any:
-    """The importance of each option, as ``optuna`` estimates it."""
-    found = optuna().importance.get_param_importances(study)
+    """The importance of each option: the share of the variance of the performance that it explains (fANOVA)."""
+    require("sklearn", "importances", "search")
+    library = optuna().importance
+    found = library.get_param_importances(study, evaluator=library.FanovaImportanceEvaluator(seed=0))
     figure = new_figure(5, 1 + 0.5 * len(found))
     axes = figure.add_subplot()
     axes.barh(list(found)[::-1], list(found.values())[::-1])
-    axes.set(xlabel=f"importance for {config.key}", xlim=(0, 1))
+    axes.set(xlabel=f"share of the variance of {config.key}", xlim=(0, 1))
     return figure
 
 
@@ -103,7 +110,9 @@ def slice_figure(rows: Sequence[dict[str, str]], names: Sequence[str], config: S
         texts = [row[name] for row in rows]
         found = numbers(texts)
         axes.plot(texts if found is None else found, performance, "o", alpha=0.6)
-        if found is not None and spans_decades(found):
+        if found is not None and len(set(found)) <= MARKED_VALUES:
+            axes.set_xticks(sorted(set(found)))
+        elif found is not None and spans_decades(found):
             axes.set_xscale("log")
         axes.set(xlabel=name)
         axes.grid(alpha=0.3)

@@ -7,7 +7,7 @@ import pickle
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,28 +93,27 @@ class Search:
             settings: How.
             plan: The options of all runs, if they are known; otherwise empty.
         """
-        write_plan(folder / PLAN, plan)
-        write_pickle(folder / PICKLED_PLAN, list(plan))
+        write_text(folder / PLAN, json.dumps(list(plan), indent=1) + "\n")
         write_json(folder / SETTINGS, asdict(settings) | {"searched_at": time.strftime("%Y%m%d%H%M%S")})
         search = cls(folder)
         source = import_module(settings.grid_module, search.cwd).__file__
         if source:
             shutil.copy(source, folder)
-        folders = [search.run_folder(number) for number in range(len(plan))]
-        write_text(folder / "commands.sh", search.script_of(folders))
-        write_text(folder / "commands_wo_dirs.sh", search.script_of([""] * len(plan)))
+        search.write_commands(dict(enumerate(plan)))
         return search
 
-    def script_of(self, folders: Sequence[Path | str]) -> str:
-        """The planned commands as a script for a shell.
+    def write_commands(self, runs: Mapping[int, Options]) -> None:
+        """Write down runs, as commands with and without their folder, and as a pickle for other programs.
 
         Args:
-            folders: The folder of each run; an empty text leaves it out.
+            runs: Options by the number of the run.
         """
         config = self.config
-        runs = zip(self.plan, folders, strict=True)
-        found = (commands.command(config.script, options, config.out_arg, folder) for options, folder in runs)
-        return "".join(f"{line}\n" for line in ["#!/bin/sh", *map(shlex.join, found)])
+        write_pickle(self.folder / PICKLED_PLAN, list(runs.values()))
+        with_folder = [self.command(options, number) for number, options in runs.items()]
+        without = [commands.command(config.script, options) for options in runs.values()]
+        for name, found in (("commands.sh", with_folder), ("commands_wo_dirs.sh", without)):
+            write_text(self.folder / name, "".join(f"{line}\n" for line in ["#!/bin/sh", *map(shlex.join, found)]))
 
     @cached_property
     def config(self) -> SearchConfig:
@@ -141,11 +140,6 @@ class Search:
     def command(self, options: Options, number: int) -> list[str]:
         """The command of a run."""
         return commands.command(self.config.script, options, self.config.out_arg, self.run_folder(number))
-
-
-def write_plan(path: Path, plan: Sequence[Options]) -> None:
-    """Write the options of runs as JSON."""
-    write_text(path, json.dumps(list(plan), indent=1) + "\n")
 
 
 def write_pickle(path: Path, content: Any) -> None:

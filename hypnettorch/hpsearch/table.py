@@ -81,7 +81,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def write_results(study: Study, search: Search) -> Path:
-    """Write the table of a search, and which runs did not complete.
+    """Write the table of a search, which runs did not complete, and the commands of those that were not planned.
 
     Returns:
         The table.
@@ -89,6 +89,9 @@ def write_results(study: Study, search: Search) -> Path:
     rows, path = rows_of(study, search.config), search.folder / RESULTS
     write_text(path, csv_text(columns_of(rows, search.config), rows))
     write_pickle(search.folder / NOT_COMPLETED, not_completed(study))
+    if not search.settings.is_planned:
+        begun = {trial.number: trial.user_attrs.get("options") for trial in study.get_trials(deepcopy=False)}
+        search.write_commands({number: options for number, options in begun.items() if options is not None})
     return path
 
 

@@ -72,12 +72,18 @@ def writes_statistics(net: Any) -> bool:
 
 
 def needs_loop(function: Any) -> bool:
-    """Whether ``torch.func.vmap`` has no rule for a module, or the module updates running statistics."""
+    """Whether ``torch.func.vmap`` has no rule for a module, or the module updates buffers."""
     modules = function.modules() if isinstance(function, nn.Module) else ()
-    return any(
-        isinstance(module, (nn.RNNBase, nn.RNNCellBase))
-        or (module.training and getattr(module, "running_mean", None) is not None)
-        for module in modules
+    return any(isinstance(module, (nn.RNNBase, nn.RNNCellBase)) or _updates_buffers(module) for module in modules)
+
+
+def _updates_buffers(module: nn.Module) -> bool:
+    """Whether a module updates running statistics, or the singular vectors of a spectral norm, when it is called."""
+    if not module.training:
+        return False
+    normalizers = (module, *module._forward_pre_hooks.values())  # a parametrisation, or the hook of older versions
+    return getattr(module, "running_mean", None) is not None or any(
+        hasattr(normalizer, "n_power_iterations") for normalizer in normalizers
     )
 
 

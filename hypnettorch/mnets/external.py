@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,41 @@ def replaced(tensors: Sequence[tuple[Place, Replacement]]) -> Iterator[None]:
         _replacements.stack.pop()
 
 
+def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Let activations be computed again with the tensors that were there when they were computed first.
+
+    Returns:
+        What ``context_fn`` of ``torch.utils.checkpoint.checkpoint`` has to return. Without it a backward pass after the
+        end of a block computes with other values.
+
+    Example:
+        >>> import torch
+        >>> from hypnettorch.mnets import ModuleNet
+        >>> from torch.utils.checkpoint import checkpoint
+        >>> class Model(nn.Linear):
+        ...     def forward(self, x):
+        ...         return checkpoint(super().forward, x, use_reentrant=False, context_fn=checkpoint_contexts)
+        >>> weights = [torch.ones(1, 2, requires_grad=True), torch.zeros(1, requires_grad=True)]
+        >>> ModuleNet(Model(2, 1))(torch.ones(1, 2), weights=weights).sum().backward()
+        >>> weights[0].grad
+        tensor([[1., 1.]])
+    """
+    return nullcontext(), _Again(list(_replacements.stack))
+
+
+class _Again(AbstractContextManager[None]):
+    """Blocks that were open once."""
+
+    def __init__(self, stack: list[dict[tuple[int, str], Replacement]]) -> None:
+        self._stack = stack
+
+    def __enter__(self) -> None:
+        self._open, _replacements.stack = _replacements.stack, self._stack
+
+    def __exit__(self, *_: object) -> None:
+        _replacements.stack = self._open
+
+
 def replacement(owner: Any, name: str) -> Tensor | None:
     """What the innermost open block of this thread has in place of a tensor, if it has something."""
     found = parts_of_replacement(owner, name)
@@ -74,6 +109,21 @@ def externalize(module: nn.Module, names: Sequence[str], persistent: bool = Fals
         if parameter is not None:
             module.register_buffer(name, parameter.data, persistent=persistent)
     _extend(module, names=names)
+
+
+def place(module: nn.Module, name: str) -> Place:
+    """Where a tensor of a module or of its submodules is, by its full name."""
+    owner, _, key = name.rpartition(".")
+    return module.get_submodule(owner), key
+
+
+def names_of_parameters(module: nn.Module) -> dict[str, list[str]]:
+    """All names of each parameter, by the first one; there are several if it is tied or its layer is used twice."""
+    first: dict[int, str] = {}
+    names: dict[str, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(first.setdefault(id(parameter), name), []).append(name)
+    return names
 
 
 def share(module: nn.Module, name: str, source: Place) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -64,6 +65,37 @@ def describe_parameter(layer: nn.Module, name: str) -> Kind:
     return _by_shape(layer, name)
 
 
+def describe_module(module: nn.Module) -> list[dict[str, Any]]:
+    """What ``param_shapes_meta`` says of each parameter of a module, but for ``index``.
+
+    Example:
+        >>> [(meta['name'], meta['layer']) for meta in describe_module(nn.Sequential(nn.Linear(3, 2), nn.PReLU()))]
+        [('weight', 0), ('bias', 0), (None, 1)]
+    """
+    layers: dict[str, int] = {}
+    metas = []
+    for name, _ in module.named_parameters():
+        owner, _, key = name.rpartition(".")
+        kind = describe_parameter(module.get_submodule(owner), key)
+        metas.append(
+            {
+                "name": kind.role,
+                "layer": layers.setdefault(_layer_of(owner), len(layers)),
+                "fan_in": kind.fan_in,
+                "fan_out": kind.fan_out,
+                **({} if kind.neutral is None else {"neutral": kind.neutral}),
+                "param_name": name,
+            }
+        )
+    return metas
+
+
+def _layer_of(owner: str) -> str:
+    """The name of a layer, by that of what owns one of its parameters: the layer itself, or a parametrisation."""
+    path = owner.split(".")
+    return ".".join(path[: path.index("parametrizations")] if "parametrizations" in path else path)
+
+
 def _by_shape(layer: nn.Module, name: str) -> Kind:
     shape = list(getattr(layer, name).shape)
     if len(shape) < 2:
@@ -76,6 +108,10 @@ def _by_shape(layer: nn.Module, name: str) -> Kind:
 
 
 def _named(name: str, fan_in: int, fan_out: int) -> Kind:
+    if name.endswith(
+        "_g"
+    ):  # norms of rows, as torch.nn.utils.weight_norm has them: their squares are n times a variance
+        return Kind("weight", 1, max(fan_out, 1))
     return Kind("bias" if "bias" in name else "weight", max(fan_in, 1), max(fan_out, 1))
 
 

@@ -181,8 +181,8 @@ class MainNetInterface(HandFilledLists):
         return self._context_mod_layers
 
     @property
-    def keeps_statistics_per_condition(self) -> bool:
-        """Whether running statistics depend on ``condition``: batch norm layers hold more than one set."""
+    def depends_on_condition(self) -> bool:
+        """Whether ``condition`` makes a difference: batch norm layers hold more than one set of statistics."""
         return any(layer.num_stats > 1 for layer in self._batchnorm_layers or ())  # type: ignore[operator]
 
     @staticmethod

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.low_rank import LowRank, UpdatedWeight
 from hypnettorch.mnets import adapted_layers, external, weight_updates
 from hypnettorch.mnets.batched import count_sets, map_sets, mappable_attention, needs_loop, set_conditions
-from hypnettorch.mnets.layer_types import describe_parameter
+from hypnettorch.mnets.layer_types import describe_module
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.running_statistics import RunningStatistics, normalization_layers
 from hypnettorch.mnets.selection import select_parameters
@@ -31,8 +32,8 @@ class ModuleNet(nn.Module, MainNetInterface):
 
     Args:
         module: The module; it is changed in place, its class and results stay.
-        include: Which parameters to select: a layer type, a name pattern as ``'layer[1-3].*'``, a predicate of name and
-            parameter, or several of these. Default: all.
+        include: Which parameters to select: a module type (with all that is inside of such a module), a name pattern as
+            ``'layer[1-3].*'``, a predicate of name and parameter, or several of these. Default: all.
         exclude: Which of them to leave out.
         weight_dtype: ``'parameter'`` casts weights to the dtype of the parameter that they replace (differentiably), so
             that a float32 hypernetwork drives a bfloat16 model; ``'generated'`` leaves them as they come.
@@ -40,8 +41,9 @@ class ModuleNet(nn.Module, MainNetInterface):
         stats_per_condition: Whether running statistics of normalisation layers are kept for each ``condition`` apart.
 
     Raises:
-        ValueError: If a selector chooses nothing.
-        TypeError: If ``module`` is no module.
+        ValueError: If a selector chooses nothing, a parameter of ``module`` is lazy, or there are no running statistics
+            for ``stats_per_condition``.
+        TypeError: If ``module`` is no module of Python.
 
     Example:
         >>> net = ModuleNet(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), include='2.*')
@@ -62,18 +64,20 @@ class ModuleNet(nn.Module, MainNetInterface):
     ) -> None:
         nn.Module.__init__(self)
         MainNetInterface.__init__(self)
-        checks.instance("module", module, nn.Module)
+        _check_module(module)
         checks.one_of("weight_dtype", weight_dtype, ("parameter", "generated"))
         self.module = module
         self._weight_dtype = weight_dtype
         chosen = select_parameters(module, include, exclude)
-        self._names: dict[str, list[str]] = _names_of_parameters(module)
+        self._names: dict[str, list[str]] = external.names_of_parameters(module)
         self._selected = [name for name, names in self._names.items() if chosen.intersection(names)]
         self._norms = normalization_layers(module)
         self._describe()
         for name in self._selected:
             self._externalize(name, save_base)
         if stats_per_condition:
+            if not self._norms:
+                checks.fail("stats_per_condition", "a module that keeps running statistics", "none of them")
             self._batchnorm_layers = nn.ModuleList(
                 RunningStatistics(module.get_submodule(norm)) for norm in self._norms
             )
@@ -97,13 +101,13 @@ class ModuleNet(nn.Module, MainNetInterface):
         return list(self._names[name])
 
     @property
-    def keeps_statistics_per_condition(self) -> bool:
+    def depends_on_condition(self) -> bool:
         """Whether running statistics depend on ``condition``."""
         return self._batchnorm_layers is not None
 
     def initial_weights(self) -> list[Tensor]:
         """The module's own values of the selected parameters, parallel to ``hyper_shapes_learned``; not copies."""
-        owners = (_place(self.module, name) for name in self._selected)
+        owners = (external.place(self.module, name) for name in self._selected)
         return [owner._buffers[key] for owner, key in owners]
 
     def forward(self, *args: Any, weights: Any = None, condition: int | None = None, **kwargs: Any) -> Any:
@@ -123,7 +127,7 @@ class ModuleNet(nn.Module, MainNetInterface):
             ValueError: If weights are missing or do not fit, or the module changed a weight in place.
         """
         tensors = self._resolve(weights)
-        with _only_read(tensors), self._replaced(tensors, condition):
+        with weight_updates.only_read(tensors), self._replaced(tensors, condition):
             return self.module(*args, **kwargs)
 
     def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
@@ -144,6 +148,14 @@ class ModuleNet(nn.Module, MainNetInterface):
         Returns:
             A context manager that gives the module.
 
+        Raises:
+            ValueError: If weights are missing or do not fit; at the end of the block, if a weight was changed in place
+                that is no trainable parameter.
+
+        Note:
+            What computes activations again in the backward pass needs
+            :func:`hypnettorch.mnets.external.checkpoint_contexts`, or a backward pass within the block.
+
         Example:
             >>> net = ModuleNet(nn.Linear(2, 1))
             >>> with net.using({'weight': torch.ones(1, 2), 'bias': torch.zeros(1)}) as module:
@@ -153,7 +165,7 @@ class ModuleNet(nn.Module, MainNetInterface):
             ...     torch.equal(module.weight, net.initial_weights()[0])
             True
         """
-        return self._replaced(self._resolve(weights), condition)
+        return self._lent(self._resolve(weights), condition)
 
     def materialize(self, weights: Any) -> nn.Module:
         """An ordinary module, independent of this one, with the weights as its parameters.
@@ -165,12 +177,12 @@ class ModuleNet(nn.Module, MainNetInterface):
             A copy of the module: deployable, exportable, trainable.
         """
         with self._replaced(self._resolve(weights), None):
-            tensors = {name: getattr(*_place(self.module, name)) for name in self._selected}
+            tensors = {name: getattr(*external.place(self.module, name)) for name in self._selected}
         plain = copy.deepcopy(self.module)
         for name in self._selected:
             parameter = nn.Parameter(tensors[name].detach().clone())
             for alias in self._names[name]:
-                owner, key = _place(plain, alias)
+                owner, key = external.place(plain, alias)
                 external.internalize(owner)
                 if key in owner._buffers:
                     delattr(owner, key)
@@ -204,14 +216,14 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         Note:
             A module with recurrent layers of torch, for which ``vmap`` has no rule, is called set by set, and so is one
-            that updates running statistics.
+            that updates running statistics or a spectral norm.
         """
         tensors = dict(self._resolve(weights, stacked=True))
         sets = count_sets(tensors)
         in_dims = {} if in_dims is None else in_dims
-        unknown = set(in_dims) - set(kwargs)
-        if unknown:
-            checks.fail("in_dims", f"names of keyword arguments {sorted(kwargs)}", sorted(unknown))
+        for name, dim in in_dims.items():
+            checks.one_of("in_dims (key)", name, kwargs)
+            checks.one_of(f"in_dims['{name}']", dim, (None, 0))
         for i, leaf in enumerate(trees.flatten(args)[0]):
             if not share_input:
                 _check_sets(("args", i), leaf, sets)
@@ -232,7 +244,7 @@ class ModuleNet(nn.Module, MainNetInterface):
                 return self.module(*args, **static, **named)
 
         mapped = {name: name != "args" or not share_input for name in arguments}
-        with _only_read(list(tensors.items())):
+        with weight_updates.only_read(list(tensors.items())):
             return map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=needs_loop(self.module))
 
     def distillation_targets(self) -> list[Tensor] | None:
@@ -241,32 +253,18 @@ class ModuleNet(nn.Module, MainNetInterface):
 
     def _describe(self) -> None:
         """Shapes and meaning of all parameters."""
-        parameters = dict(self.module.named_parameters())
-        owners: dict[str, int] = {}
-        self._param_shapes, self._param_shapes_meta = [], []
-        index = 0
-        for name, parameter in parameters.items():
-            owner, key = _place(self.module, name)
-            kind = describe_parameter(owner, key)
-            selected = name in self._selected
-            self._param_shapes.append(list(parameter.shape))
-            self._param_shapes_meta.append(
-                {
-                    "name": kind.role,
-                    "index": -1 if selected else index,
-                    "layer": owners.setdefault(name.rpartition(".")[0], len(owners)),
-                    "fan_in": kind.fan_in,
-                    "fan_out": kind.fan_out,
-                    **({} if kind.neutral is None else {"neutral": kind.neutral}),
-                    "param_name": name,
-                }
-            )
-            index += not selected
-        positions = [i for i, name in enumerate(parameters) if name in self._selected]
+        names = list(self._names)
+        internal = iter(range(len(names)))
+        self._param_shapes = [list(parameter.shape) for parameter in self.module.parameters()]
+        self._param_shapes_meta = [
+            {**meta, "index": -1 if name in self._selected else next(internal)}
+            for name, meta in zip(names, describe_module(self.module), strict=True)
+        ]
+        positions = [i for i, name in enumerate(names) if name in self._selected]
         self._hyper_shapes_learned_ref = positions
         self._hyper_shapes_learned = [self._param_shapes[i] for i in positions]
         roles = [meta["name"] for meta in self._param_shapes_meta]
-        last = _place(self.module, next(reversed(parameters)))[0]
+        last = external.place(self.module, names[-1])[0]
         self._has_bias = "bias" in roles
         self._has_fc_out = self._has_linear_out = isinstance(last, nn.Linear)
         self._mask_fc_out = self._has_fc_out and positions[-1] == len(roles) - 1
@@ -277,12 +275,12 @@ class ModuleNet(nn.Module, MainNetInterface):
     def _externalize(self, name: str, persistent: bool) -> None:
         """Turn one parameter, with all its names, into a replaceable tensor."""
         first, *others = self._names[name]
-        place = _place(self.module, first)
+        place = external.place(self.module, first)
         external.externalize(place[0], [place[1]], persistent)
-        for other in (_place(self.module, name) for name in others):
+        for other in (external.place(self.module, name) for name in others):
             if other != place:
                 external.share(*other, place)
-        for owner, key in (_place(self.module, name) for name in self._names[name]):
+        for owner, key in (external.place(self.module, name) for name in self._names[name]):
             if key == "weight" and adapted_layers.term_of(owner):
                 external.mix_in(owner, adapted_layers.AdaptedLayer)
 
@@ -314,16 +312,16 @@ class ModuleNet(nn.Module, MainNetInterface):
         found = []
         for name, value in self._given(weights, stacked):
             fitting = weight_updates.cast(name, value, own[name], self._weight_dtype == "parameter")
-            places = [_place(self.module, alias) for alias in self._names[name]]
+            places = [external.place(self.module, alias) for alias in self._names[name]]
             found.append((name, weight_updates.settle(fitting, own[name], places)))
         return found
 
     def _given(self, weights: Any, stacked: bool) -> list[tuple[str, Value]]:
         """Passed weights by parameter name, of the right shapes."""
-        if weight_updates.has_updates(weights):
-            return list(weight_updates.parse_updates(weights, self.selected_shapes, stacked).items())
         if isinstance(weights, Mapping):
-            weights = self._from_names(weights)
+            return list(weight_updates.parse_weights(weights, self.selected_shapes, stacked).items())
+        if weights is None:
+            checks.fail("weights", f"tensors for {self._selected}", None)
         resolved = self._resolve_weights(weights, stacked)
         values = zip(self.param_names, resolved.values, resolved.given, strict=True)
         found = [(name, value) for name, value, given in values if given]
@@ -332,14 +330,11 @@ class ModuleNet(nn.Module, MainNetInterface):
             checks.fail("weights", f"{len(self._selected)} tensors, for the selected parameters", f"also {kept}")
         return found
 
-    def _from_names(self, weights: Mapping[str, Tensor]) -> list[Tensor]:
-        unknown = [name for name in weights if name not in self._selected]
-        missing = [name for name in self._selected if name not in weights]
-        if unknown or missing:
-            checks.fail("weights", f"tensors for {self._selected}", f"unknown {unknown}, missing {missing}")
-        for name in self._selected:
-            checks.tensor(f"weights['{name}']", weights[name])
-        return [weights[name] for name in self._selected]
+    @contextmanager
+    def _lent(self, tensors: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
+        watched = [(name, value) for name, value in tensors if not weight_updates.is_trainable(value)]
+        with weight_updates.only_read(watched), self._replaced(tensors, condition) as module:
+            yield module
 
     @contextmanager
     def _replaced(self, tensors: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
@@ -347,7 +342,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         places: list[tuple[external.Place, external.Replacement]] = []
         for name, value in tensors:
             new = UpdatedWeight(own[name], value) if isinstance(value, LowRank) else value
-            places += [(_place(self.module, alias), new) for alias in self._names[name]]
+            places += [(external.place(self.module, alias), new) for alias in self._names[name]]
         if self._batchnorm_layers is not None and condition is not None:
             for norm, statistics in zip(self._norms, self._batchnorm_layers, strict=True):
                 places += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
@@ -361,32 +356,11 @@ def _check_sets(name: checks.Name, value: Any, sets: int) -> None:
         checks.fail(name, f"a leading dimension of {sets} weight sets", f"shape {tuple(value.shape)}")
 
 
-def _names_of_parameters(module: nn.Module) -> dict[str, list[str]]:
-    """All names of each parameter, by the first one; there are several if it is tied or its layer is used twice."""
-    first: dict[int, str] = {}
-    names: dict[str, list[str]] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        names.setdefault(first.setdefault(id(parameter), name), []).append(name)
-    return names
-
-
-def _place(module: nn.Module, name: str) -> external.Place:
-    owner, _, key = name.rpartition(".")
-    return module.get_submodule(owner), key
-
-
-@contextmanager
-def _only_read(tensors: Sequence[tuple[str, Value]]) -> Iterator[None]:
-    """Raise if one of these weights was changed in place within the block."""
-    versions = _versions(tensors)
-    yield
-    for (name, _), before, after in zip(tensors, versions, _versions(tensors), strict=True):
-        if before != after:
-            raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
-
-
-def _versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
-    """How often each tensor was changed in place, as far as that can be read."""
-    if torch.compiler.is_compiling():
-        return [0] * len(tensors)
-    return [weight_updates.version(value) for _, value in tensors]
+def _check_module(module: Any) -> None:
+    """Raise unless ``module`` is a module whose parameters can be replaced."""
+    checks.instance("module", module, nn.Module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError("module: expected a module of Python, got a ScriptModule")
+    lazy = [name for name, parameter in module.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        checks.fail("module", "parameters that have their shapes (call a lazy module once)", f"lazy ones {lazy}")

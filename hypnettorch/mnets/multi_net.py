@@ -81,6 +81,11 @@ class MultiNet(nn.Module, MainNetInterface):
         self._mask_fc_out = False
         self._is_properly_setup(check_has_bias=False)
 
+    @property
+    def depends_on_condition(self) -> bool:
+        """Whether the condition fixes the network, or one of the networks depends on it."""
+        return bool(self._net_of_condition) or any(net.depends_on_condition for net in self.nets.values())
+
     def forward(
         self, *args: Any, weights: Any = None, net: str | None = None, condition: Any = None, **kwargs: Any
     ) -> Any:
@@ -90,7 +95,7 @@ class MultiNet(nn.Module, MainNetInterface):
             *args: Positional arguments of the network.
             weights: A list that fits ``hyper_shapes_learned``, or the same as a flat tensor.
             net: Which network; by default the one that belongs to ``condition``.
-            condition: See ``net``; also passed to the network.
+            condition: See ``net``; also passed to the network, if that depends on it.
             **kwargs: Keyword arguments of the network.
 
         Returns:
@@ -100,14 +105,14 @@ class MultiNet(nn.Module, MainNetInterface):
             ValueError: If it is not clear which network is meant, or the weights do not fit.
         """
         chosen, own = self._choose(net, condition, weights, stacked=False)
-        return chosen(*args, weights=own, condition=condition, **kwargs)
+        return chosen(*args, weights=own, condition=self._passed_on(chosen, condition), **kwargs)
 
     def batched_forward(  # type: ignore[override]
         self, *args: Any, weights: Any, net: str | None = None, condition: Any = None, **kwargs: Any
     ) -> Any:
         """Evaluate one of the networks with ``B`` weight sets at once; arguments as for :meth:`forward`."""
         chosen, own = self._choose(net, condition, weights, stacked=True)
-        return chosen.batched_forward(*args, weights=own, condition=condition, **kwargs)
+        return chosen.batched_forward(*args, weights=own, condition=self._passed_on(chosen, condition), **kwargs)
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: the networks distil for themselves."""
@@ -127,7 +132,8 @@ class MultiNet(nn.Module, MainNetInterface):
 
     def _choose(self, net: str | None, condition: Any, weights: Any, stacked: bool) -> tuple[Any, list[Tensor]]:
         if net is None:
-            conditions = condition if isinstance(condition, (list, tuple)) else [condition]
+            given = condition.tolist() if isinstance(condition, Tensor) else condition
+            conditions = given if isinstance(given, (list, tuple)) else [given]
             names = {self._net_of_condition.get(c) for c in conditions}
             if len(names) != 1 or None in names:
                 checks.fail("net", f"one of {list(self.nets)}, or a condition that fixes it", f"condition {condition}")
@@ -136,6 +142,10 @@ class MultiNet(nn.Module, MainNetInterface):
         resolved = self._resolve_weights(weights, stacked)
         joint = [resolved.values[ref] for ref in self.hyper_shapes_learned_ref or ()]
         return self.nets[net], self.net_weights(joint, net)  # type: ignore[index, arg-type]
+
+    def _passed_on(self, net: Any, condition: Any) -> Any:
+        """A condition that only fixes the network is not for the network itself."""
+        return None if self._net_of_condition and not net.depends_on_condition else condition
 
     def _declare(
         self, nets: Mapping[str, MainNetInterface], share: Callable[[str], str]

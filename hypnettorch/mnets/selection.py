@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,11 +11,13 @@ from torch import nn
 from hypnettorch.core import checks
 
 Selector = type | str | Callable[[str, nn.Parameter], bool]
-"""A layer type, a name pattern as ``'layer[1-3].*'``, or a predicate of name and parameter."""
+"""A module type, a name pattern as ``'layer[1-3].*'``, or a predicate of name and parameter."""
 
 
 def select_parameters(module: nn.Module, include: Any = None, exclude: Any = None) -> set[str]:
     """Names of the parameters that are chosen.
+
+    A type chooses all parameters in its modules, those of their submodules and parametrisations included.
 
     Args:
         module: The module.
@@ -52,16 +54,24 @@ def _union(module: nn.Module, parameters: dict[str, nn.Parameter], argument: str
 
 def _matches(module: nn.Module, parameters: dict[str, nn.Parameter], argument: str, selector: Selector) -> set[str]:
     if isinstance(selector, type):
-        found = {name for name in parameters if isinstance(module.get_submodule(name.rpartition(".")[0]), selector)}
+        found = {name for name in parameters if any(isinstance(part, selector) for part in _around(module, name))}
     elif isinstance(selector, str):
         found = {name for name in parameters if fnmatchcase(name, selector)}
     elif callable(selector):
         found = {name for name, parameter in parameters.items() if selector(name, parameter)}
     else:
-        raise TypeError(f"{argument}: expected a layer type, a name pattern or a predicate, got {selector!r}")
+        raise TypeError(f"{argument}: expected a module type, a name pattern or a predicate, got {selector!r}")
     if not found:
         checks.fail(argument, f"a selector of parameters as {_examples(parameters)}", repr(selector))
     return found
+
+
+def _around(module: nn.Module, name: str) -> Iterator[nn.Module]:
+    """The modules that a parameter is in."""
+    yield module
+    for key in name.split(".")[:-1]:
+        module = getattr(module, key)
+        yield module
 
 
 def _examples(names: Sequence[str] | dict[str, Any]) -> str:

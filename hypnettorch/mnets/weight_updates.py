@@ -1,10 +1,12 @@
-"""Dictionaries of weights with low-rank updates in them."""
+"""What replaces the weights of a module for a call, or is added to them: parsed, cast, watched."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, low_rank
@@ -16,9 +18,17 @@ Value = Tensor | LowRank
 """What replaces a weight, or is added to it."""
 
 
-def has_updates(weights: Any) -> bool:
-    """Whether ``weights`` is a dictionary with at least one pair ``(A, B)``."""
-    return isinstance(weights, Mapping) and any(low_rank.is_pair(value) for value in weights.values())
+def parse_weights(
+    weights: Mapping[str | int, Any], shapes: Mapping[str, Sequence[int]], stacked: bool
+) -> dict[str, Value]:
+    """As :func:`parse_updates`, but a dictionary without a pair ``(A, B)`` has to have all weights."""
+    if not any(low_rank.is_pair(value) for value in weights.values()):
+        missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
+        if missing:
+            checks.fail(
+                "weights", f"tensors for {list(shapes)}", f"unknown {_unknown(weights, shapes)}, missing {missing}"
+            )
+    return parse_updates(weights, shapes, stacked)
 
 
 def parse_updates(
@@ -37,7 +47,7 @@ def parse_updates(
     """
     names = list(shapes)
     by_position = dict(enumerate(names))
-    unknown = [key for key in weights if key not in shapes and key not in by_position]
+    unknown = _unknown(weights, shapes)
     if unknown:
         checks.fail("weights", f"keys among {names} or positions of these", f"unknown {unknown}")
     if stacked:
@@ -54,6 +64,10 @@ def parse_updates(
             checks.shape(label, value, (sets, *shapes[name]) if stacked else shapes[name])
             parsed[name] = value
     return parsed
+
+
+def _unknown(weights: Mapping[str | int, Any], shapes: Mapping[str, Any]) -> list[str | int]:
+    return [key for key in weights if key not in shapes and key not in range(len(shapes))]
 
 
 def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:
@@ -83,6 +97,23 @@ def settle(value: Value, own: Tensor, owners: Sequence[tuple[nn.Module, str]]) -
     return value
 
 
-def version(value: Value) -> int:
-    """How often a value was changed in place."""
-    return sum(t._version for t in value) if isinstance(value, LowRank) else value._version
+@contextmanager
+def only_read(tensors: Sequence[tuple[str, Value]]) -> Iterator[None]:
+    """Raise if one of these weights was changed in place within the block."""
+    versions = _versions(tensors)
+    yield
+    for (name, _), before, after in zip(tensors, versions, _versions(tensors), strict=True):
+        if before != after:
+            raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+
+
+def _versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
+    """How often each value was changed in place, as far as that can be read."""
+    if torch.compiler.is_compiling():
+        return [0] * len(tensors)
+    return [sum(t._version for t in value) if isinstance(value, LowRank) else value._version for _, value in tensors]
+
+
+def is_trainable(value: Value) -> bool:
+    """Whether a value is a parameter, which an optimiser may change at any time."""
+    return any(t.is_leaf and t.requires_grad for t in (value if isinstance(value, LowRank) else (value,)))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, collectives
 from hypnettorch.utils.torch_utils import HALF, BufferSets, autocast_is_on, lift_under_autocast
 
 EPS = 1e-5  # as in torch.nn
@@ -32,6 +32,10 @@ class BatchNormLayer(BufferSets):
         track_running_stats: Whether to keep running statistics.
         frozen_stats: Whether mean 0 and variance 1 are used instead, in training, too: only the affine map remains.
         learnable_stats: Not available.
+
+    Attributes:
+        shares_statistics: Whether, in training, the statistics of a batch are those over all processes of the
+            ``torch.distributed`` group, which have a part of it each; see :func:`share_statistics`.
 
     Raises:
         ValueError: If statistics are to be frozen and tracked.
@@ -68,6 +72,7 @@ class BatchNormLayer(BufferSets):
         self._affine = affine
         self._tracks = track_running_stats
         self._frozen = frozen_stats
+        self.shares_statistics = False
         if affine:
             self.scale = nn.Parameter(torch.ones(self._num_features))
             self.bias = nn.Parameter(torch.zeros(self._num_features))
@@ -200,7 +205,8 @@ class BatchNormLayer(BufferSets):
     def _normalize(self, x: Tensor, stats: Statistics | None, affine: Affine, given: bool, momentum: float) -> Tensor:
         """The equation, for any number of channels."""
         if stats is None or self._whitens(given):
-            return whiten(x, stats, affine, momentum)
+            shared = self.shares_statistics and self.training and collectives.world_size() > 1
+            return (whiten_together if shared else whiten)(x, stats, affine, momentum)
         mean, var = (lift_under_autocast(t) for t in stats)
         return standardize(x, mean, var, affine) if given else F.batch_norm(x, mean, var, *affine, eps=EPS)
 
@@ -276,6 +282,29 @@ def whiten(x: Tensor, running: Statistics | None, affine: Affine, momentum: floa
         if old.dtype != new.dtype:
             old.copy_(new)
     return y
+
+
+def whiten_together(x: Tensor, running: Statistics | None, affine: Affine, momentum: float) -> Tensor:
+    """The same, by statistics of the batches of all processes together."""
+    mean, var, number = collectives.moments(x)
+    if running is not None:
+        unbiased = var * (number / (number - 1))
+        follow([running], [mean.detach().unsqueeze(0), unbiased.detach().unsqueeze(0)], momentum)
+    return standardize(x, mean, var, affine)
+
+
+def share_statistics(network: nn.Module) -> None:
+    """Let the batch norm layers of a network reduce the statistics of training batches over all processes.
+
+    The processes are those of the ``torch.distributed`` group; with one of them, nothing changes. Other than
+    ``torch.nn.SyncBatchNorm``, it works on CPUs too. All processes have to evaluate the network equally often.
+
+    Args:
+        network: The network, whose layers are changed in place.
+    """
+    for layer in network.modules():
+        if isinstance(layer, BatchNormLayer):
+            layer.shares_statistics = True
 
 
 def standardize(x: Tensor, mean: Tensor, var: Tensor, affine: Affine) -> Tensor:

@@ -2,7 +2,7 @@
 
 Each function adds one group to a parser and returns it. Arguments ``show_<option>`` say whether an option is there,
 arguments ``d<option>`` give its default; so experiments share names and meanings of options, and choose which of them
-they have. What all options mean stands in :mod:`~hypnettorch.utils.cli_options`.
+they have. What all options mean stands in :mod:`~hypnettorch.utils.command_line.options`.
 
 Example:
     >>> import argparse
@@ -15,9 +15,9 @@ Example:
     [[50, 784], [50], [10, 50], [10]]
 """
 
-from hypnettorch.utils.cli_checks import check_invalid_argument_usage
-from hypnettorch.utils.cli_networks import gan_args, generator_args, hnet_args, main_net_args
-from hypnettorch.utils.cli_training import cl_args, data_args, eval_args, init_args, miscellaneous_args, train_args
+from hypnettorch.utils.command_line.usage import check_invalid_argument_usage
+from hypnettorch.utils.command_line.network_groups import gan_args, generator_args, hnet_args, main_net_args
+from hypnettorch.utils.command_line.experiment_groups import cl_args, data_args, eval_args, init_args, miscellaneous_args, train_args
 
 __all__ = [
     "check_invalid_argument_usage",

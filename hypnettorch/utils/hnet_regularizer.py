@@ -93,6 +93,7 @@ def calc_fix_target_reg(
     prev_task_embs: Sequence[Tensor] | None = None,
     batch_size: int | None = None,
     reg_scaling: Sequence[float] | None = None,
+    tasks: Sequence[int] | None = None,
 ) -> Tensor:
     """The regulariser ``R`` (top of this module), with gradient into the hypernetwork.
 
@@ -111,6 +112,7 @@ def calc_fix_target_reg(
         prev_task_embs: ``e*``, parallel to ``hnet.conditional_params`` then.
         batch_size: Regularise a random part of the tasks of this size, drawn by ``numpy.random.choice``; -1 for all.
         reg_scaling: Per earlier task the factor ``s``.
+        tasks: ``S``, the earlier tasks that are regularised, instead of ``batch_size``; all by default.
 
     Returns:
         A scalar.
@@ -130,7 +132,11 @@ def calc_fix_target_reg(
     ):
         if values is not None:
             _check_per_task(name, values, task_id)
-    tasks = _choose_tasks(task_id, batch_size)
+    if tasks is None:
+        tasks = choose_tasks(task_id, batch_size)
+    elif batch_size is not None:
+        checks.fail("batch_size", "None with tasks", batch_size)
+    tasks = _check_tasks(tasks, task_id)
 
     outputs = _outputs(hnet, tasks, _look_ahead(hnet, dTheta, dTembs))
     if targets is None:
@@ -164,6 +170,7 @@ class FixedTargetRegularizer:
         target_form: ``'stored'``: keep the targets ``[task_id, num_outputs]``. ``'gram'``: keep the parameters of the
             output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed.
             ``'auto'``: whichever should take less time, by arithmetic.
+        tasks: The earlier tasks that are regularised; all by default.
 
     Raises:
         ValueError: If ``target_form`` is unknown or not possible for this hypernetwork, or parameters are external.
@@ -176,25 +183,30 @@ class FixedTargetRegularizer:
         0.0
     """
 
-    def __init__(self, hnet: HyperNetInterface, task_id: int, target_form: str = "auto") -> None:
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        task_id: int,
+        target_form: str = "auto",
+        tasks: Sequence[int] | None = None,
+    ) -> None:
         _check_hnet(hnet)
         checks.one_of("target_form", target_form, ("auto", "stored", "gram"))
         self._hnet = hnet
-        self._task_id = checks.integer("task_id", task_id, 1, hnet.num_known_conds)
+        checks.integer("task_id", task_id, 1, hnet.num_known_conds)
+        self._tasks = _check_tasks(range(task_id) if tasks is None else tasks, task_id)
         _check_internal(hnet)
         if target_form == "gram" and not can_factorize(hnet):
             checks.fail("target_form", f"'stored' or 'auto' for {type(hnet).__name__}", "'gram'")
-        self._targets: list[list[Tensor]] = []
         self._distances: list[FactorDistance] = []
-        if target_form == "stored" or not can_factorize(hnet):
-            self._targets = get_current_targets(self._task_id, hnet)
-            return
         with evaluation(hnet), torch.no_grad():
-            earlier = factorize(hnet, range(self._task_id))
-        if target_form == "gram" or sum(part.gram_cost for part in earlier) < sum(part.output_cost for part in earlier):
-            self._distances = [FactorDistance(part) for part in earlier]
-        else:
-            self._targets = get_current_targets(self._task_id, hnet)
+            if target_form != "stored" and can_factorize(hnet):
+                earlier = factorize(hnet, self._tasks)
+                costs = sum(part.gram_cost for part in earlier), sum(part.output_cost for part in earlier)
+                if target_form == "gram" or costs[0] < costs[1]:
+                    self._distances = [FactorDistance(part) for part in earlier]
+                    return
+            self._targets: Tensor = hnet.forward(cond_id=self._tasks, ret_format="flattened")
 
     @property
     def target_form(self) -> str:
@@ -210,10 +222,10 @@ class FixedTargetRegularizer:
         """
         hnet = self._hnet if hnet is None else hnet
         if not self._distances:
-            return calc_fix_target_reg(hnet, self._task_id, targets=self._targets)
-        parts = factorize(hnet, range(self._task_id), one_by_one=_mixes_statistics(hnet))
+            return (_outputs(hnet, self._tasks, None) - self._targets).square().sum() / len(self._tasks)
+        parts = factorize(hnet, self._tasks, one_by_one=_mixes_statistics(hnet))
         distances = [distance(part) for distance, part in zip(self._distances, parts, strict=True)]
-        return torch.stack(distances).sum() / self._task_id
+        return torch.stack(distances).sum() / len(self._tasks)
 
 
 def flatten_and_remove_out_heads(
@@ -295,7 +307,23 @@ def _check_head(mnet: MainNetInterface | None, task: int, units: Any) -> list[in
     return [checks.integer((name, i), unit, 0, last) for i, unit in enumerate(checks.integers(name, units))]
 
 
-def _choose_tasks(task_id: int, batch_size: int | None) -> list[int]:
+def _check_tasks(tasks: Sequence[int], task_id: int) -> list[int]:
+    if not len(tasks):
+        checks.fail("tasks", "at least one earlier task", "none")
+    return [checks.integer(("tasks", i), j, 0, task_id - 1) for i, j in enumerate(tasks)]
+
+
+def choose_tasks(task_id: int, batch_size: int | None) -> list[int]:
+    """The earlier tasks that a step regularises.
+
+    Args:
+        task_id: The current task.
+        batch_size: How many to draw by ``numpy.random.choice``; -1 or ``None`` for all.
+
+    Example:
+        >>> choose_tasks(3, -1)
+        [0, 1, 2]
+    """
     if batch_size is None or batch_size == -1 or checks.integer("batch_size", batch_size, 1) >= task_id:
         return list(range(task_id))
     return [int(j) for j in np.random.choice(task_id, size=batch_size, replace=False)]

@@ -11,9 +11,9 @@ import torch
 from hypnettorch.core import checks
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.utils.environment import setup_environment
-from hypnettorch.utils.hnet_options import HYPERNETWORKS, Shapes
-from hypnettorch.utils.mnet_options import MAIN_NETWORKS
-from hypnettorch.utils.wrapper_options import Request, parse_wrappers, wrap
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS, Shapes
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.wrappers import Request, parse_wrappers, wrap
 
 __all__ = ["calc_train_iter", "get_hypernet", "get_mnet_model", "setup_environment"]
 
@@ -32,7 +32,7 @@ def get_mnet_model(
 
     Args:
         config: Options as attributes. What an option would determine is the network's own default where it is missing.
-        net_type: A name in :data:`hypnettorch.utils.mnet_options.MAIN_NETWORKS`.
+        net_type: A name in :data:`hypnettorch.utils.command_line.main_networks.MAIN_NETWORKS`.
         in_shape: Shape of an input: ``[height, width, channels]`` for convolutional networks, ``[size]`` (of a time
             step) for recurrent ones, any for the others, which see it as a vector.
         out_shape: Shape of an output, ``[size]``.
@@ -79,7 +79,7 @@ def get_hypernet(
         config: Options as attributes. Where ``cond_emb_size`` is missing, conditions have no embeddings; what another
             option would determine is the hypernetwork's own default.
         device: Where its parameters go.
-        net_type: A name in :data:`hypnettorch.utils.hnet_options.HYPERNETWORKS`.
+        net_type: A name in :data:`hypnettorch.utils.command_line.hypernetworks.HYPERNETWORKS`.
         target_shapes: Shapes of the tensors to produce.
         num_conds: Number of conditions that it knows by id.
         no_cond_weights: Whether parameters of single conditions are external.

@@ -7,7 +7,6 @@ import pytest
 
 from hypnettorch.data.timeseries.copy_data import CopyTask
 from hypnettorch.data.timeseries.permuted_copy import PermutedCopy, PermutedCopyList
-
 from tests.data.test_copy_task import steps_of
 
 PERMUTATIONS = [np.random.RandomState(s).permutation(6) for s in range(4)]

@@ -18,6 +18,7 @@ from hypnettorch.examples.hypercl import checkpoint, compression_curve, demo, pl
 from hypnettorch.examples.hypercl.checkpoint import CheckpointError
 from hypnettorch.examples.hypercl.experiment import Experiment
 from hypnettorch.examples.hypercl.run import execute, main, run
+from hypnettorch.hpsearch.summary import read_summary
 from tests.examples.settings import TINY, numbers, tiny_run
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
@@ -30,6 +31,7 @@ def as_arguments(options: dict[str, Any]) -> list[str]:
 def test_what_a_run_leaves_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run([*as_arguments(TINY), f"--out_dir={tmp_path}", "--tensorboard"])
     names = {"options.json", "results.json", "latest.pt", "logfile.txt", "accuracy.png", "forgetting.png", "summary"}
+    names |= {"progress.jsonl", "performance_summary.txt"}
     assert set(os.listdir(tmp_path)) == names | {f"task_{task}.pt" for task in range(3)}
     stored = json.loads((tmp_path / "results.json").read_text())
     assert [[found is not None for found in row] for row in stored["accuracy_matrix"]] == [
@@ -49,6 +51,20 @@ def test_what_a_run_leaves_behind(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "accuracy=" in shown.err
     assert "validation set" in (tmp_path / "logfile.txt").read_text()
     plots.draw(tmp_path)
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("method", ["hnet", "joint"])
+def test_what_a_search_for_hyperparameters_reads(tmp_path: Path, method: str) -> None:
+    stored = tiny_run(tmp_path, method=method)
+    lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [line["task"] for line in lines] == [0, 1, 2]
+    names = ("final_average", "during_average", "forgetting", "backward_transfer")
+    assert lines[-1]["metrics"] == {name: stored[name] for name in names}
+    assert lines[0]["metrics"]["final_average"] is not None
+    found = read_summary(tmp_path / "performance_summary.txt", [*names, "finished"])
+    assert found["finished"] == ["1"]
+    assert found["forgetting"] == ["nan" if method == "joint" else str(stored["forgetting"])]
 
 
 @pytest.mark.usefixtures("no_pictures")

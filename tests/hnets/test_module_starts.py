@@ -208,6 +208,22 @@ def test_slopes_start_as_the_layer_says(build: Callable[..., Any]) -> None:
     assert (hnet(cond_id=0)[2] - 0.3).abs().max() < 0.1
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("weight_norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_weights_made_of_norms_and_directions(weight_norm: Callable[..., nn.Linear]) -> None:
+    """They have the variance of weights that are produced themselves: the bias has its half."""
+    torch.manual_seed(0)
+    net = ModuleNet(weight_norm(nn.Linear(50, 20)))
+    hnet = full(net.hyper_shapes_learned)
+    variances = []
+    for _ in range(40):
+        hnet.apply_hyperfan_init(mnet=net)
+        with net.using(hnet(cond_input=torch.randn(1, 16))) as layer:
+            layer(torch.randn(1, 50))  # the older of the two computes its weight here
+            variances.append(layer.weight.var().item())
+    assert sum(variances) / len(variances) == pytest.approx(1 / 50, rel=0.2)
+
+
 # Normalisation layers as the only targets
 
 

@@ -77,5 +77,5 @@ def test_options_are_read_without_running_code(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config.pickle: .* is not allowed"):
         stored_options.read(path)
     assert not Path("harmed").exists()
-    with pytest.raises(FileNotFoundError, match="other.json or other.pickle"):
+    with pytest.raises(FileNotFoundError, match=r"other\.json or other\.pickle"):
         stored_options.options_of_run(tmp_path, "other")

@@ -78,6 +78,9 @@ def test_sampler_with_distribution_and_conditions(search: Run) -> None:
     assert len(rows) + len(twins) == 10
     assert all(twin.value == study.trials[twin.user_attrs["same_as"]].value for twin in twins)
     assert len({trial.params["x"] for trial in study.trials}) == 10
+    commands = (folder / "commands_wo_dirs.sh").read_text().splitlines()[1:]
+    assert len(commands) == len(rows)
+    assert set(commands) == {f"python3 train.py --x={row['x']} --net={row['net']}" for row in rows}
 
 
 def test_parameters_of_a_grid_are_those_of_the_study(search: Run) -> None:
@@ -144,7 +147,7 @@ def test_nothing_is_done_twice(search: Run, capsys: pytest.CaptureFixture[str]) 
         (
             '{"x": [1]}',
             "del _SCRIPT_NAME",
-            "expected a module with _SCRIPT_NAME .see hypnettorch.hpsearch.hpsearch_config",
+            r"expected a module with _SCRIPT_NAME \(see hypnettorch.hpsearch.hpsearch_",
         ),
         ('{"x": D}', "", "grid: expected lists of values; a distribution needs --sampler"),
     ],

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.hnets import HMLP, ChunkedHMLP
 from hypnettorch.hyper_model import HyperModel
+from hypnettorch.mnets import external
 from hypnettorch.mnets.layer_types import describe_parameter
 from hypnettorch.mnets.module_net import ModuleNet
 
@@ -72,6 +74,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "unet": (UNet, (2, 1, 6, 6)),
     "twice used": (twice_used, (3, 4)),
     "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), (2, 4)),
+    "spectral norm": (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), (2, 4)),
     "layer norm": (lambda: nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 2)), (3, 4)),
     "attention": (
         lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True),
@@ -160,7 +163,9 @@ def test_materialize_gives_an_ordinary_module(name: str) -> None:
         torch.export.export(plain, (x,))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "weight norm"])  # torch refuses to pickle it
+@pytest.mark.parametrize(
+    "name", sorted(set(MODELS) - {"weight norm", "spectral norm"})
+)  # torch refuses to pickle these
 def test_copies_and_files(name: str) -> None:
     module, x = make(name)
     net = ModuleNet(module).eval()
@@ -181,6 +186,9 @@ def test_selection() -> None:
     assert len(list(by_type.parameters())) == len(by_type.internal_params or ()) == 4
     assert ModuleNet(conv_net(), include=["0.*", nn.BatchNorm2d]).hyper_shapes_learned_ref == [0, 1, 2, 3]
     assert ModuleNet(conv_net(), exclude="*.bias").hyper_shapes_learned_ref == [0, 2, 4]
+    parametrised = ModuleNet(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))), include=nn.Linear)
+    assert parametrised.hyper_shapes_learned == [[2], [2, 1], [2, 2]]
+    assert ModuleNet(nn.Sequential(Block(4), nn.Conv2d(4, 1, 1)), include=Block).hyper_shapes_learned_ref == [*range(6)]
     only_matrices = ModuleNet(conv_net(), include=lambda name, parameter: parameter.dim() == 2)
     assert only_matrices.param_names[only_matrices.hyper_shapes_learned_ref[0]] == "5.weight"
 
@@ -192,6 +200,7 @@ def test_unselected_parameters_are_trained() -> None:
     assert [name for name, _ in net.named_parameters()] == ["module.0.weight", "module.0.bias"]
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_roles_and_fans() -> None:
     net = ModuleNet(conv_net())
     described = [(m["name"], m["layer"], m["fan_in"], m["fan_out"]) for m in net.param_shapes_meta]
@@ -203,6 +212,9 @@ def test_roles_and_fans() -> None:
         ("weight", 2, 8, 5),
         ("bias", 2, 8, 5),
     ]
+    normed = [nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)), nn.utils.weight_norm(nn.Linear(5, 3))]
+    described = [(m["name"], m["layer"], m["fan_in"]) for m in ModuleNet(nn.Sequential(*normed)).param_shapes_meta]
+    assert described == [(name, i, fan) for i in range(2) for name, fan in (("bias", 5), ("weight", 1), ("weight", 5))]
     assert describe_parameter(nn.ConvTranspose2d(4, 6, 4, stride=2), "weight").fan_in == 16
     assert describe_parameter(nn.MultiheadAttention(8, 2, kdim=3), "k_proj_weight").fan_in == 3
     assert describe_parameter(nn.Embedding(7, 4), "weight").role == "embedding"
@@ -232,6 +244,34 @@ def test_using_nests_and_ends() -> None:
     with pytest.raises(KeyError), net.using([torch.zeros(1, 2)]):
         raise KeyError
     assert net.module(x).item() == base
+
+
+def test_computing_activations_again() -> None:
+    class Model(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(super().forward, x, use_reentrant=False, context_fn=external.checkpoint_contexts)
+
+    net = ModuleNet(nn.Sequential(Model(3, 3), nn.Tanh(), Model(3, 2)))
+    weights, x = [w[0].requires_grad_() for w in stacked(net, 1)], torch.randn(4, 3)
+    loss = net(x, weights=weights).square().sum()
+    plain = net.materialize(weights)
+    plain(x).square().sum().backward()
+    with net.using(net.initial_weights()) as module:
+        gradients = torch.autograd.grad(loss, weights)
+        assert torch.equal(module(x), net.module(x))
+    for gradient, parameter in zip(gradients, plain.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_parameters_may_be_trained_within_a_block() -> None:
+    net = ModuleNet(nn.Linear(2, 1))
+    weights = [w.clone().requires_grad_() for w in net.initial_weights()]
+    optimizer = torch.optim.SGD(weights, lr=0.1)
+    with net.using(weights) as module:
+        before = module(torch.ones(1, 2))
+        before.sum().backward()
+        optimizer.step()
+        assert (module(torch.ones(1, 2)) < before).all()
 
 
 def test_every_thread_sees_its_own_weights() -> None:
@@ -397,6 +437,17 @@ class Clamping(nn.Linear):
             ValueError,
             r"weights: expected 1 tensors, for the selected parameters, got also \['bias'\]",
         ),
+        (lambda: _clamp_within_a_block(), ValueError, r"weights\['weight'\]: .*changed"),
+        (lambda: ModuleNet(nn.LazyLinear(2)), ValueError, r"module: .*lazy ones \['weight', 'bias'\]"),
+        (lambda: ModuleNet(torch.jit.trace(nn.Linear(2, 1), torch.ones(1, 2))), TypeError, "module: .*ScriptModule"),
+        (lambda: ModuleNet(nn.Linear(2, 1), stats_per_condition=True), ValueError, "stats_per_condition"),
+        (
+            lambda: _linear({"weight": torch.ones(2, 1), "bias": torch.ones(1)}),
+            ValueError,
+            r"weights\['weight'\]: .*\(1, 2\)",
+        ),
+        (lambda: _batched_linear({"inputs": None}), ValueError, "in_dims .*'input'.*'inputs'"),
+        (lambda: _batched_linear({"input": 1}), ValueError, r"in_dims\['input'\]: .*None, 0.*1"),
         (lambda: ModuleNet(nn.Linear(2, 1)).using(None), ValueError, "weights: .*got None"),
         (lambda: ModuleNet(nn.Linear(2, 1)).materialize([torch.ones(1, 2)]), ValueError, "weights"),
         (lambda: ModuleNet(nn.Linear(2, 1), exclude="w"), ValueError, "exclude: .*'weight', 'bias'.*'w'"),
@@ -405,6 +456,17 @@ class Clamping(nn.Linear):
 def test_wrong_use(call: Callable[[], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def _clamp_within_a_block() -> None:
+    net = ModuleNet(Clamping(2, 1))
+    with net.using([w[0] for w in stacked(net, 1)]) as module:
+        module(torch.ones(1, 2))
+
+
+def _batched_linear(in_dims: dict[str, int | None]) -> None:
+    net = ModuleNet(nn.Linear(2, 1))
+    net.batched_forward(input=torch.ones(3, 3, 2), weights=stacked(net, 3), in_dims=in_dims)
 
 
 def _linear(weights: object) -> Tensor:

@@ -63,8 +63,23 @@ def test_condition_fixes_the_network() -> None:
     hnet = HMLP(net.hyper_shapes_learned, num_cond_embs=2, layers=[6], verbose=False)
     hnet.apply_hyperfan_init(mnet=net)
     model = HyperModel(hnet, net)
-    assert model(torch.randn(5, 4), cond_id=0, condition=0).shape == (5, 2)
-    assert model(torch.randn(5, 4), cond_id=1, condition=1).shape == (5, 10)
+    x = torch.randn(5, 4)
+    assert model(x, cond_id=0).shape == model(x, cond_id=1, condition=0).shape == (5, 2)
+    assert model(x, cond_id=1).shape == (5, 10)
+    assert model(x, cond_id=1, net="small").shape == (5, 2)
+    for two in ([1, 1], torch.tensor([1, 1])):
+        assert model(torch.stack([x, x]), cond_id=two).shape == (2, 5, 10)
+
+
+def test_conditions_reach_the_networks_that_depend_on_them() -> None:
+    normed = ModuleNet(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), stats_per_condition=True)
+    plain = MLP(n_in=4, n_out=2, no_weights=True, use_batch_norm=True, verbose=False)
+    net = MultiNet({"normed": normed, "plain": plain}, net_of_condition={0: "plain", 1: "plain", 2: "normed"})
+    model = HyperModel(HMLP(net.hyper_shapes_learned, num_cond_embs=3, verbose=False), net)
+    for condition in range(3):
+        model(torch.randn(5, 4), cond_id=condition)
+    assert [normed.batchnorm_layers[0].get_stats(k)[0].any().item() for k in range(3)] == [False, False, True]
+    assert [layer.num_stats for layer in plain.batchnorm_layers] == [1] * len(plain.batchnorm_layers)
 
 
 def test_modules_correspond_by_parameter_names() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hypnettorch.utils import cli_args, cli_options
-from hypnettorch.utils.hnet_options import HYPERNETWORKS
-from hypnettorch.utils.mnet_options import MAIN_NETWORKS
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 
 
 def defaults(add: Callable[..., Any], **options: Any) -> dict[str, Any]:

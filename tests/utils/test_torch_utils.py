@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypnettorch.utils.torch_utils import (
     CutoutTransform,
     get_optimizer,
     init_params,
+    keep_large_blocks,
     lambda_lr_schedule,
     lift_under_autocast,
 )
@@ -152,3 +155,32 @@ def test_buffer_sets_of_a_subclass() -> None:
     assert torch.equal(target._get_set(1)[0], torch.full((2,), 2.0))
     with pytest.raises(NotImplementedError):
         BufferSets(["count"], "_num")._blank_set()
+
+
+PAGE_FAULTS = """
+import resource, sys, torch
+from hypnettorch.utils.torch_utils import keep_large_blocks
+
+if sys.argv[1] == "keep":
+    assert keep_large_blocks()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(30):
+    torch.ones(10_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_large_blocks_are_kept_on_request() -> None:
+    faults = {}
+    for mode in ("keep", "return"):
+        output = subprocess.run(
+            [sys.executable, "-c", PAGE_FAULTS, mode], capture_output=True, text=True, check=True
+        ).stdout
+        faults[mode] = int(output)
+    assert faults["keep"] < faults["return"] / 2
+
+
+def test_another_c_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    with pytest.warns(UserWarning, match="keep_large_blocks: no effect, since the C library is not glibc"):
+        assert keep_large_blocks() is False

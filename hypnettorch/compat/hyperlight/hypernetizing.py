@@ -54,7 +54,7 @@ def hypernetize(
     checks.instance("model", model, nn.Module)
     checks.flag("return_values", return_values)
     checks.flag("inplace", inplace)
-    names = _names_of_parameters(model)
+    names = {id(model.get_parameter(first)): tied for first, tied in external.names_of_parameters(model).items()}
     chosen = list(model.parameters()) if modules is None and parameters is None else []
     for i, module in enumerate(_members("modules", modules)):
         checks.instance(("modules", i), module, nn.Module)
@@ -142,20 +142,11 @@ def _members(argument: str, chosen: Any) -> list[Any]:
     return list(chosen.values() if isinstance(chosen, Mapping) else chosen)
 
 
-def _names_of_parameters(model: nn.Module) -> dict[int, list[str]]:
-    """All names of each parameter; there are several if it is tied."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return names
-
-
 def _take_out(model: Any, tied_names: Sequence[Sequence[str]]) -> None:
     """Make parameters external, each with all its names."""
     for first, *others in tied_names:
         parameter = model.convert_external(first)
         for name in others:
-            path, _, key = name.rpartition(".")
-            owner = model.get_submodule(path)
+            owner, key = external.place(model, name)
             external.mix_in(owner, HyperModule)
             owner.register_external(key, parameter)

@@ -15,7 +15,7 @@ from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS
 from hypnettorch.examples.hypercl.options import FIELDS, HYPERNET, Options, described, sizes
-from hypnettorch.utils.cli_checks import check_combinations, options_without_effect
+from hypnettorch.utils.command_line.usage import check_combinations, options_without_effect
 
 ONLY_WITH: dict[str, Collection[str]] = {
     "split_head_cl3": MAIN_NETWORK_METHODS,

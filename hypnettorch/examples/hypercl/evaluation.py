@@ -7,6 +7,7 @@ from collections import Counter
 from torch import Tensor
 
 from hypnettorch.data.samples import Split
+from hypnettorch.examples.hypercl.distributed import share_of, total_counts
 from hypnettorch.examples.hypercl.learners.learner import Learner
 from hypnettorch.examples.hypercl.scenarios import Measure, right_answers
 from hypnettorch.examples.hypercl.tasks import Task
@@ -33,11 +34,12 @@ def measure(
         A percentage for each measure that applies.
     """
     hits: Counter[Measure] = Counter()
-    total = 0
-    for batch in task.epoch(split, batch_size):
+    asked: Counter[Split] = Counter()
+    for batch in share_of(task.epoch(split, batch_size)):
         right: dict[Measure, Tensor] = {"task_given": learner.predict(batch.inputs, task.index).labels == batch.labels}
         if infer_task:
             right |= right_answers(learner.predict(batch.inputs), batch)
         hits.update({name: int(values.sum()) for name, values in right.items()})
-        total += len(batch.labels)
-    return {name: 100 * number / total for name, number in hits.items()}
+        asked[split] += len(batch.labels)
+    total = total_counts(asked)[split]
+    return {name: 100 * number / total for name, number in total_counts(hits).items()}

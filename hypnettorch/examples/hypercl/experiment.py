@@ -6,11 +6,10 @@ import dataclasses
 import math
 from typing import Any
 
-import torch
-
 from hypnettorch.core import checks
+from hypnettorch.core.collectives import world_size
 from hypnettorch.data.samples import Split
-from hypnettorch.examples.hypercl import checkpoint, metrics
+from hypnettorch.examples.hypercl import checkpoint, distributed, metrics
 from hypnettorch.examples.hypercl.evaluation import accuracy, measure
 from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.heads import Heads, SeparateHeads
@@ -25,7 +24,7 @@ from hypnettorch.utils.environment import seed_all
 
 def make_learner(options: Options, in_shape: list[int]) -> Learner:
     """The learner of the chosen method, with the chosen networks."""
-    device, settings = choose_device(options), settings_of(options)
+    device, settings = distributed.choose_device(not options.no_cuda), settings_of(options)
     if options.method in HYPERNETWORK_METHODS:
         return HYPERNETWORK_METHODS[options.method](lambda: make_model(options, in_shape).to(device), settings)
     return MAIN_NETWORK_METHODS[options.method](
@@ -43,11 +42,6 @@ def settings_of(options: Any) -> Settings:
     """What a learner has to know of options; those that are missing have the defaults of :class:`Settings`."""
     names = [field.name for field in dataclasses.fields(Settings) if hasattr(options, field.name)]
     return Settings(**{name: getattr(options, name) for name in names})
-
-
-def choose_device(options: Options) -> torch.device:
-    """The GPU if there is one and it may be used."""
-    return torch.device("cuda" if torch.cuda.is_available() and not options.no_cuda else "cpu")
 
 
 class Experiment:
@@ -70,7 +64,7 @@ class Experiment:
     def __init__(self, options: Options) -> None:
         self.options = options
         seed_all(options.random_seed)
-        self.device = choose_device(options)
+        self.device = distributed.choose_device(not options.no_cuda)
         self.tasks = make_tasks(options, self.device)
         checks.length("tasks", self.tasks, options.num_tasks)
         self.learner = make_learner(options, self.tasks[0].data.torch_in_shape)
@@ -78,11 +72,18 @@ class Experiment:
         self.matrices: dict[Measure, list[list[float | None]]] = {}
         self._stage = 0
         self._step = 0
+        if self._samples_per_task < world_size():
+            checks.fail("--batch_size", f"a sample per task for each of {world_size()} processes", options.batch_size)
 
     @property
     def matrix(self) -> list[list[float | None]]:
         """The matrix of what counts as accuracy in this scenario."""
         return self.matrices[self.scenario.accuracy]
+
+    @property
+    def _samples_per_task(self) -> int:
+        """Samples of each task of a stage in a training step."""
+        return math.ceil(self.options.batch_size / len(self.learner.tasks_in_stage(self._stage)))
 
     def run(self, folder: RunFolder, monitor: Monitor) -> None:
         """Do what is left to do.
@@ -102,11 +103,11 @@ class Experiment:
     def _learn(self, folder: RunFolder, monitor: Monitor) -> None:
         options, stage, learner = self.options, self._stage, self.learner
         tasks = [self.tasks[index] for index in learner.tasks_in_stage(stage)]
-        size = math.ceil(options.batch_size / len(tasks))
+        size = self._samples_per_task
         num_steps = self.tasks[stage].num_steps(options)
         if self._step == 0:
             learner.begin(stage)
-        with monitor.stage(stage, num_steps, self._step):
+        with monitor.stage(stage, num_steps, self._step), distributed.random_numbers_of_its_own():
             while self._step < num_steps:
                 if self._step % options.val_iter == 0:
                     self._validate(tasks, monitor)
@@ -156,3 +157,4 @@ class Experiment:
         self._stage, self._step = state["stage"], state["step"]
         self.matrices = state["matrices"]
         checkpoint.set_random_states(state["random"])
+        distributed.share_random_numbers()

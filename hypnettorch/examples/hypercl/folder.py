@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hypnettorch.examples.hypercl import checkpoint
+from hypnettorch.examples.hypercl.distributed import first_only
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.hpsearch.progress import append_progress
 from hypnettorch.utils.safe_files import write_json
@@ -65,7 +66,7 @@ def read_options(path: Path) -> dict[str, Any] | None:
 
 
 class RunFolder:
-    """Options, checkpoints and results of a run.
+    """Options, checkpoints and results of a run. Only the first process writes.
 
     Args:
         path: The folder.
@@ -76,20 +77,24 @@ class RunFolder:
         self.path = path
         self._options = options
 
+    @first_only
     def claim(self) -> None:
         """Make the folder and write down the options, by which it is known as one of this experiment."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / OPTIONS, asdict(self._options))
 
+    @first_only
     def save(self, state: dict[str, Any]) -> None:
         """Write the state from which the run can go on."""
         checkpoint.save(self.path / LATEST, {"options": self._essential(), **state})
 
+    @first_only
     def save_stage(self, stage: int, state: dict[str, Any]) -> None:
         """Write the state after a stage, to be kept and to go on from."""
         checkpoint.save(self.path / f"task_{stage}.pt", {"options": self._essential(), **state})
         self.save(state)
 
+    @first_only
     def append_progress(self, stage: int, averages: Mapping[str, float | None]) -> None:
         """Write down how well the tasks are known after a stage, for whoever watches the run."""
         append_progress(self.path, stage, averages)

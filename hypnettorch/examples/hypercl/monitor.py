@@ -12,17 +12,18 @@ from typing import Any
 import torch
 
 from hypnettorch.core.extras import require
+from hypnettorch.examples.hypercl.distributed import is_first
 from hypnettorch.examples.hypercl.learners.learner import Learner, Step
 
 logger = logging.getLogger("hypnettorch.hypercl")
 
-SCALAR_STEPS = 50
 BAR_STEPS = 10
+SCALAR_STEPS = 5 * BAR_STEPS
 SECONDS_BETWEEN_LINES_IN_A_FILE = 10
 
 
 class Monitor:
-    """Watches a run.
+    """Watches a run. Only the first process shows anything.
 
     Args:
         num_tasks: Number of tasks.
@@ -36,7 +37,7 @@ class Monitor:
         self._num_tasks = num_tasks
         self._tqdm = require("tqdm", "progress bars").tqdm
         self._writer: Any = None
-        if curves is not None:
+        if curves is not None and is_first():
             require("tensorboard", "--tensorboard")
             self._writer = require("torch.utils.tensorboard", "--tensorboard").SummaryWriter(str(curves))
         self._bar: Any = None
@@ -46,12 +47,14 @@ class Monitor:
         """Inside, a stage of ``num_steps`` steps goes on, of which ``done`` were done before."""
         interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES_IN_A_FILE
         title = f"task {stage} ({stage + 1}/{self._num_tasks})"
-        with self._tqdm(total=num_steps, initial=done, desc=title, mininterval=interval, unit="step") as self._bar:
+        look: dict[str, Any] = {"desc": title, "mininterval": interval, "unit": "step", "disable": not is_first()}
+        with self._tqdm(total=num_steps, initial=done, **look) as self._bar:
             yield
 
     def after_step(self, stage: int, step: int, outcome: Step, learner: Learner) -> None:
         """A training step has ended."""
         if step % BAR_STEPS == 0:
+            outcome = outcome.of_all_processes()
             shown = {"loss": f"{outcome.loss:.3f}", "accuracy": f"{outcome.accuracy:.1f}"}
             self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
@@ -93,7 +96,7 @@ class Monitor:
 @contextmanager
 def logging_to_screen(show_all: bool) -> Iterator[None]:
     """Inside, messages go to the screen, those of level ``DEBUG`` only with ``show_all``."""
-    handler = _BesideProgressBars()
+    handler = _BesideProgressBars() if is_first() else logging.NullHandler()
     handler.setLevel(logging.DEBUG if show_all else logging.INFO)
     with _handled_by(handler):
         yield
@@ -102,7 +105,7 @@ def logging_to_screen(show_all: bool) -> Iterator[None]:
 @contextmanager
 def logging_to_file(path: Path) -> Iterator[None]:
     """Inside, all messages are appended to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8") if is_first() else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - %(message)s"))
     with _handled_by(handler):
         yield

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.utils.batchnorm_layer import share_statistics
 from hypnettorch.utils.sim_utils import get_hypernet, get_mnet_model
 
 
@@ -27,6 +28,8 @@ def make_main_network(options: Options, in_shape: Sequence[int], num_outputs: in
     Raises:
         ValueError: If it cannot take inputs of this shape.
     """
-    return get_mnet_model(
+    mnet = get_mnet_model(
         options, options.net_type, in_shape, [num_outputs], "cpu", no_weights=no_weights, verbose=False
     )
+    share_statistics(mnet)
+    return mnet

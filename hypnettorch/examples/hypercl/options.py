@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.utils.cli_options import OPTIONS, Option
+from hypnettorch.utils.command_line.options import OPTIONS, Option
 
 Check = Callable[[str, Any], object]
 
@@ -67,7 +67,7 @@ def option(
     Args:
         group: The heading under which help shows it.
         default: Its default.
-        text: Its help text; by default that of :data:`hypnettorch.utils.cli_options.OPTIONS`.
+        text: Its help text; by default that of :data:`hypnettorch.utils.command_line.options.OPTIONS`.
         check: Called as ``check(name, value)``; raises ``ValueError`` if the value makes no sense.
         choices: The values that exist; by default those of the same table.
     """

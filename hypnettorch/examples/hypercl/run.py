@@ -6,15 +6,16 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hypnettorch.core import checks
+from hypnettorch.core.collectives import ProcessLostError
 from hypnettorch.core.extras import require
-from hypnettorch.examples.hypercl import command_line, folder, plots, report
+from hypnettorch.examples.hypercl import command_line, distributed, folder, plots, report
 from hypnettorch.examples.hypercl.errors import UsageError, usage_errors
 from hypnettorch.examples.hypercl.experiment import Experiment
 from hypnettorch.examples.hypercl.folder import RunFolder
@@ -26,9 +27,11 @@ from hypnettorch.utils.safe_files import write_json
 
 __all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
 
+GO_ON = "--resume with the same --out_dir goes on"
+
 
 def run(argv: Sequence[str] | None = None) -> None:
-    """Train, test, and report, as the command line says.
+    """Train, test, and report, as the command line says; on many devices, if torchrun started this program.
 
     Args:
         argv: Arguments; by default those of the program.
@@ -39,7 +42,14 @@ def run(argv: Sequence[str] | None = None) -> None:
         FileNotFoundError: If files of a data set are missing; the message says what to put where.
         ImportError: If an optional package is missing; the message says what to install.
     """
-    results = execute(command_line.parse(argv))
+    given = command_line.parse(argv)
+    with distributed.group():
+        show(execute(given))
+
+
+@distributed.first_only
+def show(results: Mapping[str, Any]) -> None:
+    """Print results, and say where they are."""
     path = Path(results["options"]["out_dir"])
     print(report.full_report(results))
     print(f"\nresults: {path / folder.RESULTS}\nplots:   {path / plots.ACCURACY}, {path / plots.FORGETTING}")
@@ -51,8 +61,12 @@ def main() -> None:
         run()
     except (UsageError, OSError, ImportError) as error:
         sys.exit(f"hypercl: {error}")
+    except ProcessLostError as error:
+        sys.exit(f"hypercl: {error}; {GO_ON}")
+    except distributed.FirstProcessError:
+        sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit("hypercl: interrupted; --resume with the same --out_dir goes on")
+        sys.exit(f"hypercl: interrupted; {GO_ON}")
 
 
 def execute(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +100,12 @@ def process_settings(options: Options) -> Iterator[None]:
 
 def prepare(given: Mapping[str, Any]) -> Options:
     """Checked options, with those of the run to be continued; nothing is written yet."""
+    options = distributed.by_first(lambda: asdict(prepare_alone(given)))
+    return command_line.complete(options)
+
+
+def prepare_alone(given: Mapping[str, Any]) -> Options:
+    """The same in one process."""
     for module in ("tqdm", "matplotlib"):
         require(module, "the experiment")
     path = Path(given["out_dir"]) if given.get("out_dir") else folder.default_path()
@@ -130,8 +150,7 @@ def run_seed(options: Options, path: Path, parents: Sequence[RunFolder] = ()) ->
         with logging_to_file(path / folder.LOG):
             finish(experiment, files, state)
         write_results(path, report.of_run(experiment))
-    plots.draw(path)
-    return json.loads(finished.read_text(encoding="utf-8"))
+    return distributed.by_first(lambda: draw(path))
 
 
 def finish(experiment: Experiment, files: RunFolder, state: dict[str, Any] | None) -> None:
@@ -159,10 +178,16 @@ def run_seeds(options: Options, path: Path) -> dict[str, Any]:
         runs.append(run_seed(own, own_path, parents=[RunFolder(path, options)]))
     results = report.of_seeds(runs, options)
     write_results(path, results)
+    return distributed.by_first(lambda: draw(path))
+
+
+def draw(path: Path) -> dict[str, Any]:
+    """The results in a folder, once there are plots of them."""
     plots.draw(path)
-    return results
+    return json.loads((path / folder.RESULTS).read_text(encoding="utf-8"))
 
 
+@distributed.first_only
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write what came of a run, and before it, since results mark the end, the summary for hyperparameter searches."""
     write_summary(path / folder.SUMMARY, report.summary_entries(results))

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hypnettorch.core.collectives import world_size
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.preprocessing import Mode
 from hypnettorch.data.samples import Split
 from hypnettorch.data.task_sequences import build_task_sequence
+from hypnettorch.examples.hypercl.distributed import share_of_samples
 from hypnettorch.examples.hypercl.options import Options
 
 
@@ -26,11 +28,13 @@ class Batch:
         task: Number of the task.
         inputs: ``[N, prod(in_shape)]``.
         labels: ``[N]``, integers.
+        weight: Of their mean, in the mean over all processes that each have a slice of a batch.
     """
 
     task: int
     inputs: Tensor
     labels: Tensor
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,11 @@ class Task:
     device: torch.device
 
     def train_batch(self, size: int) -> Batch:
-        """The next samples of the endless training stream."""
+        """The slice that belongs to this process of the next ``size`` samples of the endless training stream."""
         x, y = self.data.next_batch("train", size, use_one_hot=False)
-        return self._batch(x, y, train=True)
+        batch = self._batch(x, y, train=True)
+        inputs, labels = share_of_samples(batch.inputs), share_of_samples(batch.labels)
+        return Batch(self.index, inputs, labels, weight=world_size() * len(labels) / size)
 
     def epoch(self, split: Split, size: int) -> Iterator[Batch]:
         """All samples of a split once."""

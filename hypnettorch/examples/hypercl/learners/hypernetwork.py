@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from hypnettorch.core.collectives import world_size
+from hypnettorch.examples.hypercl.distributed import average_gradients, share_of
 from hypnettorch.examples.hypercl.learners.learner import (
     Learner,
     Settings,
@@ -23,7 +25,12 @@ from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.task_inference import Answers, least_entropy
 from hypnettorch.examples.hypercl.tasks import Batch, Task
 from hypnettorch.utils.ewc_regularizer import compute_fisher, fisher_estimates
-from hypnettorch.utils.hnet_regularizer import FixedTargetRegularizer, calc_fix_target_reg, get_current_targets
+from hypnettorch.utils.hnet_regularizer import (
+    FixedTargetRegularizer,
+    calc_fix_target_reg,
+    choose_tasks,
+    get_current_targets,
+)
 from hypnettorch.utils.stored_tensors import prepare_to_load
 
 
@@ -66,6 +73,7 @@ class HypernetworkLearner(Learner):
         loss = task_loss if self._earlier is None else task_loss + self._settings.beta * regularizer
         self._optimizer.zero_grad()
         loss.backward()
+        average_gradients(self._model.parameters())
         self._optimizer.step()
         return Step(loss.detach(), task_loss.detach(), regularizer.detach(), accuracy)
 
@@ -148,13 +156,17 @@ class EarlierTasks:
     def __init__(self, model: TaskModel, num_tasks: int, settings: Settings) -> None:
         hnet: Any = model.hnet
         self._num_tasks = num_tasks
+        self._tasks_per_step = settings.hnet_reg_batch_size
         self._begin = {name: value.detach().clone() for name, value in hnet.state_dict().items()}
-        self._distance: Callable[[], Tensor]
+        self._zero = next(hnet.parameters()).new_zeros(())
+        self._mean_distance: Callable[[list[int]], Tensor]
         online, fisher = settings.calc_hnet_reg_targets_online, settings.hnet_reg_fisher
-        if not online and not fisher and settings.hnet_reg_batch_size == -1:
-            self._distance = FixedTargetRegularizer(hnet, num_tasks)
+        own = list(share_of(range(num_tasks)))
+        if own and not online and not fisher and self._tasks_per_step == -1:
+            regularizer = FixedTargetRegularizer(hnet, num_tasks, tasks=own)
+            self._mean_distance = lambda tasks: regularizer()
             return
-        options: dict[str, Any] = {"batch_size": settings.hnet_reg_batch_size}
+        options: dict[str, Any] = {}
         if fisher:
             options["fisher_estimates"] = fisher_estimates(num_tasks, get_current_targets(1, hnet)[0], model.mnet)
         if online:
@@ -162,11 +174,16 @@ class EarlierTasks:
             options["prev_task_embs"] = [param.detach().clone() for param in hnet.conditional_params]
         else:
             options["targets"] = get_current_targets(num_tasks, hnet)
-        self._distance = partial(calc_fix_target_reg, hnet, num_tasks, **options)
+        self._mean_distance = lambda tasks: calc_fix_target_reg(hnet, num_tasks, tasks=tasks, **options)
 
     def change(self) -> Tensor:
-        """Mean over earlier tasks of the squared distance between their weights now and then."""
-        return self._distance()
+        """Mean over earlier tasks of the squared distance between their weights now and then.
+
+        Each process adds up its share of the tasks; the mean over all processes is that over all tasks.
+        """
+        chosen = choose_tasks(self._num_tasks, self._tasks_per_step)
+        own = list(share_of(chosen))
+        return self._mean_distance(own) * (world_size() * len(own) / len(chosen)) if own else self._zero
 
     def state_dict(self) -> dict[str, Any]:
         """The hypernetwork as it was, from which targets can be computed."""

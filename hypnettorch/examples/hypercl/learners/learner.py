@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hypnettorch.core import modes
+from hypnettorch.examples.hypercl import distributed
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.task_inference import Answers
 from hypnettorch.examples.hypercl.tasks import Batch, Task
@@ -57,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Step:
-    """What happened in a training step.
+    """What happened in a training step. Of several processes, each knows its share only.
 
     Attributes:
         loss: What was minimised.
@@ -70,6 +71,10 @@ class Step:
     task_loss: Tensor
     regularizer: Tensor
     accuracy: Tensor
+
+    def of_all_processes(self) -> Step:
+        """The mean over all processes."""
+        return Step(*distributed.mean([self.loss, self.task_loss, self.regularizer, self.accuracy]))
 
 
 class Learner(ABC):
@@ -170,8 +175,13 @@ def classification_step(model: TaskModel, batches: Sequence[Batch], conditions: 
         logits = model(batches[0].inputs, cond_id=conditions[0])
     else:
         logits = model(torch.stack([batch.inputs for batch in batches]), cond_id=list(conditions)).flatten(0, 1)
+    return learning_signal(logits, labels, batches[0].weight)
+
+
+def learning_signal(logits: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Mean cross entropy and accuracy in percent, both times a weight."""
     accuracy = (logits.detach().argmax(1) == labels).float().mean() * 100
-    return functional.cross_entropy(logits, labels), accuracy
+    return functional.cross_entropy(logits, labels) * weight, accuracy * weight
 
 
 def logits_of_conditions(model: TaskModel, x: Tensor, conditions: Sequence[int]) -> Tensor:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional
 
+from hypnettorch.examples.hypercl.distributed import average_gradients
 from hypnettorch.examples.hypercl.heads import Heads
-from hypnettorch.examples.hypercl.learners.learner import Learner, Settings, Step, adam, evaluation
+from hypnettorch.examples.hypercl.learners.learner import Learner, Settings, Step, adam, evaluation, learning_signal
 from hypnettorch.examples.hypercl.task_inference import Answers
 from hypnettorch.examples.hypercl.tasks import Batch
 from hypnettorch.utils.stored_tensors import prepare_to_load
@@ -53,18 +53,18 @@ class MainNetworkLearner(Learner):
         used = self._heads.trained(batch.task)
         outputs = self._network(batch.inputs)[:, used.start : used.stop]
         targets = self._heads.targets(batch.task, batch.labels)
-        task_loss = functional.cross_entropy(outputs, targets)
+        task_loss, accuracy = learning_signal(outputs, targets, batch.weight)
         protect = self._num_known > 1 and self.strength > 0
         regularizer = self.penalty() if protect else task_loss.new_zeros(())
         self._optimizer.zero_grad()
         self.update(task_loss, self.strength * regularizer)
-        accuracy = (outputs.detach().argmax(dim=1) == targets).float().mean() * 100
         loss = task_loss.detach() + self.strength * regularizer.detach()
         return Step(loss, task_loss.detach(), regularizer.detach(), accuracy)
 
     def update(self, task_loss: Tensor, penalty: Tensor) -> None:
         """A step of the optimiser down the sum of both."""
         (task_loss + penalty).backward()
+        average_gradients(self._weights)
         self._optimizer.step()
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypnettorch.examples.hypercl.distributed import average_gradients
 from hypnettorch.examples.hypercl.learners.learner import (
     Learner,
     Settings,
@@ -46,6 +47,7 @@ class SeparateLearner(Learner):
         loss, accuracy = classification_step(self._models[-1], batches, [0])
         self._optimizer.zero_grad()
         loss.backward()
+        average_gradients(self._models[-1].parameters())
         self._optimizer.step()
         return Step(loss.detach(), loss.detach(), loss.new_zeros(()), accuracy)
 

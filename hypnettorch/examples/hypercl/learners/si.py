@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from hypnettorch.examples.hypercl.distributed import average_gradients
 from hypnettorch.examples.hypercl.learners.main_network import MainNetworkLearner
 from hypnettorch.examples.hypercl.tasks import Task
 from hypnettorch.utils.si_regularizer import (
@@ -36,6 +37,7 @@ class SILearner(MainNetworkLearner):
     def update(self, task_loss: Tensor, penalty: Tensor) -> None:
         """A step of the optimiser; what it does to the loss of the task alone is added to the path integral."""
         task_loss.backward()
+        average_gradients(self._weights)
         gradients = [weight.grad.clone() for weight in self._weights if weight.grad is not None]
         if penalty.requires_grad:
             penalty.backward()

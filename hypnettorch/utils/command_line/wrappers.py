@@ -14,7 +14,7 @@ from hypnettorch.core import checks
 from hypnettorch.hnets import HEncodedInput, HLowRank, HPerturbWrapper, HRecurrent, HResidual, HScaling
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.utils.network_options import Argument, Kind
+from hypnettorch.utils.command_line.kinds import Argument, Kind
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hypnettorch.hnets.input_encoding import ENCODINGS
 from hypnettorch.hnets.recurrent_hnet import CELLS
 from hypnettorch.mnets.lenet import ARCHITECTURES
 from hypnettorch.utils.misc import ACTIVATIONS
-from hypnettorch.utils.mnet_options import RECURRENT_TYPES
+from hypnettorch.utils.command_line.main_networks import RECURRENT_TYPES
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import warnings
 import pytest
 
 from hypnettorch.utils import cli_args
-from hypnettorch.utils.cli_checks import STATISTICS
-from hypnettorch.utils.cli_options import COMMON, HYPERNETWORK, MAIN_NETWORK
-from hypnettorch.utils.hnet_options import HYPERNETWORKS
-from hypnettorch.utils.mnet_options import MAIN_NETWORKS
-from tests.utils.option_values import CHANGED, flags
+from hypnettorch.utils.command_line.usage import STATISTICS
+from hypnettorch.utils.command_line.options import COMMON, HYPERNETWORK, MAIN_NETWORK
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from tests.utils.command_line.option_values import CHANGED, flags
 
 
 def texts(args: argparse.Namespace, parser: argparse.ArgumentParser | None = None) -> list[str]:

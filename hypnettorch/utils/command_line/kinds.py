@@ -1,7 +1,7 @@
 """How options become arguments of networks.
 
-:class:`Kind` says it for one kind of network; the kinds stand in :mod:`~hypnettorch.utils.mnet_options` and
-:mod:`~hypnettorch.utils.hnet_options`. Command lines, the construction of networks and the warnings about options
+:class:`Kind` says it for one kind of network; the kinds stand in :mod:`~hypnettorch.utils.command_line.main_networks` and
+:mod:`~hypnettorch.utils.command_line.hypernetworks`. Command lines, the construction of networks and the warnings about options
 without effect are all derived from these tables.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from hypnettorch.utils.cli_options import option_group
+from hypnettorch.utils.command_line.options import option_group
 
 Group = argparse._ArgumentGroup
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.utils.cli_options import OptionGroup, option_group
-from hypnettorch.utils.hnet_options import HYPERNETWORKS
-from hypnettorch.utils.mnet_options import MAIN_NETWORKS
-from hypnettorch.utils.network_options import Kind
+from hypnettorch.utils.command_line.options import OptionGroup, option_group
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.kinds import Kind
 
 Group = argparse._ArgumentGroup
 
@@ -57,7 +57,7 @@ def main_net_args(
     Args:
         parser: The parser.
         allowed_nets: Values of ``net_type``, the first one being the default: names in
-            :data:`hypnettorch.utils.mnet_options.MAIN_NETWORKS`.
+            :data:`hypnettorch.utils.command_line.main_networks.MAIN_NETWORKS`.
         dmlp_arch: Default of the option ``mlp_arch``, and so on.
         show_no_bias: Whether there is the option ``no_bias``, and so on.
         show_no_batchnorm: Whether there is ``no_batchnorm``; requires ``show_batchnorm=False``.
@@ -138,13 +138,13 @@ def hnet_args(
     Args:
         parser: The parser.
         allowed_nets: Values of ``hnet_type``, the first one being the default: names in
-            :data:`hypnettorch.utils.hnet_options.HYPERNETWORKS`. If there is only one, it is no option, but among the
+            :data:`hypnettorch.utils.command_line.hypernetworks.HYPERNETWORKS`. If there is only one, it is no option, but among the
             parsed arguments all the same.
         dhmlp_arch: Default of the option ``hmlp_arch``, and so on.
         show_cond_emb_size: Whether there is the option ``cond_emb_size``, and so on.
         prefix: Begins the name of each option.
         pf_name: Name of the hypernetwork with this prefix. Required with ``prefix``.
-        show_wrappers: Whether there are the options of :data:`hypnettorch.utils.wrapper_options.WRAPPERS`.
+        show_wrappers: Whether there are the options of :data:`hypnettorch.utils.command_line.wrappers.WRAPPERS`.
         **kwargs: As the arguments ``show_net_act`` to ``show_bn_no_stats_checkpointing`` of :func:`main_net_args`; the
             options have the additional prefix ``hnet_``.
 

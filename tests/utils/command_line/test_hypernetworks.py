@@ -14,10 +14,10 @@ from torch import Tensor
 import hypnettorch.hnets
 from hypnettorch.mnets import WRN, ResNet
 from hypnettorch.utils import cli_args
-from hypnettorch.utils.hnet_options import HYPERNETWORKS
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
 from hypnettorch.utils.sim_utils import get_hypernet
-from hypnettorch.utils.wrapper_options import WRAPPERS
-from tests.utils.option_values import NEEDED, changed, differ, flags
+from hypnettorch.utils.command_line.wrappers import WRAPPERS
+from tests.utils.command_line.option_values import NEEDED, changed, differ, flags
 
 SHAPES = [[4, 3], [4]]
 SMALL_HNETS: dict[str, dict[str, Any]] = {

@@ -16,10 +16,10 @@ import hypnettorch.mnets
 from hypnettorch.mnets import WRN
 from hypnettorch.mnets.context_mod_options import ContextModOptions
 from hypnettorch.utils import cli_args
-from hypnettorch.utils.cli_options import COMMON
-from hypnettorch.utils.mnet_options import MAIN_NETWORKS
+from hypnettorch.utils.command_line.options import COMMON
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.sim_utils import get_mnet_model
-from tests.utils.option_values import NEEDED, changed, differ, flags, randomized
+from tests.utils.command_line.option_values import NEEDED, changed, differ, flags, randomized
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Hypernetworks that can be built from options, and the options that each of them takes.
 
-What can be put around them stands in :mod:`~hypnettorch.utils.wrapper_options`.
+What can be put around them stands in :mod:`~hypnettorch.utils.command_line.wrappers`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking, wrn_chun
 from hypnettorch.mnets import WRN, ResNet
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.utils.misc import parse_numbers
-from hypnettorch.utils.network_options import (
+from hypnettorch.utils.command_line.kinds import (
     ACTIVATION,
     BATCH_NORM,
     BIAS,

@@ -11,7 +11,7 @@ from torch import nn
 
 from hypnettorch.core import checks
 from hypnettorch.mnets import MLP, WRN, BioConvNet, BiRNN, ChunkSqueezer, LeNet, ResNet, ResNetIN, SimpleRNN, ZenkeNet
-from hypnettorch.utils.network_options import (
+from hypnettorch.utils.command_line.kinds import (
     ACTIVATION,
     BATCH_NORM,
     BATCH_STATISTICS,
