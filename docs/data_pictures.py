@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import sequence_files
 from PIL import Image, ImageDraw, ImageFont
 from scipy.io import savemat
 
@@ -43,7 +44,14 @@ from hypnettorch.data.special.gaussian_mixture_data import GaussianData, get_gmm
 from hypnettorch.data.special.gmm_data import GMMData
 from hypnettorch.data.special.regression1d_bimodal_data import BimodalToyRegression
 from hypnettorch.data.special.regression1d_data import ToyRegression
+from hypnettorch.data.timeseries.audioset_data import AudiosetData
+from hypnettorch.data.timeseries.cognitive_tasks.cognitive_data import CognitiveTasks
 from hypnettorch.data.timeseries.copy_data import CopyTask
+from hypnettorch.data.timeseries.mud_data import get_mud_handlers
+from hypnettorch.data.timeseries.permuted_copy import PermutedCopy
+from hypnettorch.data.timeseries.rnd_rec_teacher import RndRecTeacher
+from hypnettorch.data.timeseries.seq_smnist import SeqSMNIST
+from hypnettorch.data.timeseries.smnist_data import SMNISTData
 
 NUM_SHOWN = 5
 
@@ -197,6 +205,22 @@ def udacity(folder: Path) -> None:
         (folder / part / "interpolated.csv").write_text("\n".join(rows))
 
 
+def permuted_copy(target: Path) -> None:
+    data = PermutedCopy(5, permutation=np.random.RandomState(0).permutation(35), num_train=NUM_SHOWN, rseed=1)
+    x, y = data.inputs("train"), data.output_to_torch_tensor(data.outputs("train"))
+    rows = data._flatten_array(y, ts_dim_first=True)
+    options = {"num_samples_per_row": NUM_SHOWN, "figsize": (9, 4), "show": False}
+    data.plot_samples("Permuted copy task", x, rows, filename=target, **options)
+
+
+def delayed_match(folder: Path) -> Dataset:
+    return CognitiveTasks(task_id=16, rstate=np.random.RandomState(0))
+
+
+def stroke_words(folder: Path) -> Dataset:
+    return SeqSMNIST(folder, num_train=NUM_SHOWN, num_test=1, sequence_length=3, digits=(2, 5), rseed=1)
+
+
 def regression1d(target: Path) -> None:
     intervals, functions = (
         ([-4, -2], [-1, 1], [2, 4]),
@@ -239,6 +263,13 @@ PICTURES = {
     "celeba": Samples("CelebA", CelebAData, celeba),
     "udacity_ch2": Samples("Udacity Challenge 2", UdacityCh2Data, udacity),
     "copy_task": Samples("Copy task", lambda folder: CopyTask(3, 6, rseed=1), height=4),
+    "permuted_copy": permuted_copy,
+    "rnd_rec_teacher": Samples("Random recurrent teacher", lambda folder: RndRecTeacher(rseed=1), height=4),
+    "cognitive": Samples("Cognitive task: delayed match to sample", delayed_match, height=4),
+    "smnist": Samples("Sequential stroke MNIST", SMNISTData, sequence_files.smnist, height=2.8),
+    "seq_smnist": Samples("Words of stroke digits", stroke_words, sequence_files.smnist, height=1.7),
+    "audioset": Samples("AudioSet", AudiosetData, sequence_files.audioset, height=3),
+    "mud": Samples("Universal dependencies", lambda folder: get_mud_handlers(folder, 1)[0], sequence_files.mud),
     "regression1d": regression1d,
     "regression1d_bimodal": regression1d_bimodal,
     "gaussian_mixture": gaussian_mixture,

@@ -16,6 +16,7 @@ from hypnettorch.data.fashion_mnist import FashionMNISTData
 from hypnettorch.data.large_img_dataset import LargeImgDataset
 from hypnettorch.data.mnist_data import MNISTData
 from hypnettorch.data.pixels import permute_pixels
+from hypnettorch.data.sequential_dataset import SequentialDataset
 from hypnettorch.data.svhn_data import SVHNData
 from hypnettorch.data.task_sequences import build_task_sequence, register_task_sequence
 from hypnettorch.data.udacity_ch2 import UdacityCh2Data
@@ -31,6 +32,7 @@ __all__ = [
     "LargeImgDataset",
     "MNISTData",
     "SVHNData",
+    "SequentialDataset",
     "UdacityCh2Data",
     "augment",
     "build_task_sequence",

@@ -199,6 +199,13 @@ class SequentialDataset(Dataset):
         outputs = self._samples.outputs
         return self.classification and bool((outputs == outputs[:, :1]).all())
 
+    def _plot_steps(self, answer: NDArray) -> NDArray:
+        """An output or a prediction ``[1, ...]`` as ``[T, features]``; labels become one-hot vectors."""
+        steps = np.asarray(answer).reshape(self.max_num_ts_out, -1)
+        if self.classification and steps.shape[1] == 1:
+            return encoding.to_one_hot(steps.astype(np.int64), self._class_count())
+        return steps
+
     def _plot_labels(self, outputs: NDArray) -> NDArray:
         one_hot = outputs.shape[1] == self.max_num_ts_out * self._class_count() > self.max_num_ts_out
         return encoding.to_labels(outputs, self._class_count()) if one_hot else outputs
@@ -222,13 +229,13 @@ class SequentialDataset(Dataset):
         **kwargs: Any,
     ) -> None:
         """Draw features over time, one image for each of inputs, outputs and predictions."""
-        panels = [("input", inputs, math.prod(self.in_shape))]
+        panels = [("input", np.asarray(inputs).reshape(-1, math.prod(self.in_shape)))]
         if not self._one_label:
             answers = (("output", outputs), ("prediction", predictions))
-            panels += [(name, array, self._samples.out_width) for name, array in answers if array is not None]
-        for cell, (name, array, width) in zip(inner_grid, panels, strict=False):
+            panels += [(name, self._plot_steps(array)) for name, array in answers if array is not None]
+        for cell, (name, steps) in zip(inner_grid, panels, strict=False):
             axes = fig.add_subplot(cell)
-            show_steps(axes, np.asarray(array).reshape(-1, width))
+            show_steps(axes, steps)
             axes.set_ylabel(name, fontsize=7)
         if self._one_label:
             label = None if outputs is None else outputs[:, :1]

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
 from hypnettorch.hnets.composite import stacked_value
-from hypnettorch.hnets.hyperfan import Plan, Start, Target, describe_targets, fill_uniform, start_of
+from hypnettorch.hnets.hyperfan import fill_uniform
 from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
+from hypnettorch.hnets.targets import Plan, Start, Target, describe_targets, start_of
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.stages import Run

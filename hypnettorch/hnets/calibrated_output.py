@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import formats
-from hypnettorch.hnets.hyperfan import Start
 from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.partwise_hyperfan import PartwiseHyperfan
+from hypnettorch.hnets.targets import Start
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 NEUTRAL_VARIANCE = 1e-4

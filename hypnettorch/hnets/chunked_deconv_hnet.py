@@ -13,6 +13,7 @@ from hypnettorch.hnets import hyperfan
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.deconv_hnet import HDeconv, parse_image_shape
 from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
+from hypnettorch.hnets.targets import Plan
 
 
 class ChunkedHDeconv(ChunkedHyperNetwork):
@@ -102,7 +103,7 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
             num_cond_embs,
         )
 
-    def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
+    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
         hyperfan.check_arguments(self, plan.method, self._inputs(plan))
         moments = self._hnet._draw(self._inputs(plan), plan)
         starts = [average_start(group, plan) for group in destinations]

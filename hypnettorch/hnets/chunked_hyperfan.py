@@ -33,19 +33,8 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.hnets.calibrated_output import DOUBLE
-from hypnettorch.hnets.hyperfan import (
-    Inputs,
-    Plan,
-    Start,
-    Target,
-    check_arguments,
-    describe_targets,
-    harmonic_mean,
-    initialize_hidden,
-    initialize_hidden_part,
-    per_target,
-    start_of,
-)
+from hypnettorch.hnets.hyperfan import Inputs, check_arguments, initialize_hidden, initialize_hidden_part, per_target
+from hypnettorch.hnets.targets import Plan, Start, Target, describe_targets, harmonic_mean, start_of
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 

@@ -15,6 +15,7 @@ from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.conditional_network import EMBEDDING
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
 from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.stages import Run
 
 CHUNKS = "chunk_embs"
@@ -140,7 +141,7 @@ class ChunkedHyperNetwork(CalibratedOutput):
         chunks = given.cond.get(CHUNKS, None if self._cond_chunk_embs else run.values[self._chunk_slot])
         return inputs.chunk_rows(given.uncond, chunks, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
 
-    def _inputs(self, plan: hyperfan.Plan) -> hyperfan.Inputs:
+    def _inputs(self, plan: Plan) -> hyperfan.Inputs:
         """The inputs of the inner network, with chunk embeddings of variance 1."""
         own = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._chunk_emb_size, 1.0)
         size = self._uncond_in_size + self._chunk_emb_size

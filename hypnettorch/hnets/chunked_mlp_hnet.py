@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hypnettorch.hnets import chunked_hyperfan, hyperfan, partwise_hyperfan
+from hypnettorch.hnets import chunked_hyperfan, partwise_hyperfan
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 
@@ -91,7 +92,7 @@ class ChunkedHMLP(ChunkedHyperNetwork):
             num_cond_embs,
         )
 
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
+    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
         starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
         chunked_hyperfan.initialize_exactly(self, plan, starts)
 

@@ -27,6 +27,7 @@ from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, 
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
 from hypnettorch.hnets.hypernetwork import Inputs
 from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
 
 LAST_FILTERS = 128
@@ -158,11 +159,11 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
         image = super()._generate(given, run)
         return self._calibrate(image.movedim(-3, -1).flatten(-3)[..., : self.num_outputs])  # type: ignore[union-attr]
 
-    def _start_at(self, destinations: Destinations, plan: hyperfan.Plan) -> None:
+    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
         inputs = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
         self._let_start([average_start(group, plan) for group in destinations], self._draw(inputs, plan))
 
-    def _draw(self, inputs: hyperfan.Inputs, plan: hyperfan.Plan) -> Tensor:
+    def _draw(self, inputs: hyperfan.Inputs, plan: Plan) -> Tensor:
         """Draw all parameters but the embeddings; returns the second moments ``[num_outputs]`` of the image."""
         hyperfan.check_arguments(self, plan.method, inputs)
         return deconv_hyperfan.initialize(self, inputs, plan.gain)

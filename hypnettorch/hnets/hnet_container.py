@@ -13,6 +13,7 @@ from hypnettorch.hnets import assembly, hyperfan, inputs, partwise_hyperfan
 from hypnettorch.hnets.composite import INPUTS, Call, CompositeHyperNetwork, arguments_of
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hypernetwork import common_bias
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.stages import Run
 
@@ -279,7 +280,7 @@ class HContainer(CompositeHyperNetwork):
             sizes["cond_id"] = len(inputs.parse_cond_id(call.cond_id, self.num_known_conds))
         return [*lead, inputs.common_size(sizes)]
 
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
+    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
         inner = [[tuple(shape) for shape in hnet.target_shapes] for hnet in self.internal_hnets]
         plain = [[tuple(shape) for shape in shapes] for shapes in (self._uncond_shapes, self._cond_shapes)]
         found = assembly.trace(self._assembly_fct, (inner, *plain), self.target_shapes)

@@ -7,9 +7,8 @@ all conditions) or *conditional* (they belong to one condition, as an embedding 
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,15 +16,12 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, formats
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.hnets import inputs
+from hypnettorch.hnets.conditional_parameters import ConditionalParameters
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.mnet_interface import MainNetInterface
-
-UNKNOWN_CONDITION = -1
-"""The condition of a conditional tensor whose class does not say which one it is."""
 
 
-class HyperNetInterface(MainNetInterface):
+class HyperNetInterface(ConditionalParameters):
     """What every hypernetwork can be asked, besides what every network can be asked.
 
     A class that implements the interface by itself fills ``_target_shapes``, ``_num_known_conds``,
@@ -36,9 +32,6 @@ class HyperNetInterface(MainNetInterface):
     def __init__(self) -> None:
         super().__init__()
         self._target_shapes: Shapes | None = None
-        self._num_known_conds: int | None = None
-        self._unconditional_param_shapes_ref: list[int] | None = None
-        self._unconditional_params_ref: list[int] | None = None
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -73,75 +66,6 @@ class HyperNetInterface(MainNetInterface):
     def num_outputs(self) -> int:
         """Number of weights that the hypernetwork produces."""
         return formats.num_elements(self.target_shapes)
-
-    @property
-    def num_known_conds(self) -> int:
-        """Number of conditions that the hypernetwork knows by id."""
-        return self._num_known_conds  # type: ignore[return-value]
-
-    @property
-    def unconditional_param_shapes_ref(self) -> list[int]:
-        """Positions in ``param_shapes`` of the unconditional parameters."""
-        return self._unconditional_param_shapes_ref  # type: ignore[return-value]
-
-    @property
-    def unconditional_param_shapes(self) -> Shapes:
-        """Shapes of the unconditional parameters, internal or not."""
-        return [self.param_shapes[i] for i in self.unconditional_param_shapes_ref]
-
-    @property
-    def conditional_param_shapes_ref(self) -> list[int]:
-        """Positions in ``param_shapes`` of the conditional parameters."""
-        unconditional = set(self.unconditional_param_shapes_ref)
-        return [i for i in range(len(self.param_shapes)) if i not in unconditional]
-
-    @property
-    def conditional_param_shapes(self) -> Shapes:
-        """Shapes of the conditional parameters, internal or not."""
-        return [self.param_shapes[i] for i in self.conditional_param_shapes_ref]
-
-    @property
-    def unconditional_params_ref(self) -> list[int] | None:
-        """Positions in ``internal_params`` of the unconditional parameters; ``None`` if none is internal."""
-        return self._unconditional_params_ref
-
-    @property
-    def unconditional_params(self) -> list[nn.Parameter] | None:
-        """Internal parameters that all conditions share; ``None`` if there are none."""
-        if self.unconditional_params_ref is None or self._internal_params is None:
-            return None
-        return [self._internal_params[i] for i in self.unconditional_params_ref]
-
-    @property
-    def conditional_params(self) -> list[nn.Parameter] | None:
-        """Internal parameters that belong to single conditions.
-
-        An empty list if there are none; ``None`` only if the network has no ``internal_params`` at all.
-        """
-        if self._internal_params is None:
-            return None
-        unconditional = set(self.unconditional_params_ref or ())
-        return [param for i, param in enumerate(self._internal_params) if i not in unconditional]
-
-    def get_task_embs(self) -> list[nn.Parameter] | None:
-        """Deprecated: use :attr:`conditional_params`."""
-        warnings.warn("'get_task_embs' is deprecated, use 'conditional_params'", DeprecationWarning, stacklevel=2)
-        return self._task_embs()
-
-    def get_task_emb(self, task_id: int) -> nn.Parameter:
-        """Deprecated: use :attr:`conditional_params`."""
-        warnings.warn("'get_task_emb' is deprecated, use 'conditional_params'", DeprecationWarning, stacklevel=2)
-        embeddings = self._task_embs() or []
-        return embeddings[checks.integer("task_id", task_id, 0, len(embeddings) - 1)]
-
-    def _task_embs(self) -> list[nn.Parameter] | None:
-        params = self.conditional_params
-        if params is None or len(params) != self.num_known_conds:
-            raise checks.StateError(
-                f"get_task_embs: expected one conditional tensor per condition ({self.num_known_conds}), "
-                f"got {0 if params is None else len(params)}"
-            )
-        return params
 
     def add_to_uncond_params(self, dparams: Sequence[Tensor], params: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Add changes to the unconditional parameters.
@@ -186,7 +110,7 @@ class HyperNetInterface(MainNetInterface):
 
         Args:
             destinations: For each target where it ends up (:mod:`hypnettorch.hnets.partwise_hyperfan`).
-            plan: Which initialisation (:class:`hypnettorch.hnets.hyperfan.Plan`).
+            plan: Which initialisation (:class:`hypnettorch.hnets.targets.Plan`).
 
         Raises:
             NotImplementedError: If the class has no such initialisation.
@@ -349,18 +273,6 @@ class HyperNetInterface(MainNetInterface):
         if self._unconditional_params_ref is None:
             indices = [self.param_shapes_meta[ref]["index"] for ref in refs or ()]
             self._unconditional_params_ref = [index for index in indices if index >= 0] or None
-
-    def _condition_of(self, position: int) -> int | None:
-        conditional = self.conditional_param_shapes_ref
-        if position not in conditional:
-            return None
-        return conditional.index(position) if len(conditional) == self.num_known_conds else UNKNOWN_CONDITION
-
-    def _weight_parts(self, modulation: frozenset[int]) -> Mapping[str, tuple[int, ...]]:
-        return {
-            "uncond_weights": tuple(self.unconditional_param_shapes_ref),
-            "cond_weights": tuple(self.conditional_param_shapes_ref),
-        }
 
     def _preprocess_forward_args(
         self, _input_required: bool = True, _parse_cond_id_fct: Callable[..., Any] | None = None, **kwargs: Any

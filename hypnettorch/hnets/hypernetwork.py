@@ -60,8 +60,8 @@ class HyperNetwork(ConditionalNetwork):
         """The equation, from what :meth:`_prepare` made of the arguments.
 
         Returns:
-            Flat weights ``[N, num_outputs]``, with or without surplus numbers at the end, or a list with a tensor ``[N, *shape]`` per target; with many parameter
-            sets ``[B, N, ...]``.
+            Flat weights ``[N, num_outputs]``, with or without surplus numbers at the end, or a list with a tensor
+            ``[N, *shape]`` per target; with many parameter sets ``[B, N, ...]``.
         """
 
     def _format(self, generated: Tensor | list[Tensor], ret_format: str) -> Any:

@@ -13,8 +13,8 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
 from hypnettorch.hnets.composite import Call, stacked_value
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hyperfan import Plan, Target
 from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
+from hypnettorch.hnets.targets import Plan, Target
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.mnet_interface import MainNetInterface

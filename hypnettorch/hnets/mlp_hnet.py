@@ -13,6 +13,7 @@ from hypnettorch.hnets import hyperfan, partwise_hyperfan
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
 from hypnettorch.hnets.hypernetwork import Inputs
 from hypnettorch.hnets.split_head import SplitHead, refit_head
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.stages import Elementwise, Linear, Run, chain
 
@@ -130,7 +131,7 @@ class HMLP(FullHyperNetwork):
             refit_head(state_dict, prefix, self.target_shapes, self._output_pieces > 1, bool(self._has_bias))
         super()._rename_loaded_state(state_dict, prefix)
 
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: hyperfan.Plan) -> None:
+    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
         given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
         hyperfan.check_arguments(self, plan.method, given)
         starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hypnettorch.core import checks
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hyperfan import METHODS, Plan, Start, Target, describe_targets, start_of
+from hypnettorch.hnets.targets import METHODS, Plan, Start, Target, describe_targets, start_of
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 

@@ -12,8 +12,8 @@ from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.hnets.base_weights import INIT, BaseWeights
 from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hyperfan import Plan
 from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.stages import Run
 

@@ -11,8 +11,8 @@ from hypnettorch.core import checks
 from hypnettorch.hnets.base_weights import INIT, BaseWeights
 from hypnettorch.hnets.composite import Call, stacked_value
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hyperfan import Plan, Target
 from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
+from hypnettorch.hnets.targets import Plan, Target
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.stages import Run

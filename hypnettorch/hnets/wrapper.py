@@ -10,8 +10,8 @@ from torch import nn
 from hypnettorch.core import checks
 from hypnettorch.hnets.composite import PARTS, CompositeHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hyperfan import Plan
 from hypnettorch.hnets.partwise_hyperfan import Destinations
+from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.network import Inclusion
 

@@ -23,6 +23,18 @@ EXAMPLE: dict[str, Any] = {
     "num_workers": 2,
     "visible_gpus": "-1",
 }
+PLACE = (
+    "resume",
+    "num_workers",
+    "visible_gpus",
+    "max_num_jobs_per_gpu",
+    "run_cluster",
+    "scheduler",
+    "num_jobs",
+    "num_hours",
+)
+"""Options that say where runs happen; like those of SLURM, they may be others when a search goes on."""
+
 SMOKE = EXAMPLE | {"grid_module": "hypnettorch.hpsearch.example_smoke", "num_searches": 2}
 
 
@@ -140,6 +152,8 @@ def parse(argv: Sequence[str] | None = None, dout_dir: str = OUT_DIR) -> argpars
     if options.dont_generate_full_grid:
         options.sampler = "random"
     check(options)
+    if options.resume:
+        check_resumed(options, parser)
     return options
 
 
@@ -168,3 +182,14 @@ def check(options: argparse.Namespace) -> None:
         checks.number(f"--{name}", getattr(options, name), 0, 1)
     if options.grid_config and not Path(options.grid_config).is_file():
         checks.fail("--grid_config", "a file", repr(options.grid_config))
+
+
+def check_resumed(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """A search that goes on keeps its options.
+
+    Raises:
+        ValueError: If another one is given; the message names it.
+    """
+    for name, value in vars(options).items():
+        if value != parser.get_default(name) and name not in PLACE and not name.startswith("slurm_"):
+            checks.fail(f"--{name}", "no value with --resume: the search keeps those it has", repr(value))

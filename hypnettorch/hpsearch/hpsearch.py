@@ -98,7 +98,9 @@ def check_finite(config: SearchConfig, at_random: bool) -> None:
 def start_workers(search: Search, options: argparse.Namespace) -> None:
     """Do what is left of a search, here or on a cluster."""
     if options.run_cluster:
-        run_on_cluster(search, options.scheduler, options.num_jobs, vars(options))
+        run_on_cluster(
+            search, options.scheduler, options.num_jobs, vars(options) | {"num_threads": search.settings.num_threads}
+        )
     else:
         here = gpus.chosen(options.visible_gpus)
         run_here(search, places(here, options.max_num_jobs_per_gpu, options.num_workers))

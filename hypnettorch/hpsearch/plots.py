@@ -33,7 +33,7 @@ def draw(folder: Path, config: SearchConfig) -> list[Path]:
         config: The configuration of the search.
 
     Returns:
-        The pictures; none if fewer than two runs have finished, or all have the same options.
+        The pictures; none if all runs that have finished are alike in their options or their performance.
 
     Raises:
         ImportError: If ``optuna``, ``scikit-learn`` or ``matplotlib`` is missing.
@@ -43,7 +43,7 @@ def draw(folder: Path, config: SearchConfig) -> list[Path]:
     """
     rows = [row for row in read_csv(folder / RESULTS) if first_number(row[FINISHED]) == 1]
     names = varied(rows, config)
-    if len(rows) < 2 or not names:
+    if not names or len({row[config.key] for row in rows}) < 2:
         return []
     study = study_of(rows, names, config)
     write_figure(importance_figure(study, config), folder / IMPORTANCE)

@@ -94,7 +94,7 @@ class Search:
             plan: The options of all runs, if they are known; otherwise empty.
         """
         write_text(folder / PLAN, json.dumps(list(plan), indent=1) + "\n")
-        write_json(folder / SETTINGS, asdict(settings) | {"searched_at": time.strftime("%Y%m%d%H%M%S")})
+        write_json(folder / SETTINGS, asdict(settings) | {"searched_at": unused_stamp(folder)})
         search = cls(folder)
         source = import_module(settings.grid_module, search.cwd).__file__
         if source:
@@ -140,6 +140,16 @@ class Search:
     def command(self, options: Options, number: int) -> list[str]:
         """The command of a run."""
         return commands.command(self.config.script, options, self.config.out_arg, self.run_folder(number))
+
+
+def unused_stamp(folder: Path) -> str:
+    """The time as part of the names of run folders, later than it is if other runs in the folder have it already."""
+    seconds = time.time()
+    while True:
+        stamp = time.strftime("%Y%m%d%H%M%S", time.localtime(seconds))
+        if not any(folder.glob(f"sim_{stamp}_*")):
+            return stamp
+        seconds += 1
 
 
 def write_pickle(path: Path, content: Any) -> None:

@@ -94,7 +94,7 @@ def map_sets(
     conditions: Sequence[Any],
     loop: bool = False,
 ) -> Any:
-    """Map a function over weight sets, one ``vmap`` for every different condition.
+    """Map a function over weight sets, one ``vmap`` for every different condition; a loop where ``vmap`` refuses.
 
     Args:
         function: Called with ``arguments`` and ``condition`` as keywords.
@@ -107,16 +107,25 @@ def map_sets(
         The outputs with a leading dimension of sets on every tensor.
     """
 
-    def members(index: Any) -> dict[str, Any]:
-        return {
-            name: trees.map_tensors(lambda t: t[index], value) if mapped[name] else value
-            for name, value in arguments.items()
-        }
+    if not loop:
+        if torch.compiler.is_compiling():
+            return _map_groups(function, arguments, mapped, conditions)
+        try:
+            return _map_groups(function, arguments, mapped, conditions)
+        except ValueError:
+            raise
+        except RuntimeError:  # vmap refuses; if something else is wrong, the loop raises it again
+            pass
+    outputs = [
+        function(**_members(arguments, mapped, b), condition=condition) for b, condition in enumerate(conditions)
+    ]
+    return _merge(lambda parts: torch.stack(parts), outputs)
 
-    if loop:
-        outputs = [function(**members(b), condition=condition) for b, condition in enumerate(conditions)]
-        return _merge(lambda parts: torch.stack(parts), outputs)
 
+def _map_groups(
+    function: Callable[..., Any], arguments: Mapping[str, Any], mapped: Mapping[str, bool], conditions: Sequence[Any]
+) -> Any:
+    """One ``vmap`` for the sets of each condition."""
     groups: dict[Any, list[int]] = {}
     for b, condition in enumerate(conditions):
         key = tuple(sorted(condition.items())) if isinstance(condition, Mapping) else condition
@@ -124,7 +133,7 @@ def map_sets(
     in_dims = tuple(0 if mapped[name] else None for name in arguments)
     results = []
     for group in groups.values():
-        values = (arguments if len(groups) == 1 else members(group)).values()
+        values = (arguments if len(groups) == 1 else _members(arguments, mapped, group)).values()
         mappable = _Positional(function, list(arguments), conditions[group[0]])
         tensors = torch.func.vmap(mappable, in_dims=in_dims, randomness="different")(*values)
         results.append(mappable.restore(tensors))
@@ -132,6 +141,14 @@ def map_sets(
         return results[0]
     order = torch.tensor([b for group in groups.values() for b in group]).argsort()
     return _merge(lambda parts: torch.cat(parts)[order.to(parts[0].device)], results)
+
+
+def _members(arguments: Mapping[str, Any], mapped: Mapping[str, bool], index: Any) -> dict[str, Any]:
+    """The share of one weight set, or of several, in the arguments."""
+    return {
+        name: trees.map_tensors(lambda t: t[index], value) if mapped[name] else value
+        for name, value in arguments.items()
+    }
 
 
 def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> Any:

@@ -216,7 +216,7 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         Note:
             A module with recurrent layers of torch, for which ``vmap`` has no rule, is called set by set, and so is one
-            that updates running statistics or a spectral norm.
+            that updates running statistics or a spectral norm, or branches on the values of tensors.
         """
         tensors = dict(self._resolve(weights, stacked=True))
         sets = count_sets(tensors)

@@ -15,9 +15,16 @@ Example:
     [[50, 784], [50], [10, 50], [10]]
 """
 
-from hypnettorch.utils.command_line.usage import check_invalid_argument_usage
+from hypnettorch.utils.command_line.experiment_groups import (
+    cl_args,
+    data_args,
+    eval_args,
+    init_args,
+    miscellaneous_args,
+    train_args,
+)
 from hypnettorch.utils.command_line.network_groups import gan_args, generator_args, hnet_args, main_net_args
-from hypnettorch.utils.command_line.experiment_groups import cl_args, data_args, eval_args, init_args, miscellaneous_args, train_args
+from hypnettorch.utils.command_line.usage import check_invalid_argument_usage
 
 __all__ = [
     "check_invalid_argument_usage",

@@ -10,10 +10,10 @@ import torch
 
 from hypnettorch.core import checks
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.utils.environment import setup_environment
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS, Shapes
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.command_line.wrappers import Request, parse_wrappers, wrap
+from hypnettorch.utils.environment import setup_environment
 
 __all__ = ["calc_train_iter", "get_hypernet", "get_mnet_model", "setup_environment"]
 

@@ -145,3 +145,12 @@ def test_sentences_as_text(folder: Path) -> None:
         MUDData([part, (np.ones((1, 2)), np.ones((1, 3)), np.array([2])), part])
     with pytest.raises(ValueError, match="padded to one length"):
         MUDData([part, (np.ones((1, 3)), np.ones((1, 3)), np.array([2])), part])
+
+
+def test_pictures(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "samples.png"
+    for data in (AudiosetData(folder), get_mud_handlers(folder, num_tasks=1)[0]):
+        x, y = data.next_train_batch(3)
+        data.plot_samples("title", x, y, show=False, filename=path)
+        assert path.stat().st_size > 1000
+        path.unlink()

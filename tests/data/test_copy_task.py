@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hypnettorch.data import hold_out
 from hypnettorch.data.timeseries.copy_data import CopyTask
 
 SMALL = {"seq_width": 2, "num_train": 1, "num_test": 0, "rseed": 3}
@@ -266,3 +267,14 @@ def test_pictures(tmp_path: Path) -> None:
     assert path.stat().st_size > 1000
     with pytest.raises(ValueError, match="sample_ids"):
         data.plot_samples("title", x, y, predictions=y, show=False, mask_predictions=True)
+
+
+def test_derived_data_sets_keep_the_manipulation() -> None:
+    data = CopyTask(3, 3, num_train=6, permute_time=True, pairwise_permute=True, rseed=1)
+    derived = hold_out(data, 2)
+    assert isinstance(derived, CopyTask)
+    assert (derived.num_train_samples, derived.num_val_samples) == (4, 2)
+    x, y = derived.to_torch("train")[0]
+    assert (x.shape, y.shape) == ((7, 8), (7, 7))
+    assert (y[4] == x[1, :7]).all()
+    assert (y[5] == x[0, :7]).all()

@@ -174,6 +174,8 @@ class TestMixture:
         assert number == 2
         np.testing.assert_allclose(joint, np.stack(expected, axis=1))
         assert data.estimate_mode_coverage(fake, joint[:2])[0] == 1
+        far_away = 100 * np.array(gaussians.CHE_MEANS)
+        assert data.estimate_mode_coverage(far_away)[0] == 6
 
     @pytest.mark.parametrize("kind", ["hist", "gaussian"])
     def test_distance(self, components: list[GaussianData], kind: str) -> None:
@@ -215,9 +217,8 @@ class TestMixture:
 
 class TestDonuts:
     def test_draws(self) -> None:
-        data = Donuts(
-            centers=[(1, 2), (0, 0), (5, 5)], radii=[(3, 4), (0, 1), (2, 3)], num_train=4, num_test=2, rseed=9
-        )
+        centers, radii = [(1, 2), (0, 0), (5, 5)], [(3, 4), (0, 1), (2, 3)]
+        data = Donuts(centers, radii, num_train=4, num_test=2, rseed=9)
         rng = np.random.RandomState(9)
         for label, (center, (inner, outer)) in enumerate(zip(centers, radii, strict=True)):
             for split, size in (("train", 4), ("test", 2)):

@@ -22,9 +22,9 @@ from hypnettorch.hnets import (
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings, init_conditional_embeddings
-from hypnettorch.hnets.hyperfan import METHODS, Plan, Target, describe_targets, start_of
 from hypnettorch.hnets.partwise_hyperfan import Destination, average, average_start, trace_back
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking
+from hypnettorch.hnets.targets import METHODS, Plan, Target, describe_targets, start_of
 from hypnettorch.mnets import MLP, MainNetInterface, ResNet
 from tests.hnets.assemblies import HandWritten, hnets_around_plain, in_order
 

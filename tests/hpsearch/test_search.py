@@ -164,6 +164,8 @@ def test_configurations_without_sense(search: Run, grid: str, line: str, message
         ([], "--grid_module: expected a configuration module"),
         (["--grid_module=m", "--sampler=tpe"], "--num_searches: expected a number of at least 1 with --sampler tpe"),
         (["--grid_module=m", "--dont_generate_full_grid"], "--num_searches: expected .* with --sampler random"),
+        (["--resume=out", "--num_searches=9"], "--num_searches: expected no value with --resume: .*, got 9"),
+        (["--resume=out", "--num_workers=2"], "out: expected the folder of a search, with a file search.json"),
         (["--grid_module=m", "--smoke"], "--smoke: expected --example with it"),
         (["--grid_module=m", "--num_jobs=0"], "--num_jobs: expected an integer of at least 1"),
         (["--grid_module=m", "--num_searches=0"], "--num_searches: expected an integer of at least 1"),
@@ -174,7 +176,7 @@ def test_configurations_without_sense(search: Run, grid: str, line: str, message
     ],
 )
 def test_options_without_sense(arguments: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         hpsearch.run(arguments)
 
 

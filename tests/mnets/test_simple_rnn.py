@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hypnettorch.hnets import ChunkedHMLP, hyperfan
+from hypnettorch.hnets import ChunkedHMLP
+from hypnettorch.hnets.targets import describe_targets
 from hypnettorch.mnets import SimpleRNN
 from hypnettorch.mnets.recurrent_steps import STEPS
 from tests.mnets.recurrent_networks import VARIANTS, draw, make, sequences, step_by_step
@@ -367,7 +368,7 @@ def test_orthogonal_initialisation(use_lstm: bool) -> None:
 def test_biases_belong_to_their_own_map(use_lstm: bool) -> None:
     """Hyperfan initialisation pairs each generated bias with the weight that is used with it."""
     net = SimpleRNN(n_in=7, rnn_layers=[4], fc_layers=[2], use_lstm=use_lstm, no_weights=True, verbose=False)
-    targets = hyperfan.describe_targets(net.hyper_shapes_learned, net)
+    targets = describe_targets(net.hyper_shapes_learned, net)
     assert [target.partner for target in targets] == [i + 1 - 2 * (i % 2) for i in range(len(targets))]
     assert [target.fan_in for target in targets[:4]] == [7, 7, 4, 4]
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from hypnettorch.utils import cli_args, cli_options
+from hypnettorch.utils import cli_args
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.options import COMMON as COMMON_OPTIONS
 
 
 def defaults(add: Callable[..., Any], **options: Any) -> dict[str, Any]:
@@ -163,7 +164,8 @@ def test_options_and_defaults(function: Callable[..., Any], options: dict[str, A
 def test_options_of_an_allowed_network_are_there(net: str) -> None:
     shown = defaults(cli_args.main_net_args, allowed_nets=[net], **{f"show_{name}": True for name in HIDDEN})
     taken = set(MAIN_NETWORKS[net].arguments) - {"no_batchnorm"}
-    assert taken - set(cli_options.COMMON) == set(shown) - {"net_type"} - set(cli_options.COMMON)
+    common = set(COMMON_OPTIONS)
+    assert taken - common == set(shown) - {"net_type"} - common
     assert shown["net_type"] == net
 
 

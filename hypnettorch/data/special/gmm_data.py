@@ -105,6 +105,10 @@ class GMMData(Dataset):
         """Joint densities ``π_k N(x; μ_k, Σ_k)`` of points ``[N, 2]`` and components, ``[N, K]``."""
         return np.exp(self._log_joint(x))
 
+    def _modes(self, x: ArrayLike) -> NDArray[np.int64]:
+        """The most probable components, also where all densities are zero in floating point, ``[N]``."""
+        return self._log_joint(x).argmax(axis=1)
+
     def _log_joint(self, x: ArrayLike) -> NDArray:
         log_densities = np.stack([component.log_density(x) for component in self._components], axis=1)
         with np.errstate(divide="ignore"):  # a component may have no weight
@@ -120,8 +124,9 @@ class GMMData(Dataset):
         Returns:
             The number of components, and the responsibilities ``[N, K]``.
         """
+        modes = self._modes(fake) if responsibilities is None else responsibilities.argmax(axis=1)
         joint = self.responsibilities(fake) if responsibilities is None else responsibilities
-        return len(np.unique(joint.argmax(axis=1))), joint
+        return len(np.unique(modes)), joint
 
     def estimate_distance(
         self,
@@ -306,7 +311,7 @@ class GMMData(Dataset):
             figsize: Width and height in inches.
         """
         mesh = self.get_input_mesh() if input_mesh is None else input_mesh
-        modes = self.responsibilities(mesh[2]).argmax(axis=1) if mesh_modes is None else mesh_modes
+        modes = self._modes(mesh[2]) if mesh_modes is None else mesh_modes
         with plane_figure(title, show, filename, figsize) as (_, axes):
             draw_regions(axes, mesh, modes)
             self._draw_over_map(axes, sample_inputs, sample_modes, sample_label, sketch_components)

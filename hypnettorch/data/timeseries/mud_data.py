@@ -175,6 +175,34 @@ class MUDData(SequentialDataset):
             [[self._tagset[tag] for tag in row[:end]] for row, end in zip(tags, lengths, strict=True)],
         )
 
+    def _plot_config(
+        self, inputs: NDArray, outputs: NDArray | None = None, predictions: NDArray | None = None
+    ) -> dict[str, Any]:
+        return {**super()._plot_config(inputs, outputs, predictions), "num_inner_rows": 1, "num_inner_plots": 1}
+
+    def _plot_sample(
+        self,
+        fig: Any,
+        inner_grid: Any,
+        num_inner_plots: int,
+        ind: int,
+        inputs: NDArray,
+        outputs: NDArray | None = None,
+        predictions: NDArray | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the words of a sentence below each other, each with its tags."""
+        words = self._numbers(inputs, 1)[0]
+        end = 1 + max(np.flatnonzero(words), default=-1)
+        columns = [_names(words[:end], self._vocabulary)]
+        for answer in (outputs, predictions):
+            if answer is not None:
+                columns.append(_names(self._numbers(answer, self._class_count())[0, :end], self._tagset))
+        axes = fig.add_subplot(inner_grid[0])
+        axes.set_axis_off()
+        for position, column in enumerate(columns):
+            axes.text(position / len(columns), 1, "\n".join(column), ha="left", va="top", fontsize=8)
+
     def _numbers(self, steps: Any, width: int) -> NDArray[np.int64]:
         """Rows ``[B, T]`` of numbers, of rows or of tensors with ``width`` values per step."""
         array = steps.detach().cpu().numpy() if isinstance(steps, Tensor) else np.asarray(steps)
@@ -182,6 +210,11 @@ class MUDData(SequentialDataset):
         if width > 1 and (array.ndim == 3 or rows.shape[1] == width * self.max_num_ts_out):
             return rows.reshape(len(rows), -1, width).argmax(axis=2)
         return rows.astype(np.int64)
+
+
+def _names(numbers: NDArray[np.int64], names: Sequence[str] | None) -> list[str]:
+    """What numbers stand for, or the numbers themselves."""
+    return [str(number) if names is None else names[number] for number in numbers]
 
 
 def _checked(name: tuple[str, int], part: Sequence[ArrayLike]) -> tuple[NDArray, NDArray, NDArray]:

@@ -27,7 +27,9 @@ def lines_of(digit: NDArray) -> Iterator[NDArray]:
 
 def draw_strokes(axes: Any, steps: NDArray) -> None:
     """Draw the digits of a sequence ``[T, 4]`` side by side, as if written on squares of 28 pixels."""
-    for place, digit in enumerate(digits_of(steps)):
+    digits = list(digits_of(steps))
+    axes.update_datalim([(0, 0), (IMAGE_SIZE * max(1, len(digits)), IMAGE_SIZE)])
+    for place, digit in enumerate(digits):
         for line in lines_of(digit):
             axes.plot(line[:, 0] + place * IMAGE_SIZE, line[:, 1], color="black", marker=".", markersize=2, linewidth=1)
     axes.set_aspect("equal")

@@ -13,7 +13,6 @@ from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv, Struct
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking, wrn_chunking
 from hypnettorch.mnets import WRN, ResNet
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.utils.misc import parse_numbers
 from hypnettorch.utils.command_line.kinds import (
     ACTIVATION,
     BATCH_NORM,
@@ -25,6 +24,7 @@ from hypnettorch.utils.command_line.kinds import (
     prefixed,
     sizes,
 )
+from hypnettorch.utils.misc import parse_numbers
 
 Shapes = Sequence[Sequence[int]]
 

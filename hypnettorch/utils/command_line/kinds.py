@@ -1,8 +1,8 @@
 """How options become arguments of networks.
 
-:class:`Kind` says it for one kind of network; the kinds stand in :mod:`~hypnettorch.utils.command_line.main_networks` and
-:mod:`~hypnettorch.utils.command_line.hypernetworks`. Command lines, the construction of networks and the warnings about options
-without effect are all derived from these tables.
+:class:`Kind` says it for one kind of network; the kinds stand in :mod:`~hypnettorch.utils.command_line.main_networks`
+and :mod:`~hypnettorch.utils.command_line.hypernetworks`. Command lines, the construction of networks and the warnings
+about options without effect are all derived from these tables.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.utils.command_line.options import OptionGroup, option_group
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
-from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.command_line.kinds import Kind
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.options import OptionGroup, option_group
 
 Group = argparse._ArgumentGroup
 
@@ -138,8 +138,8 @@ def hnet_args(
     Args:
         parser: The parser.
         allowed_nets: Values of ``hnet_type``, the first one being the default: names in
-            :data:`hypnettorch.utils.command_line.hypernetworks.HYPERNETWORKS`. If there is only one, it is no option, but among the
-            parsed arguments all the same.
+            :data:`hypnettorch.utils.command_line.hypernetworks.HYPERNETWORKS`. If there is only one, it is no option,
+            but among the parsed arguments all the same.
         dhmlp_arch: Default of the option ``hmlp_arch``, and so on.
         show_cond_emb_size: Whether there is the option ``cond_emb_size``, and so on.
         prefix: Begins the name of each option.

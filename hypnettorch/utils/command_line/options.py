@@ -14,8 +14,8 @@ from hypnettorch.core import checks
 from hypnettorch.hnets.input_encoding import ENCODINGS
 from hypnettorch.hnets.recurrent_hnet import CELLS
 from hypnettorch.mnets.lenet import ARCHITECTURES
-from hypnettorch.utils.misc import ACTIVATIONS
 from hypnettorch.utils.command_line.main_networks import RECURRENT_TYPES
+from hypnettorch.utils.misc import ACTIVATIONS
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypnettorch.core import checks
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
+from hypnettorch.utils.command_line.kinds import Kind
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.command_line.network_groups import hnet_args, main_net_args
 from hypnettorch.utils.command_line.options import COMMON, HYPERNETWORK, MAIN_NETWORK
-from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
-from hypnettorch.utils.misc import get_default_args
-from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
-from hypnettorch.utils.command_line.kinds import Kind
 from hypnettorch.utils.command_line.wrappers import parse_wrappers
+from hypnettorch.utils.misc import get_default_args
 
 OPTIMIZERS = ("use_adam", "use_rmsprop", "use_adadelta", "use_adagrad")
 STATISTICS = ("bn_no_running_stats", "bn_distill_stats", "bn_no_stats_checkpointing")

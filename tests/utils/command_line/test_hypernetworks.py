@@ -15,8 +15,8 @@ import hypnettorch.hnets
 from hypnettorch.mnets import WRN, ResNet
 from hypnettorch.utils import cli_args
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
-from hypnettorch.utils.sim_utils import get_hypernet
 from hypnettorch.utils.command_line.wrappers import WRAPPERS
+from hypnettorch.utils.sim_utils import get_hypernet
 from tests.utils.command_line.option_values import NEEDED, changed, differ, flags
 
 SHAPES = [[4, 3], [4]]

@@ -16,8 +16,8 @@ import hypnettorch.mnets
 from hypnettorch.mnets import WRN
 from hypnettorch.mnets.context_mod_options import ContextModOptions
 from hypnettorch.utils import cli_args
-from hypnettorch.utils.command_line.options import COMMON
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.options import COMMON
 from hypnettorch.utils.sim_utils import get_mnet_model
 from tests.utils.command_line.option_values import NEEDED, changed, differ, flags, randomized
 

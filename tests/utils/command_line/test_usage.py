@@ -8,10 +8,10 @@ import warnings
 import pytest
 
 from hypnettorch.utils import cli_args
-from hypnettorch.utils.command_line.usage import STATISTICS
-from hypnettorch.utils.command_line.options import COMMON, HYPERNETWORK, MAIN_NETWORK
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.options import COMMON, HYPERNETWORK, MAIN_NETWORK
+from hypnettorch.utils.command_line.usage import STATISTICS
 from tests.utils.command_line.option_values import CHANGED, flags
 
 

@@ -1,0 +1,184 @@
+"""Two processes learn what one learns, and one of them may be lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from hypnettorch.core.collectives import world_size
+from hypnettorch.examples.hypercl import distributed
+from hypnettorch.examples.hypercl.command_line import complete
+from hypnettorch.examples.hypercl.evaluation import measure
+from hypnettorch.examples.hypercl.experiment import Experiment
+from tests.examples.settings import TINY, numbers, tiny_run
+from tests.examples.test_run import ENVIRONMENT, as_arguments
+
+STEPS = (4, 4, 4, 8)  # of each stage, 20 in all
+COMMON: dict[str, Any] = {**TINY, "num_tasks": len(STEPS), "beta": 1.0, "batch_size": 9}
+CASES: dict[str, dict[str, Any]] = {
+    "hnet": {},
+    "targets of some tasks": {"hnet_reg_batch_size": 2},
+    "targets computed anew": {"calc_hnet_reg_targets_online": True, "hnet_type": "chunked_hmlp"},
+    "fisher": {"hnet_reg_fisher": True, "n_fisher": 5, "beta": 100.0},
+    "batch norm": {"batchnorm": True},
+    "joint": {"method": "joint", "batchnorm": True},
+    "separate": {"method": "separate"},
+    "ewc": {"method": "ewc", "n_fisher": 5},
+    "si": {"method": "si"},
+}
+
+
+def first_steps(options: dict[str, Any], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """After each step the gradients, the parameters, and the losses; at the end accuracies on the test set."""
+    torch.set_default_dtype(dtype)
+    try:
+        experiment = Experiment(complete({**COMMON, **options}))
+        for task in experiment.tasks:
+            task.data.preprocessing = lambda x, mode, rng: x.to(dtype)
+        return trace(experiment)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def trace(experiment: Experiment) -> list[Tensor]:
+    learner, found = experiment.learner, []
+    for stage, steps in enumerate(STEPS):
+        learner.begin(stage)
+        tasks = [experiment.tasks[index] for index in learner.tasks_in_stage(stage)]
+        with distributed.random_numbers_of_its_own():
+            for _ in range(steps):
+                outcome = learner.step([task.train_batch(9) for task in tasks]).of_all_processes()
+                [group] = learner._optimizer.param_groups
+                used = [param for param in group["params"] if param.grad is not None]
+                found.append(torch.cat([param.grad.flatten() for param in used]))
+                found.append(torch.cat([param.detach().flatten() for param in group["params"]]))
+                found.append(torch.stack([outcome.loss, outcome.task_loss, outcome.regularizer]))
+        learner.end(tasks)
+    shares = [measure(learner, task, "test", 32, infer_task=True) for task in experiment.tasks]
+    return [*found, torch.tensor([share["task_and_class"] for share in shares])]
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    found: dict[str, Any] = {case: first_steps(options, torch.float64) for case, options in CASES.items()}
+    found["float32"] = first_steps({})
+    found["dropout"] = first_steps({"dropout_rate": 0.5, "hnet_dropout_rate": 0.2})
+    torch.save({**found, "tools": tools(rank)}, os.path.join(folder, f"{rank}.pt"))
+    dist.destroy_process_group()
+
+
+def tools(rank: int) -> dict[str, Any]:
+    """What the single functions say in a process."""
+    found: dict[str, Any] = {"by_first": distributed.by_first(lambda: rank)}
+    try:
+        distributed.by_first(lambda: 1 // rank)
+    except (distributed.FirstProcessError, ZeroDivisionError) as error:
+        found["error"] = type(error).__name__
+    found["samples"] = distributed.share_of_samples(torch.arange(5)).tolist()
+    found["items"] = list(distributed.share_of("abcde"))
+    found["counts"] = dict(distributed.total_counts(Counter({"right": rank, "wrong": 0})))
+    found["world_size"] = world_size()
+    torch.manual_seed(3)
+    with distributed.random_numbers_of_its_own():
+        found["own"] = torch.rand(rank + 1)[0].item()
+    found["shared"] = torch.rand(1).item()
+    try:
+        Experiment(complete({**COMMON, "batch_size": 1}))
+    except ValueError as error:
+        found["too few"] = str(error)
+    return found
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("processes")
+    mp.spawn(work, args=(str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_take_the_steps_of_one(case: str, both: list[dict[str, Any]]) -> None:
+    """In double precision: Adam turns gradients that are 0 but for rounding into steps of full size."""
+    for found, expected in zip(both[0][case], first_steps(CASES[case], torch.float64), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-8, rtol=1e-8)
+
+
+def test_two_processes_take_the_steps_of_one_in_single_precision(both: list[dict[str, Any]]) -> None:
+    for found, expected in zip(both[0]["float32"], first_steps({}), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", [*CASES, "dropout"])
+def test_processes_have_the_same_parameters_bit_by_bit(case: str, both: list[dict[str, Any]]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(both[0][case], both[1][case], strict=True))
+
+
+def test_what_belongs_to_a_process(both: list[dict[str, Any]]) -> None:
+    first, second = (found["tools"] for found in both)
+    assert (first["by_first"], second["by_first"]) == (0, 0)
+    assert (first["error"], second["error"]) == ("ZeroDivisionError", "FirstProcessError")
+    assert (first["samples"], second["samples"]) == ([0, 1, 2], [3, 4])
+    assert (first["items"], second["items"]) == (["a", "c", "e"], ["b", "d"])
+    assert first["counts"] == second["counts"] == {"right": 1, "wrong": 0}
+    assert first["world_size"] == second["world_size"] == 2
+    assert first["own"] != second["own"]
+    assert first["shared"] == second["shared"]
+    assert "--batch_size: expected a sample per task for each of 2 processes, got 1" in first["too few"]
+
+
+LOST = """
+import os, signal, threading, time
+
+def end_with(file):
+    while not os.path.exists(file):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ.get("RANK") == "1" and "LOST_WITH" in os.environ:
+    threading.Thread(target=end_with, args=[os.environ["LOST_WITH"]], daemon=True).start()
+"""
+
+
+def torchrun(folder: Path, arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*launcher, "-m", "hypnettorch.examples.hypercl", *arguments]
+    return subprocess.run(command, cwd=folder, env={**ENVIRONMENT, **environment}, capture_output=True, text=True)
+
+
+def test_a_run_goes_on_after_a_process_was_lost(tmp_path: Path) -> None:
+    (tmp_path / "lost.py").write_text(LOST)
+    options = {**TINY, "num_tasks": 2, "n_iter": 300, "ckpt_iter": 40, "val_iter": 100, "task_module": "lost"}
+    out = tmp_path / "out"
+    done = torchrun(tmp_path, [*as_arguments(options), f"--out_dir={out}"], LOST_WITH=str(out / "latest.pt"))
+    assert done.returncode != 0
+    assert "hypercl: process 0 of 2" in done.stderr
+    assert "--resume with the same --out_dir goes on" in done.stderr
+    assert not (out / "results.json").exists()
+
+    done = torchrun(tmp_path, [f"--out_dir={out}", "--resume"])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("going on after") == 1
+    assert done.stdout.count("after task 1") == 1
+    assert (out / "logfile.txt").read_text().count("after task 1:") == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setattr(sys, "path", [*sys.path])
+        tiny_run(tmp_path / "one", **{name: options[name] for name in set(options) - set(TINY)}, **{
+            name: options[name] for name in ("num_tasks", "n_iter", "ckpt_iter", "val_iter")
+        })
+    found, expected = numbers(out)["final"], numbers(tmp_path / "one")["final"]
+    assert found == pytest.approx(expected, abs=1)
+    assert len(json.loads((out / "options.json").read_text())) > 10
