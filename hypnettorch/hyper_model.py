@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
@@ -138,6 +139,8 @@ class HyperModel(nn.Module):
             arguments.update(self.hnet.condition_inputs(cond_id))
             if condition is None and self.mnet.depends_on_condition:
                 condition = cond_id
+        if isinstance(condition, Tensor) and not torch.compiler.is_compiling():
+            condition = condition.tolist()  # what is compiled chooses by numbers
         output = self._joint(self.hnet, self.mnet, args, kwargs, arguments, condition)
         return output if regularizer is None else (output, regularizer(self.hnet))
 

@@ -33,10 +33,12 @@ LAYERS = [
 
 OPTIONAL_DEPENDENCIES = [
     "PIL",
+    "arviz_stats",
     "furo",
     "hypothesis",
     "matplotlib",
     "optuna",
+    "peft",
     "pooch",
     "pytest",
     "safetensors",
@@ -44,8 +46,10 @@ OPTIONAL_DEPENDENCIES = [
     "sphinx",
     "submitit",
     "tensorboard",
+    "tensorboardX",
     "torchvision",
     "tqdm",
+    "transformers",
 ]
 
 
@@ -177,9 +181,17 @@ def runtime_modules() -> set[str]:
     return modules_after("import torch, numpy, scipy")
 
 
-@pytest.mark.parametrize("module", ["hypnettorch", "hypnettorch.hnets", "hypnettorch.data"])
-def test_import_takes_nothing_optional(module: str, runtime_modules: set[str]) -> None:
-    added = modules_after(f"import {module}") - runtime_modules
+@pytest.mark.parametrize(
+    "modules",
+    [
+        pytest.param(["hypnettorch"], id="hypnettorch"),
+        pytest.param(["hypnettorch.hnets"], id="hnets"),
+        pytest.param(["hypnettorch.data"], id="data"),
+        pytest.param([module for module in SOURCES if module.startswith("hypnettorch.utils.")], id="utils"),
+    ],
+)
+def test_import_takes_nothing_optional(modules: list[str], runtime_modules: set[str]) -> None:
+    added = modules_after(f"import {', '.join(modules)}") - runtime_modules
     assert not {name.partition(".")[0] for name in added}.intersection(OPTIONAL_DEPENDENCIES)
     assert "hypnettorch.compat" not in added
 

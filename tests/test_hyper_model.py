@@ -295,7 +295,7 @@ def test_compiled_with_statistics_per_condition() -> None:
     both, eager = (with_statistics() for _ in range(2))
     eager.load_state_dict(both.state_dict())
     both.compile(fullgraph=True, backend="aot_eager")
-    for cond_id in (4, 0, 4, 11):
+    for cond_id in (4, 0, torch.tensor([4]), 11):
         x = inputs()
         torch.testing.assert_close(both(x, cond_id=cond_id), eager(x, cond_id=cond_id))
     for a, b in zip(both.mnet.buffers(), eager.mnet.buffers(), strict=True):

@@ -58,17 +58,21 @@ class SamplePlots:
         fig = plt.figure(figsize=figsize)
         fig.suptitle(title)
         grid = fig.add_gridspec(rows, num_samples_per_row, wspace=config["outer_wspace"], hspace=config["outer_hspace"])
-        for index in range(len(inputs)):
-            cell = grid[index].subgridspec(
-                config["num_inner_rows"],
-                config["num_inner_cols"],
-                wspace=config["inner_wspace"],
-                hspace=config["inner_hspace"],
-            )
-            one = slice(index, index + 1)
-            chosen = {"outputs": outputs, "predictions": predictions}
-            parts = {name: None if array is None else array[one] for name, array in chosen.items()}
-            self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
+        try:
+            for index in range(len(inputs)):
+                cell = grid[index].subgridspec(
+                    config["num_inner_rows"],
+                    config["num_inner_cols"],
+                    wspace=config["inner_wspace"],
+                    hspace=config["inner_hspace"],
+                )
+                one = slice(index, index + 1)
+                chosen = {"outputs": outputs, "predictions": predictions}
+                parts = {name: None if array is None else array[one] for name, array in chosen.items()}
+                self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
+        except BaseException:
+            plt.close(fig)
+            raise
         finish_figure(plt, fig, show, filename, interactive)
 
     def _plot_labels(self, outputs: NDArray) -> NDArray:

@@ -25,7 +25,6 @@ from hypnettorch.core import formats
 from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.partwise_hyperfan import PartwiseHyperfan
 from hypnettorch.hnets.targets import Start
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 NEUTRAL_VARIANCE = 1e-4
 """Variance of what should not vary: small, but an optimiser can move it."""
@@ -95,34 +94,6 @@ class CalibratedOutput(PartwiseHyperfan, HyperNetwork):
         if offset is not None:
             tensors = [tensor + own for tensor, own in zip(tensors, self._per_target(offset), strict=True)]
         return list(tensors)
-
-    def apply_hyperfan_init(
-        self,
-        method: str = "in",
-        use_xavier: bool = False,
-        uncond_var: float = 1.0,
-        cond_var: float = 1.0,
-        mnet: MainNetInterface | None = None,
-    ) -> None:
-        """Initialise such that the produced weights have the variance of an ordinary initialisation.
-
-        All parameters but the embeddings of conditions are drawn anew. Where the parameters cannot give each target its
-        own start, the constants ``output_scale`` and ``output_offset`` do; the mathematics stand in
-        :mod:`hypnettorch.hnets.calibrated_output`.
-
-        Args:
-            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
-                mean of the two variances).
-            use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
-            uncond_var: Variance of the unconditional input.
-            cond_var: Variance of the conditional input.
-            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
-                than one dimension count as weights and vectors as the bias of the weight before them.
-
-        Raises:
-            ValueError: If an argument is wrong, the parameters are external, or the input has no variance.
-        """
-        super().apply_hyperfan_init(method, use_xavier, uncond_var, cond_var, mnet)
 
     def _let_start(self, starts: Sequence[Start], moments: Tensor) -> None:
         """Let each target start as it should.

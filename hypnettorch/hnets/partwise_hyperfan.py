@@ -86,15 +86,19 @@ class PartwiseHyperfan(HyperNetInterface):
     ) -> None:
         """Initialise such that the produced weights have the variance of an ordinary initialisation.
 
-        Each inner network is initialised for the targets in which its output ends up; where a produced tensor is used
-        in several of them, for their average variance. Batch norm scales and gains start at 1, shifts at 0.
+        All parameters but the embeddings of conditions are drawn anew. An inner network is initialised for the targets
+        in which its output ends up; where a produced tensor is used in several of them, for their average variance.
+        Batch norm scales and gains start at 1, shifts at 0. Where the parameters cannot give each target its own start,
+        constants do (:mod:`hypnettorch.hnets.calibrated_output`).
 
         Args:
-            method: ``'in'``, ``'out'`` or ``'harmonic'`` (:meth:`hypnettorch.hnets.mlp_hnet.HMLP.apply_hyperfan_init`).
-            use_xavier: Xavier instead of Kaiming initialisation.
+            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
+                mean of the two variances).
+            use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
             uncond_var: Variance of the unconditional input.
             cond_var: Variance of the conditional input.
-            mnet: The main network, which says what each target is.
+            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
+                than one dimension count as weights and vectors as the bias of the weight before them.
 
         Raises:
             ValueError: If an argument is wrong, parameters are external, a neutral value other than 0 is needed where

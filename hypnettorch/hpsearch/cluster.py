@@ -8,7 +8,7 @@ from typing import Any
 
 from hypnettorch.core.extras import require
 from hypnettorch.hpsearch.search import Search
-from hypnettorch.hpsearch.study import num_left, open_study, requeue_lost
+from hypnettorch.hpsearch.study import num_left, open_study
 from hypnettorch.hpsearch.worker import work
 
 NO_LSF = (
@@ -61,7 +61,6 @@ def run_on_cluster(search: Search, scheduler: str, num_jobs: int, options: Mappi
     """
     submitit = require("submitit", "--run_cluster", "cluster")
     study = open_study(search)
-    requeue_lost(study, search.settings.heartbeat)
     executor = submitit.AutoExecutor(folder=search.folder / "jobs", cluster=scheduler)
     executor.update_parameters(name="hpsearch", **slurm_parameters(options))
     jobs = [executor.submit(ClusterWorker(search.folder)) for _ in range(min(num_jobs, num_left(study, search)))]

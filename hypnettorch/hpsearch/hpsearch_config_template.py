@@ -23,7 +23,7 @@ grid: dict[str, Any] = {
 conditions: list[tuple[dict[str, Any], dict[str, Any]]] = [
     # ({"use_adam": [False]}, {"lr": [0.1]}),
 ]
-"""Pairs of grids: runs that have values of the first one get all combinations of the second one instead.
+"""Pairs of grids. Runs that have values of the first one get all combinations of the second one instead.
 
 They are applied one after another, and override the grid.
 """

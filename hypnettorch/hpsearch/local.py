@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from hypnettorch.hpsearch.search import Search
-from hypnettorch.hpsearch.study import num_left, open_study, requeue_lost
+from hypnettorch.hpsearch.study import num_ended, num_left, open_study
 from hypnettorch.hpsearch.worker import work
 
 
@@ -48,19 +48,19 @@ def run_here(search: Search, workers: Sequence[int | None]) -> None:
     if len(workers) == 1:
         work(search, workers[0])
         return
-    requeue_lost(study, search.settings.heartbeat)
-    left = num_left(study, search)
-    while left:
+    while left := num_left(study, search):
+        ended = num_ended(study)
         processes = [start(search, gpu) for gpu in workers[:left]]
         try:
-            failed = [process.wait() for process in processes]
+            statuses = [process.wait() for process in processes]
         finally:
             for process in processes:
                 process.terminate()
-        before, num_lost = left, requeue_lost(study, search.settings.heartbeat)
         left = num_left(study, search)
-        if left - num_lost >= before:
-            raise WorkersFailed(f"{len(processes)} workers ended with exit status {failed}, {left} runs were not done")
+        if left and num_ended(study) == ended:
+            raise WorkersFailed(
+                f"{len(processes)} workers ended with exit status {statuses}, {left} runs were not done"
+            )
 
 
 def start(search: Search, gpu: int | None) -> subprocess.Popen[bytes]:

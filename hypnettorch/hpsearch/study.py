@@ -99,8 +99,8 @@ def claim(study: Study, search: Search) -> Trial | None:
         A trial that carries the mark of this process, or ``None`` if there is nothing to do.
     """
     with locked(search):
-        requeue_lost(study, search.settings.heartbeat)
-        if not num_left(study, search):
+        _requeue_lost(study, search.settings.heartbeat)
+        if not _num_left(study, search):
             return None
         number = len(study.get_trials(deepcopy=False))
         study.sampler = make_sampler(search.settings.sampler, search.settings.random_seed + number)
@@ -110,7 +110,18 @@ def claim(study: Study, search: Search) -> Trial | None:
 
 
 def num_left(study: Study, search: Search) -> int:
-    """The number of runs that nobody has begun."""
+    """The number of runs that nobody has begun, those whose worker is gone included: they are enqueued again."""
+    with locked(search):
+        _requeue_lost(study, search.settings.heartbeat)
+        return _num_left(study, search)
+
+
+def num_ended(study: Study) -> int:
+    """The number of trials that have come to an end, whatever it was."""
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def _num_left(study: Study, search: Search) -> int:
     states = optuna().trial.TrialState
     trials = study.get_trials(deepcopy=False)
     waiting = sum(trial.state is states.WAITING for trial in trials)
@@ -144,12 +155,8 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def requeue_lost(study: Study, heartbeat: float) -> int:
-    """Fail trials whose worker is gone and enqueue them again.
-
-    Returns:
-        Their number.
-    """
+def _requeue_lost(study: Study, heartbeat: float) -> None:
+    """Fail trials whose worker is gone and enqueue them again."""
     states = optuna().trial.TrialState
     running = [trial for trial in study.get_trials(deepcopy=False) if trial.state is states.RUNNING]
     lost = [trial for trial in running if is_lost(trial.user_attrs, heartbeat)]
@@ -160,7 +167,6 @@ def requeue_lost(study: Study, heartbeat: float) -> int:
             kept = {name: trial.user_attrs[name] for name in ("command", "options") if "command" in trial.user_attrs}
             fixed = kept.get("options", trial.params)
             study.enqueue_trial(fixed, user_attrs={**kept, "attempt": attempt})
-    return len(lost)
 
 
 def options_of(trial: Trial, config: SearchConfig) -> Options:

@@ -81,9 +81,8 @@ def do(study: Study, trial: Trial, search: Search, gpu: int | None) -> None:
     else:
         study.tell(trial, value, skip_if_finished=True)
         outcome = f"{search.config.key} {value:g}"
-    print(
-        f"run {trial.number}: {shlex.join(f'{name}={value}' for name, value in options.items())}: {outcome}", flush=True
-    )
+    chosen = shlex.join(f"{name}={value}" for name, value in options.items())
+    print(f"run {trial.number}: {chosen}: {outcome}", flush=True)
 
 
 def done_before(study: Study, options: Options) -> Any:
@@ -128,11 +127,12 @@ def watch(process: RunProcess, trial: Trial, search: Search, folder: Path) -> in
 
     Raises:
         RunPruned: If it is not worth going on.
+        RunFailed: If its progress cannot be read.
     """
     reader, reported, renewed = ProgressReader(folder), set[int](), time.monotonic()
     while True:
         status = process.wait(SECONDS_BETWEEN_LOOKS)
-        for task, metrics in reader.new_lines():
+        for task, metrics in new_lines(reader):
             if search.config.key in metrics and task not in reported:
                 reported.add(task)
                 trial.report(metrics[search.config.key], task)
@@ -144,6 +144,18 @@ def watch(process: RunProcess, trial: Trial, search: Search, folder: Path) -> in
         if time.monotonic() - renewed > search.settings.heartbeat:
             renew(trial)
             renewed = time.monotonic()
+
+
+def new_lines(reader: ProgressReader) -> list[tuple[int, dict[str, float]]]:
+    """The next lines of progress.
+
+    Raises:
+        RunFailed: If one is something else.
+    """
+    try:
+        return list(reader.new_lines())
+    except ValueError as error:
+        raise RunFailed(str(error)) from error
 
 
 def collect(folder: Path, files: Sequence[Path], options: Options) -> None:
@@ -164,8 +176,8 @@ def performance(trial: Trial, search: Search, folder: Path, status: int) -> floa
         raise RunFailed(f"exit status {status}, see {folder / 'hpsearch.err'}")
     try:
         summary = search.config.summary(folder, trial.number)
-    except (OSError, ValueError) as error:
-        raise RunFailed(str(error)) from error
+    except Exception as error:  # a parser may be the user's own
+        raise RunFailed(f"its summary cannot be read ({type(error).__name__}: {error})") from error
     trial.set_user_attr("summary", {name: str(entry[0]) for name, entry in summary.items()})
     value = search.config.performance(summary)
     if not is_finished(summary) or math.isnan(value):

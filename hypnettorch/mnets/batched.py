@@ -106,7 +106,6 @@ def map_sets(
     Returns:
         The outputs with a leading dimension of sets on every tensor.
     """
-
     if not loop:
         if torch.compiler.is_compiling():
             return _map_groups(function, arguments, mapped, conditions)

@@ -71,6 +71,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         chosen = select_parameters(module, include, exclude)
         self._names: dict[str, list[str]] = external.names_of_parameters(module)
         self._selected = [name for name, names in self._names.items() if chosen.intersection(names)]
+        self._found = (module, self._find_places())
         self._norms = normalization_layers(module)
         self._describe()
         for name in self._selected:
@@ -107,8 +108,7 @@ class ModuleNet(nn.Module, MainNetInterface):
 
     def initial_weights(self) -> list[Tensor]:
         """The module's own values of the selected parameters, parallel to ``hyper_shapes_learned``; not copies."""
-        owners = (external.place(self.module, name) for name in self._selected)
-        return [owner._buffers[key] for owner, key in owners]
+        return [owner._buffers[key] for (owner, key), *_ in self._places.values()]
 
     def forward(self, *args: Any, weights: Any = None, condition: int | None = None, **kwargs: Any) -> Any:
         """Call the module with weights from outside.
@@ -177,7 +177,7 @@ class ModuleNet(nn.Module, MainNetInterface):
             A copy of the module: deployable, exportable, trainable.
         """
         with self._replaced(self._resolve(weights), None):
-            tensors = {name: getattr(*external.place(self.module, name)) for name in self._selected}
+            tensors = {name: getattr(*places[0]) for name, places in self._places.items()}
         plain = copy.deepcopy(self.module)
         for name in self._selected:
             parameter = nn.Parameter(tensors[name].detach().clone())
@@ -274,13 +274,12 @@ class ModuleNet(nn.Module, MainNetInterface):
 
     def _externalize(self, name: str, persistent: bool) -> None:
         """Turn one parameter, with all its names, into a replaceable tensor."""
-        first, *others = self._names[name]
-        place = external.place(self.module, first)
+        place, *others = self._places[name]
         external.externalize(place[0], [place[1]], persistent)
-        for other in (external.place(self.module, name) for name in others):
+        for other in others:
             if other != place:
                 external.share(*other, place)
-        for owner, key in (external.place(self.module, name) for name in self._names[name]):
+        for owner, key in self._places[name]:
             if key == "weight" and adapted_layers.term_of(owner):
                 external.mix_in(owner, adapted_layers.AdaptedLayer)
 
@@ -302,18 +301,26 @@ class ModuleNet(nn.Module, MainNetInterface):
         self._list_parameters()
         return self
 
+    @property
+    def _places(self) -> dict[str, list[external.Place]]:
+        """Where each selected parameter is, by its first name; replicas of this network have modules of their own."""
+        module, places = self._found
+        return places if module is self.module else self._find_places()
+
+    def _find_places(self) -> dict[str, list[external.Place]]:
+        return {name: [external.place(self.module, alias) for alias in self._names[name]] for name in self._selected}
+
     def _own_values(self) -> dict[str, Tensor]:
         """The module's own values of the selected parameters, by name."""
         return dict(zip(self._selected, self.initial_weights(), strict=True))
 
     def _resolve(self, weights: Any, stacked: bool = False) -> list[tuple[str, Value]]:
         """Passed weights by parameter name, checked and cast."""
-        own = {**dict(self.module.named_parameters()), **self._own_values()}
+        own = self._own_values()
         found = []
         for name, value in self._given(weights, stacked):
             fitting = weight_updates.cast(name, value, own[name], self._weight_dtype == "parameter")
-            places = [external.place(self.module, alias) for alias in self._names[name]]
-            found.append((name, weight_updates.settle(fitting, own[name], places)))
+            found.append((name, weight_updates.settle(fitting, own[name], self._places[name])))
         return found
 
     def _given(self, weights: Any, stacked: bool) -> list[tuple[str, Value]]:
@@ -342,7 +349,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         places: list[tuple[external.Place, external.Replacement]] = []
         for name, value in tensors:
             new = UpdatedWeight(own[name], value) if isinstance(value, LowRank) else value
-            places += [(external.place(self.module, alias), new) for alias in self._names[name]]
+            places += [(place, new) for place in self._places[name]]
         if self._batchnorm_layers is not None and condition is not None:
             for norm, statistics in zip(self._norms, self._batchnorm_layers, strict=True):
                 places += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]

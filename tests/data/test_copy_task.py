@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -267,6 +268,7 @@ def test_pictures(tmp_path: Path) -> None:
     assert path.stat().st_size > 1000
     with pytest.raises(ValueError, match="sample_ids"):
         data.plot_samples("title", x, y, predictions=y, show=False, mask_predictions=True)
+    assert plt.get_fignums() == []
 
 
 def test_derived_data_sets_keep_the_manipulation() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,12 +16,13 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from hypnettorch.core.collectives import world_size
-from hypnettorch.examples.hypercl import distributed
+from hypnettorch.examples.hypercl import distributed, plots
 from hypnettorch.examples.hypercl.command_line import complete
 from hypnettorch.examples.hypercl.evaluation import measure
 from hypnettorch.examples.hypercl.experiment import Experiment
-from tests.examples.settings import TINY, numbers, tiny_run
-from tests.examples.test_run import ENVIRONMENT, as_arguments
+from hypnettorch.examples.hypercl.run import execute
+from tests.examples.settings import TINY, tiny_run
+from tests.examples.test_run import ENVIRONMENT, PowerFailure, as_arguments, assert_same_run
 
 STEPS = (4, 4, 4, 8)  # of each stage, 20 in all
 COMMON: dict[str, Any] = {**TINY, "num_tasks": len(STEPS), "beta": 1.0, "batch_size": 9}
@@ -37,18 +37,30 @@ CASES: dict[str, dict[str, Any]] = {
     "ewc": {"method": "ewc", "n_fisher": 5},
     "si": {"method": "si"},
 }
+WITH_ADAM = ("hnet", "ewc", "si")
 
 
-def first_steps(options: dict[str, Any], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def first_steps(options: dict[str, Any]) -> list[Tensor]:
     """After each step the gradients, the parameters, and the losses; at the end accuracies on the test set."""
-    torch.set_default_dtype(dtype)
-    try:
-        experiment = Experiment(complete({**COMMON, **options}))
-        for task in experiment.tasks:
-            task.data.preprocessing = lambda x, mode, rng: x.to(dtype)
-        return trace(experiment)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    return trace(Experiment(complete({**COMMON, **options})))
+
+
+def first_exact_steps(options: dict[str, Any]) -> list[Tensor]:
+    """The same in double precision, and without Adam, which turns rounding errors into steps of full size."""
+
+    def gradient_descent(parameters: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "Adam", gradient_descent)
+        torch.set_default_dtype(torch.float64)
+        try:
+            experiment = Experiment(complete({**COMMON, "lr": 0.002, **options}))
+            for task in experiment.tasks:
+                task.data.preprocessing = lambda x, mode, rng: x.double()
+            return trace(experiment)
+        finally:
+            torch.set_default_dtype(torch.float32)
 
 
 def trace(experiment: Experiment) -> list[Tensor]:
@@ -72,11 +84,31 @@ def trace(experiment: Experiment) -> list[Tensor]:
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    found: dict[str, Any] = {case: first_steps(options, torch.float64) for case, options in CASES.items()}
-    found["float32"] = first_steps({})
+    found: dict[str, Any] = {case: first_exact_steps(options) for case, options in CASES.items()}
+    found |= {f"{case}, Adam": first_steps(CASES[case]) for case in WITH_ADAM}
     found["dropout"] = first_steps({"dropout_rate": 0.5, "hnet_dropout_rate": 0.2})
-    torch.save({**found, "tools": tools(rank)}, os.path.join(folder, f"{rank}.pt"))
+    found["tools"] = tools(rank)
+    found["results"] = whole_and_interrupted_run(Path(folder))
+    torch.save(found, os.path.join(folder, f"{rank}.pt"))
     dist.destroy_process_group()
+
+
+def whole_and_interrupted_run(folder: Path) -> list[dict[str, Any]]:
+    """Results of a run, and of one like it that ends in its second task and is resumed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw", lambda path: [])
+        whole = tiny_run(folder / "whole")
+        validate, calls = Experiment._validate, iter(range(100))
+
+        def fails_once(*arguments: Any) -> None:
+            if next(calls) == 5:
+                raise PowerFailure
+            validate(*arguments)
+
+        patch.setattr(Experiment, "_validate", fails_once)
+        with pytest.raises(PowerFailure):
+            tiny_run(folder / "parts")
+        return [whole, tiny_run(folder / "parts", resume=True)]
 
 
 def tools(rank: int) -> dict[str, Any]:
@@ -102,22 +134,26 @@ def tools(rank: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def both(folder: Path) -> list[dict[str, Any]]:
     """What each of two processes found."""
-    folder = tmp_path_factory.mktemp("processes")
     mp.spawn(work, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_take_the_steps_of_one(case: str, both: list[dict[str, Any]]) -> None:
-    """In double precision: Adam turns gradients that are 0 but for rounding into steps of full size."""
-    for found, expected in zip(both[0][case], first_steps(CASES[case], torch.float64), strict=True):
-        torch.testing.assert_close(found, expected, atol=1e-8, rtol=1e-8)
+    for found, expected in zip(both[0][case], first_exact_steps(CASES[case]), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
 
 
-def test_two_processes_take_the_steps_of_one_in_single_precision(both: list[dict[str, Any]]) -> None:
-    for found, expected in zip(both[0]["float32"], first_steps({}), strict=True):
+@pytest.mark.parametrize("case", WITH_ADAM)
+def test_two_processes_take_the_steps_of_one_with_adam(case: str, both: list[dict[str, Any]]) -> None:
+    for found, expected in zip(both[0][f"{case}, Adam"], first_steps(CASES[case]), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -139,6 +175,17 @@ def test_what_belongs_to_a_process(both: list[dict[str, Any]]) -> None:
     assert "--batch_size: expected a sample per task for each of 2 processes, got 1" in first["too few"]
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_of_two_processes(both: list[dict[str, Any]], folder: Path, tmp_path: Path) -> None:
+    assert both[0]["results"] == both[1]["results"]
+    assert_same_run(folder / "parts", folder / "whole")
+    log = (folder / "whole" / "logfile.txt").read_text()
+    assert all(log.count(f"after task {task}:") == 1 for task in range(3))
+    assert len((folder / "whole" / "progress.jsonl").read_text().splitlines()) == 3
+    alone = tiny_run(tmp_path / "alone")
+    assert both[0]["results"][0]["accuracy_matrix"] == alone["accuracy_matrix"]
+
+
 LOST = """
 import os, signal, threading, time
 
@@ -152,33 +199,24 @@ if os.environ.get("RANK") == "1" and "LOST_WITH" in os.environ:
 """
 
 
-def torchrun(folder: Path, arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    command = [*launcher, "-m", "hypnettorch.examples.hypercl", *arguments]
-    return subprocess.run(command, cwd=folder, env={**ENVIRONMENT, **environment}, capture_output=True, text=True)
-
-
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_goes_on_after_a_process_was_lost(tmp_path: Path) -> None:
     (tmp_path / "lost.py").write_text(LOST)
-    options = {**TINY, "num_tasks": 2, "n_iter": 300, "ckpt_iter": 40, "val_iter": 100, "task_module": "lost"}
+    options = {**TINY, "num_tasks": 2, "n_iter": 150, "ckpt_iter": 20, "val_iter": 100, "task_module": "lost"}
     out = tmp_path / "out"
-    done = torchrun(tmp_path, [*as_arguments(options), f"--out_dir={out}"], LOST_WITH=str(out / "latest.pt"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*launcher, "-m", "hypnettorch.examples.hypercl", *as_arguments(options), f"--out_dir={out}"]
+    environment = {**ENVIRONMENT, "LOST_WITH": str(out / "latest.pt")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
     assert "hypercl: process 0 of 2" in done.stderr
     assert "--resume with the same --out_dir goes on" in done.stderr
     assert not (out / "results.json").exists()
 
-    done = torchrun(tmp_path, [f"--out_dir={out}", "--resume"])
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("going on after") == 1
-    assert done.stdout.count("after task 1") == 1
-    assert (out / "logfile.txt").read_text().count("after task 1:") == 1
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         patch.setattr(sys, "path", [*sys.path])
-        tiny_run(tmp_path / "one", **{name: options[name] for name in set(options) - set(TINY)}, **{
-            name: options[name] for name in ("num_tasks", "n_iter", "ckpt_iter", "val_iter")
-        })
-    found, expected = numbers(out)["final"], numbers(tmp_path / "one")["final"]
-    assert found == pytest.approx(expected, abs=1)
-    assert len(json.loads((out / "options.json").read_text())) > 10
+        resumed = execute({"out_dir": str(out), "resume": True})
+    alone = tiny_run(tmp_path / "alone", **{**options, "task_module": ""})
+    assert resumed["final"] == pytest.approx(alone["final"], abs=1)
+    assert "going on after 0 of 2 tasks" in (out / "logfile.txt").read_text()

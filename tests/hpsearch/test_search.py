@@ -114,6 +114,27 @@ def test_custom_parser_less_is_better(search: Run) -> None:
     assert [(row["loss"], row["number"]) for row in rows] == [("4.0", "1"), ("5.0", "0"), ("6.0", "2")]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("_SUMMARY_PARSER_HANDLE = lambda out_dir, cmd_ident: {}['score']", "KeyError: 'score'"),
+        ("_SUMMARY_KEYWORDS = ['curve', 'finished']", "line 1: expected 'curve' and its value, got 'score'"),
+        ("_SUMMARY_FILENAME = 'other.txt'", "FileNotFoundError"),
+        ("_SCRIPT_NAME = 'damaged.py'", r"progress.jsonl: expected lines like"),
+    ],
+)
+def test_runs_that_cannot_be_read_fail(
+    search: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    damaged = "import sys, pathlib\nout = pathlib.Path(sys.argv[-1].partition('=')[2])\nout.mkdir()\n"
+    (tmp_path / "damaged.py").write_text(damaged + "(out / 'progress.jsonl').write_text('nothing\\n')\n")
+    folder = search('{"x": [1]}', lines=(line,))
+    assert read_csv(folder / "search_results.csv") == []
+    shown = capsys.readouterr().out
+    assert "run 0: x=1: failed: " in shown
+    assert message in shown
+
+
 def test_folder_named_after_the_time_and_existing_folders(search: Run, tmp_path: Path) -> None:
     folder = search('{"x": [1]}')
     with pytest.raises(RuntimeError, match="exists; choose another one"):

@@ -17,7 +17,7 @@ import pytest
 
 from hypnettorch.hpsearch import hpsearch, local
 from hypnettorch.hpsearch.search import Search, Settings
-from hypnettorch.hpsearch.study import MAX_ATTEMPTS, STALE_AFTER, claim, is_lost, num_left, open_study, requeue_lost
+from hypnettorch.hpsearch.study import MAX_ATTEMPTS, STALE_AFTER, claim, is_lost, num_left, open_study
 from hypnettorch.hpsearch.table import read_csv, write_results
 from hypnettorch.hpsearch.worker import work
 
@@ -59,7 +59,7 @@ def processes_of(text: str) -> list[int]:
 
 
 def test_search_goes_on_after_a_worker_was_killed(make: Callable[..., Search]) -> None:
-    search = make('{"x": [1, 2]}', [{"x": 1}, {"x": 2}])
+    search = make('{"x": [1]}', [{"x": 1}])
     (search.cwd / "slow").touch()
     worker = start_worker(search)
     folder = search.run_folder(0)
@@ -72,11 +72,11 @@ def test_search_goes_on_after_a_worker_was_killed(make: Callable[..., Search]) -
     (search.cwd / "slow").unlink()
     hpsearch.run([f"--resume={search.folder}", "--visible_gpus=-1"])
     study = open_study(search)
-    assert [trial.state for trial in study.trials] == [STATES.FAIL, STATES.COMPLETE, STATES.COMPLETE]
+    assert [trial.state for trial in study.trials] == [STATES.FAIL, STATES.COMPLETE]
     assert study.trials[0].user_attrs["worker"]["host"] == socket.gethostname()
     assert study.trials[0].user_attrs["worker"]["process"] == worker.pid
-    assert study.trials[2].user_attrs["command"] == 0
-    assert sorted(row["x"] for row in read_csv(search.folder / "search_results.csv")) == ["1", "2"]
+    assert study.trials[1].user_attrs["command"] == 0
+    assert [row["x"] for row in read_csv(search.folder / "search_results.csv")] == ["1"]
 
 
 def test_two_processes_share_a_journal(make: Callable[..., Search]) -> None:
@@ -110,9 +110,8 @@ def test_sampled_trial_keeps_its_options_when_it_is_enqueued_again(make: Callabl
     study = open_study(search)
     trial = claim(study, search)
     chosen = trial.suggest_categorical("x", [1, 2, 3, 4, 5, 6, 7, 8])
-    trial.set_user_attr("worker", None)
     assert num_left(study, search) == 0
-    assert requeue_lost(study, 1.0) == 1
+    trial.set_user_attr("worker", None)
     assert num_left(study, search) == 1
     work(search)
     assert [trial.params["x"] for trial in study.trials] == [chosen, chosen]

@@ -281,6 +281,15 @@ def test_parameters_may_be_trained_within_a_block() -> None:
         assert (module(torch.ones(1, 2)) < before).all()
 
 
+def test_replicas() -> None:
+    """Copies that share their values, as ``nn.DataParallel`` makes them, see the weights that they are given."""
+    net = ModuleNet(conv_net()).eval()
+    replica, weights, x = copy.copy(net), [w[0] for w in stacked(net, 1)], torch.randn(2, 3, 6, 6)
+    replica.__dict__["_modules"] = {"module": copy.deepcopy(net.module)}
+    assert torch.equal(replica(x, weights=weights), net(x, weights=weights))
+    assert not torch.equal(replica(x, weights=weights), net.module(x))
+
+
 def test_every_thread_sees_its_own_weights() -> None:
     net = ModuleNet(nn.Linear(2, 1, bias=False))
     barrier, results = threading.Barrier(4), {}

@@ -66,6 +66,22 @@ def test_equals_the_plain_regularizer(name: str, form: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", ["gram", "stored"])
+@pytest.mark.parametrize("name", ["full", "chunked, cut off"])
+def test_shares_of_the_tasks_add_up(name: str, form: str) -> None:
+    torch.manual_seed(0)
+    hnet = NETWORKS[name]().double()
+    targets = get_current_targets(TASKS, hnet)
+    parts = [[4, 0, 2], [1], [3, 5]]
+    regularizers = [FixedTargetRegularizer(hnet, TASKS, form, tasks) for tasks in parts]
+    moved(hnet)
+    whole = calc_fix_target_reg(hnet, TASKS, targets=targets)
+    for tasks, regularizer in zip(parts, regularizers, strict=True):
+        torch.testing.assert_close(regularizer(), calc_fix_target_reg(hnet, TASKS, targets=targets, tasks=tasks))
+    total = sum(len(tasks) / TASKS * part() for tasks, part in zip(parts, regularizers, strict=True))
+    torch.testing.assert_close(total, whole, rtol=1e-10, atol=0)
+
+
 @pytest.mark.parametrize("name", ["full", "chunked, cut off"])
 def test_does_not_cancel_in_float32(name: str) -> None:
     """Shortly after the start of a task the differences are tiny."""
@@ -110,6 +126,8 @@ def test_a_changed_equation_is_not_taken_apart() -> None:
         ({"task_id": 0}, "task_id"),
         ({"task_id": TASKS + 2}, "task_id"),
         ({"task_id": 1, "target_form": "factored"}, "target_form"),
+        ({"task_id": 2, "tasks": []}, "tasks: expected at least one"),
+        ({"task_id": 2, "tasks": [0, 2]}, r"tasks\[1\]"),
         ({"task_id": 1, "hnet": full(no_uncond_weights=True, no_cond_weights=True)}, "hnet"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
@@ -126,11 +125,6 @@ def test_repair_canvas(pyplot: Any, monkeypatch: pytest.MonkeyPatch, close: bool
     misc.repair_canvas_and_show_fig(figure, close=close)
     assert shown == [figure]
     assert len(pyplot.get_fignums()) == (0 if close else 1)
-
-
-def test_matplotlib_is_not_imported_unasked() -> None:
-    code = "import sys, hypnettorch.utils.misc; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_missing_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

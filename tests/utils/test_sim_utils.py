@@ -9,7 +9,6 @@ import os
 import pickle
 import pty
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,8 +154,3 @@ def test_user_at_a_terminal_is_asked(
     os.close(controller)
     assert "Delete them? [y/n]" in capsys.readouterr().out
     assert (tmp_path / "results").exists() is not deleted
-
-
-def test_tensorboard_is_not_imported_unasked() -> None:
-    code = "import sys, hypnettorch.utils.sim_utils, hypnettorch.utils.cli_args; sys.exit('tensorboard' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

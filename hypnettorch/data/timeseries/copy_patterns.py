@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class CopyPatterns:
     answered: Steps
     _targets: dict[bytes, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def pattern_start(self) -> Steps:
         """The first step of the target pattern, ``[N]``."""
         return self.stop + 1 + self.answered - self.shown

@@ -5,7 +5,8 @@
 :mod:`~hypnettorch.examples.hypercl.tasks` makes the tasks,
 :mod:`~hypnettorch.examples.hypercl.learners` learn them,
 :mod:`~hypnettorch.examples.hypercl.metrics` say how well, and
-:mod:`~hypnettorch.examples.hypercl.report` writes it down.
+:mod:`~hypnettorch.examples.hypercl.report` writes it down. Under torchrun,
+:mod:`~hypnettorch.examples.hypercl.distributed` splits the work.
 
 References:
     J. von Oswald, C. Henning, J. Sacramento, B. F. Grewe, "Continual learning with hypernetworks", ICLR 2020,

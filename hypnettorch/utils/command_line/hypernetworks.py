@@ -73,7 +73,7 @@ def structured_hmlp(
     """A ``StructuredHMLP`` with given chunks, or with those of a main network that has residual blocks."""
     chunking = (chunk_shapes, num_per_chunk, assembly_fct)
     if all(part is None for part in chunking):
-        chunking = _chunking(mnet, gcd_chunking)
+        chunking = _chunking(mnet, target_shapes, gcd_chunking)
     for name, part in zip(("chunk_shapes", "num_per_chunk", "assembly_fct"), chunking, strict=True):
         if part is None:
             checks.fail(
@@ -87,14 +87,17 @@ def structured_hmlp(
     return StructuredHMLP(target_shapes, shapes, counts, chunk_emb_sizes, hmlp_kwargs, function, **kwargs)
 
 
-def _chunking(mnet: MainNetInterface | None, gcd_chunking: bool) -> Any:
+def _chunking(mnet: MainNetInterface | None, target_shapes: Shapes, gcd_chunking: bool) -> Any:
     """How the weights of a main network are put together."""
+    if not isinstance(mnet, (ResNet, WRN)):
+        expected = "a function with shmlp_chunk_shapes and shmlp_num_per_chunk, or a ResNet or WRN as mnet"
+        checks.fail("shmlp_assembly_fct", expected, f"mnet of type {type(mnet).__name__}")
+    if [list(shape) for shape in target_shapes] != mnet.param_shapes:
+        expected = "a function with shmlp_chunk_shapes and shmlp_num_per_chunk, or mnet.param_shapes as targets"
+        checks.fail("shmlp_assembly_fct", expected, "other shapes")
     if isinstance(mnet, ResNet):
         return resnet_chunking(mnet, gcd_chunking=gcd_chunking)
-    if isinstance(mnet, WRN):
-        return wrn_chunking(mnet, ignore_bn_weights=False, ignore_out_weights=False, gcd_chunking=gcd_chunking)
-    expected = "a function with shmlp_chunk_shapes and shmlp_num_per_chunk, or a ResNet or WRN as mnet"
-    checks.fail("shmlp_assembly_fct", expected, f"mnet of type {type(mnet).__name__}")
+    return wrn_chunking(mnet, ignore_bn_weights=False, ignore_out_weights=False, gcd_chunking=gcd_chunking)
 
 
 INNER_ARGUMENTS = ("activation_fn", "use_bias", "dropout_rate", "use_spectral_norm", "use_batch_norm")

@@ -149,6 +149,8 @@ def test_architectures_of_a_structured_hypernetwork() -> None:
         hypernetwork("structured_hmlp", {}, shapes=SHAPES, **{**chunks, "shmlp_num_per_chunk": None})
     with pytest.raises(ValueError, match=r"shmlp_assembly_fct: .* ResNet or WRN as mnet"):
         hypernetwork("structured_hmlp", {}, shapes=SHAPES)
+    with pytest.raises(ValueError, match=r"shmlp_assembly_fct: .* mnet.param_shapes as targets"):
+        hypernetwork("structured_hmlp", {"hnet_wrappers": "scaling"})
 
 
 def test_chunks_of_wide_residual_networks() -> None:
