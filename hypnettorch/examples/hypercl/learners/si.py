@@ -37,7 +37,7 @@ class SILearner(MainNetworkLearner):
     def update(self, task_loss: Tensor, penalty: Tensor) -> None:
         """A step of the optimiser; what it does to the loss of the task alone is added to the path integral."""
         task_loss.backward()
-        pass
+        average_gradients(self._weights)
         gradients = [weight.grad.clone() for weight in self._weights if weight.grad is not None]
         if penalty.requires_grad:
             penalty.backward()
