@@ -268,8 +268,8 @@ class MainNetInterface(HandFilledLists):
             device: Where the masks live.
 
         Returns:
-            A list parallel to :attr:`param_shapes`: ``None``, except for boolean masks of the last weight matrix
-            ``[out, in]`` (rows ``out_inds``) and the last bias ``[out]``.
+            A list parallel to :attr:`param_shapes`: ``None``, except for boolean masks of weight ``[out, in]`` (rows
+            ``out_inds``) and bias ``[out]`` of the output layer, which are the last ones.
 
         Raises:
             NotImplementedError: Unless :attr:`has_fc_out` and :attr:`mask_fc_out` hold.
@@ -277,17 +277,22 @@ class MainNetInterface(HandFilledLists):
         """
         if not (self.has_fc_out and self.mask_fc_out):
             raise NotImplementedError(f"{type(self).__name__} has no fully connected output layer that can be masked")
-        tensors = 2 if self._has_output_bias() else 1
-        num_out = self.param_shapes[-1][0]
+        positions = self._output_positions()
+        num_out = self.param_shapes[positions[0]][0]
         units = range(num_out) if out_inds is None else checks.integers("out_inds", out_inds, 0)
         for i, unit in enumerate(units):
             checks.integer(("out_inds", i), unit, 0, num_out - 1)
         masks: list[Tensor | None] = [None] * len(self.param_shapes)
-        for position in range(len(masks) - tensors, len(masks)):
+        for position in positions:
             mask = torch.zeros(self.param_shapes[position], dtype=torch.bool, device=device)
             mask[list(units)] = True
             masks[position] = mask
         return masks
+
+    def _output_positions(self) -> list[int]:
+        """Positions of weight and bias of the output layer in ``param_shapes``."""
+        last = len(self.param_shapes) - 1
+        return [last - 1, last] if self._has_output_bias() else [last]
 
     def _has_output_bias(self) -> bool:
         """Whether the output layer has a bias."""

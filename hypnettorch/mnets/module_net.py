@@ -39,9 +39,11 @@ class ModuleNet(nn.Module, MainNetInterface):
             that a float32 hypernetwork drives a bfloat16 model; ``'generated'`` leaves them as they come.
         save_base: Whether ``state_dict()`` contains the module's own values of selected parameters.
         stats_per_condition: Whether running statistics of normalisation layers are kept for each ``condition`` apart.
+        output: Name of the linear layer that makes the output, whose units can be masked (``get_output_weight_mask``).
+            A ``Sequential`` that ends with one needs no name.
 
     Raises:
-        ValueError: If a selector chooses nothing, a parameter of ``module`` is lazy, or there are no running statistics
+        ValueError: If a selector chooses nothing, there is no linear layer ``output``, a parameter of ``module`` is lazy, or there are no running statistics
             for ``stats_per_condition``.
         TypeError: If ``module`` is no module of Python.
 
@@ -61,6 +63,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         weight_dtype: str = "parameter",
         save_base: bool = False,
         stats_per_condition: bool = False,
+        output: str | None = None,
     ) -> None:
         nn.Module.__init__(self)
         MainNetInterface.__init__(self)
@@ -73,6 +76,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         self._selected = [name for name, names in self._names.items() if chosen.intersection(names)]
         self._found = (module, self._find_places())
         self._norms = normalization_layers(module)
+        self._output = _output_layer(module, output)
         self._describe()
         for name in self._selected:
             self._externalize(name, save_base)
@@ -266,11 +270,13 @@ class ModuleNet(nn.Module, MainNetInterface):
         roles = [meta["name"] for meta in self._param_shapes_meta]
         last = external.place(self.module, names[-1])[0]
         self._has_bias = "bias" in roles
-        self._has_fc_out = self._has_linear_out = isinstance(last, nn.Linear)
-        self._mask_fc_out = self._has_fc_out and positions[-1] == len(roles) - 1
+        self._has_fc_out = self._output is not None
+        self._has_linear_out = self._has_fc_out or isinstance(last, nn.Linear)
+        self._mask_fc_out = self._has_fc_out and set(self._output_positions()) <= set(positions)
 
-    def _has_output_bias(self) -> bool:
-        return self.param_shapes_meta[-1]["name"] == "bias"
+    def _output_positions(self) -> list[int]:
+        own = [f"{self._output}.{key}" if self._output else key for key in ("weight", "bias")]
+        return [i for i, name in enumerate(self._names) if name in own]
 
     def _externalize(self, name: str, persistent: bool) -> None:
         """Turn one parameter, with all its names, into a replaceable tensor."""
@@ -371,3 +377,17 @@ def _check_module(module: Any) -> None:
     lazy = [name for name, parameter in module.named_parameters() if is_lazy(parameter)]
     if lazy:
         checks.fail("module", "parameters that have their shapes (call a lazy module once)", f"lazy ones {lazy}")
+
+
+def _output_layer(module: nn.Module, name: str | None) -> str | None:
+    """The name of the linear layer that makes the output; ``None`` if nothing tells which one it is."""
+    if name is None:
+        known = isinstance(module, nn.Linear) or (
+            isinstance(module, nn.Sequential) and len(module) > 0 and isinstance(module[-1], nn.Linear)
+        )
+        linear = [key for key, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+        return linear[-1] if known else None
+    layers = dict(module.named_modules())
+    if not isinstance(layers.get(name), nn.Linear):
+        checks.fail("output", f"the name of a linear layer of {type(module).__name__}", repr(name))
+    return name

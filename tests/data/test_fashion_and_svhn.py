@@ -58,7 +58,8 @@ def test_svhn_with_extra_images(tmp_path: Path) -> None:
 
 
 def test_extra_images_are_marked(tmp_path: Path) -> None:
-    plt = pytest.importorskip("matplotlib.pyplot")
+    import matplotlib.pyplot as plt
+
     writers.write_svhn(tmp_path, train=[10], extra=[5], test=[3])
     data = SVHNData(tmp_path, include_train_extra=True)
     fig = plt.figure()

@@ -17,9 +17,12 @@ from torch import Tensor
 
 from hypnettorch.core.collectives import world_size
 from hypnettorch.examples.hypercl import distributed, plots
+from hypnettorch.examples.hypercl.checkpoint import CheckpointError
 from hypnettorch.examples.hypercl.command_line import complete
 from hypnettorch.examples.hypercl.evaluation import measure
 from hypnettorch.examples.hypercl.experiment import Experiment
+from hypnettorch.examples.hypercl.folder import RunFolder
+from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.run import execute
 from tests.examples.settings import TINY, tiny_run
 from tests.examples.test_run import ENVIRONMENT, PowerFailure, as_arguments, assert_same_run
@@ -88,6 +91,10 @@ def work(rank: int, folder: str) -> None:
     found |= {f"{case}, Adam": first_steps(CASES[case]) for case in WITH_ADAM}
     found["dropout"] = first_steps({"dropout_rate": 0.5, "hnet_dropout_rate": 0.2})
     found["tools"] = tools(rank)
+    files = RunFolder(Path(folder, f"disk_{rank}"), Options())
+    files.save({})  # the first process writes, on a disk of its own
+    with pytest.raises(CheckpointError, match="a folder that all processes see, but process 1 does not"):
+        files.load(torch.device("cpu"))
     found["results"] = whole_and_interrupted_run(Path(folder))
     torch.save(found, os.path.join(folder, f"{rank}.pt"))
     dist.destroy_process_group()

@@ -487,3 +487,37 @@ def _batched_linear(in_dims: dict[str, int | None]) -> None:
 
 def _linear(weights: object) -> Tensor:
     return ModuleNet(nn.Linear(2, 1))(torch.ones(1, 2), weights=weights)
+
+
+class OutputFirst(nn.Module):
+    """Registers its output layer before the hidden one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(6, 3)
+        self.hidden = nn.Linear(4, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.hidden(x).relu())
+
+
+def test_units_of_the_output_layer_are_masked() -> None:
+    net = ModuleNet(OutputFirst(), output="out")
+    weight, bias, *rest = net.get_output_weight_mask([1])
+    assert rest == [None, None]
+    assert weight.sum(1).tolist() == [0, 6, 0]
+    assert bias.tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="out_inds"):
+        net.get_output_weight_mask([5])
+    *rest, weight, bias = ModuleNet(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3))).get_output_weight_mask([2])
+    assert rest == [None, None]
+    assert weight.sum(1).tolist() == [0, 0, 6]
+
+
+def test_an_output_layer_is_not_guessed() -> None:
+    with pytest.raises(NotImplementedError):
+        ModuleNet(OutputFirst()).get_output_weight_mask([1])
+    with pytest.raises(NotImplementedError):
+        ModuleNet(OutputFirst(), exclude="out.*", output="out").get_output_weight_mask([1])
+    with pytest.raises(ValueError, match="output: expected the name of a linear layer of OutputFirst, got 'head'"):
+        ModuleNet(OutputFirst(), output="head")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hypnettorch.core.collectives import from_all
 from hypnettorch.examples.hypercl import checkpoint
 from hypnettorch.examples.hypercl.distributed import first_only
 from hypnettorch.examples.hypercl.options import Options
@@ -103,11 +104,16 @@ class RunFolder:
         """The state from which to go on, or ``None`` if there is none yet.
 
         Raises:
-            CheckpointError: If the file is damaged, or belongs to a run with other options.
+            CheckpointError: If the file is damaged, belongs to a run with other options, or is seen by some processes
+                only.
         """
         file = self.path / LATEST
-        if not file.is_file():
+        seen = from_all(file.is_file())
+        if not any(seen):
             return None
+        if not all(seen):
+            text = f"{file}: expected a folder that all processes see, but process {seen.index(False)} does not."
+            raise checkpoint.CheckpointError(text)
         try:
             state = checkpoint.load(file, device)
         except checkpoint.CheckpointError as error:

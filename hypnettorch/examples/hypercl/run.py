@@ -140,7 +140,7 @@ def run_seed(options: Options, path: Path, parents: Sequence[RunFolder] = ()) ->
         parents: Folders that contain it. Like it, they are made when it is clear that the run can begin.
     """
     finished = path / folder.RESULTS
-    if not finished.is_file():
+    if not distributed.by_first(finished.is_file):
         with usage_errors():
             experiment = Experiment(options)
         files = RunFolder(path, options)
