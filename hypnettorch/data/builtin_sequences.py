@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hypnettorch.core import checks
-from hypnettorch.data.classes import split_classes
+from hypnettorch.data.classes import split_classes, task_seed
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.digits_data import DigitsData
 from hypnettorch.data.idx_images import IN_SHAPE
@@ -16,8 +18,12 @@ from hypnettorch.data.special.permuted_mnist import PermutedMNISTList
 from hypnettorch.data.special.split_cifar import get_split_cifar_handlers
 from hypnettorch.data.special.split_mnist import get_split_mnist_handlers
 from hypnettorch.data.task_sequences import register_task_sequence
+from hypnettorch.data.timeseries.copy_bits import CopyBits
+from hypnettorch.data.timeseries.pattern_manipulation import permutation_of_pattern
+from hypnettorch.data.timeseries.permuted_copy import PermutedCopyList
 
 PERMUTED_MNIST_PADDING = 2
+COPY_STEPS, COPY_WIDTH, COPY_SEED = 5, 7, 42
 
 
 @register_task_sequence("splitdigits", num_tasks=5, num_classes_per_task=2)
@@ -82,6 +88,20 @@ def split_cifar(
         num_tasks=num_tasks,
         seed=seed,
     )
+
+
+@register_task_sequence("permcopy", num_tasks=2, num_classes_per_task=2)
+def permuted_copy(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """Patterns of 5 steps of 7 bits that are to be repeated with permuted steps; the classes are those of a bit."""
+    if num_classes_per_task != 2:
+        checks.fail("num_classes_per_task", "2, since the labels are bits", num_classes_per_task)
+    rng = np.random.RandomState(COPY_SEED)
+    permutations = [permutation_of_pattern(True, False, COPY_STEPS, COPY_WIDTH, rng) for _ in range(num_tasks)]
+    sizes = {"num_train": 20_000, "num_test": 1000, "num_val": validation_size}
+    tasks = PermutedCopyList(permutations, COPY_STEPS, show_perm_change_msg=False, rseed=COPY_SEED, **sizes)
+    return [CopyBits(task, seed=task_seed(seed, index)) for index, task in enumerate(tasks)]
 
 
 def _require_ten_classes(num_classes_per_task: int) -> None:

@@ -149,6 +149,11 @@ class Dataset(SplitNames, SamplePlots):
         per_label = self._class_count() if self._one_hot else 1
         return [self._samples.outputs.shape[1] * per_label]
 
+    @property
+    def label_shape(self) -> list[int]:
+        """Shape of the class labels of one output, as integers; ``[1]`` unless a sample has several labels."""
+        return [self._samples.outputs.shape[1]]
+
     def get_identifier(self) -> str:
         """The name of the data set."""
         return self._identifier

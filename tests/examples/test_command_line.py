@@ -9,7 +9,7 @@ import pytest
 from hypnettorch.examples.hypercl import command_line
 from hypnettorch.examples.hypercl.command_line import complete, parse
 from hypnettorch.examples.hypercl.learners import METHODS
-from hypnettorch.examples.hypercl.run import run
+from hypnettorch.examples.hypercl.run import run, settle_memory
 
 DOCUMENTED = {
     "num_tasks": 5,
@@ -181,3 +181,17 @@ def test_options_without_effect_are_named() -> None:
 @pytest.mark.parametrize("smoke", [False, True])
 def test_defaults_are_not_blamed(sequence: str, method: str, smoke: bool) -> None:
     assert command_line.without_effect(complete({"cl_exp": sequence, "method": method, "smoke": smoke})) == []
+
+
+@pytest.mark.parametrize(("arguments", "kept"), [([], True), (["--no-keep_large_blocks"], False)])
+def test_large_blocks_are_kept_unless_refused(
+    arguments: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("hypnettorch.examples.hypercl.run.keep_large_blocks", lambda: calls.append("kept"))
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    settle_memory(parse(arguments))
+    assert calls == ["kept"] * kept
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    settle_memory(parse(arguments))
+    assert calls == ["kept"] * kept

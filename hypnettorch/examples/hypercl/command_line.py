@@ -40,7 +40,8 @@ def make_parser(prog: str = "python -m hypnettorch.examples.hypercl") -> argpars
     for name, field in FIELDS.items():
         group, kind, choices = groups[field.metadata["group"]], type(field.default), described(name).choices
         if kind is bool:
-            group.add_argument(f"--{name}", action="store_true", help=help_text(name))
+            action = argparse.BooleanOptionalAction if field.default else "store_true"
+            group.add_argument(f"--{name}", action=action, help=help_text(name))
         else:
             metavar = None if choices else kind.__name__.upper()
             group.add_argument(f"--{name}", type=kind, choices=choices, help=help_text(name), metavar=metavar)
@@ -124,6 +125,8 @@ def _check_combinations(options: Options) -> None:
         checks.fail("--num_classes_per_task", f"10 for {options.cl_exp}", options.num_classes_per_task)
     if len(sizes("--resnet_channel_sizes", options.resnet_channel_sizes)) != 4:
         checks.fail("--resnet_channel_sizes", "four numbers", options.resnet_channel_sizes)
+    if options.use_cond_chunk_embs and options.std_normal_emb != 1:
+        checks.fail("--std_normal_emb", "1 with --use_cond_chunk_embs", options.std_normal_emb)
     if options.test_with_val_set and options.val_set_size == 0:
         checks.fail("--test_with_val_set", "a --val_set_size above 0", 0)
     if options.resume and not options.out_dir:

@@ -12,15 +12,38 @@ from typing import Any
 # sample is put aside for validation.
 DIGITS: dict[str, Any] = {"hnet_type": "hmlp", "lr": 1e-3, "val_set_size": 0, "num_threads": 1}
 
+# Ehret et al. 2021, https://arxiv.org/abs/2006.12109, with fewer tasks, units and steps.
+COPY: dict[str, Any] = {
+    "net_type": "simple_rnn",
+    "srnn_rec_layers": "64",
+    "net_act": "tanh",
+    "hmlp_arch": "50,50",
+    "chmlp_chunk_size": 2500,
+    "cond_emb_size": 32,
+    "chunk_emb_size": 32,
+    "std_normal_emb": 0.1,
+    "beta": 10.0,
+    "ewc_lambda": 100.0,
+    "si_lambda": 0.01,
+    "n_fisher": 500,
+    "batch_size": 128,
+    "n_iter": 1500,
+    "lr": 1e-3,
+    "clip_grad_norm": 1.0,
+    "num_threads": 1,
+}
+
 PER_SEQUENCE: dict[str, dict[str, Any]] = {
     "splitdigits": {**DIGITS, "hmlp_arch": "25,25", "n_iter": 500, "beta": 0.01, "ewc_lambda": 1e4, "si_lambda": 10.0},
     "permdigits": {**DIGITS, "hmlp_arch": "50,50", "n_iter": 1000, "beta": 0.1, "ewc_lambda": 10.0, "si_lambda": 0.1},
+    "permcopy": COPY,
 }
 
 # Of `--smoke`, where nothing else is asked for.
 SMOKE: dict[str, Any] = {
     "n_iter": 20,
     "mlp_arch": "20",
+    "srnn_rec_layers": "10",
     "hmlp_arch": "10",
     "resnet_block_depth": 1,
     "wrn_block_depth": 1,

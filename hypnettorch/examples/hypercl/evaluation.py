@@ -40,6 +40,6 @@ def measure(
         if infer_task:
             right |= right_answers(learner.predict(batch.inputs), batch)
         hits.update({name: int(values.sum()) for name, values in right.items()})
-        asked[split] += len(batch.labels)
+        asked[split] += batch.labels.numel()
     total = total_counts(asked)[split]
     return {name: 100 * number / total for name, number in total_counts(hits).items()}

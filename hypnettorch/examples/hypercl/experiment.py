@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from hypnettorch.core import checks
@@ -15,20 +16,24 @@ from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.heads import Heads, SeparateHeads
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, Learner, Settings
 from hypnettorch.examples.hypercl.monitor import Monitor
-from hypnettorch.examples.hypercl.networks import make_main_network, make_model
+from hypnettorch.examples.hypercl.networks import ONE_LABEL, make_main_network, make_model
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
 from hypnettorch.utils.environment import seed_all
 
 
-def make_learner(options: Options, in_shape: list[int]) -> Learner:
+def make_learner(options: Options, in_shape: Sequence[int], label_shape: Sequence[int] = ONE_LABEL) -> Learner:
     """The learner of the chosen method, with the chosen networks."""
     device, settings = distributed.choose_device(not options.no_cuda), settings_of(options)
     if options.method in HYPERNETWORK_METHODS:
-        return HYPERNETWORK_METHODS[options.method](lambda: make_model(options, in_shape).to(device), settings)
+        return HYPERNETWORK_METHODS[options.method](
+            lambda: make_model(options, in_shape, label_shape).to(device), settings
+        )
     return MAIN_NETWORK_METHODS[options.method](
-        lambda num_outputs: make_main_network(options, in_shape, num_outputs).to(device), make_heads(options), settings
+        lambda num_outputs: make_main_network(options, in_shape, num_outputs, label_shape).to(device),
+        make_heads(options),
+        settings,
     )
 
 
@@ -67,7 +72,8 @@ class Experiment:
         self.device = distributed.choose_device(not options.no_cuda)
         self.tasks = make_tasks(options, self.device)
         checks.length("tasks", self.tasks, options.num_tasks)
-        self.learner = make_learner(options, self.tasks[0].data.torch_in_shape)
+        data = self.tasks[0].data
+        self.learner = make_learner(options, data.torch_in_shape, data.label_shape)
         self.scenario = SCENARIOS[options.cl_scenario]
         self.matrices: dict[Measure, list[list[float | None]]] = {}
         self._stage = 0

@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from hypnettorch.core import checks
+from hypnettorch.examples.hypercl.labelling_rnn import LabellingRNN
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings
 from hypnettorch.utils.batchnorm_layer import share_statistics
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.sim_utils import get_hypernet, get_mnet_model
 
 
-def make_model(options: Options, in_shape: Sequence[int]) -> TaskModel:
+ONE_LABEL = (1,)
+
+
+def make_model(options: Options, in_shape: Sequence[int], label_shape: Sequence[int] = ONE_LABEL) -> TaskModel:
     """A main network and its hypernetwork, which knows one task.
 
     Raises:
-        ValueError: If the main network cannot take inputs of this shape.
+        ValueError: If the main network cannot take inputs or give labels of these shapes.
     """
-    mnet = make_main_network(options, in_shape, options.num_classes_per_task, no_weights=True)
+    mnet = make_main_network(options, in_shape, options.num_classes_per_task, label_shape, no_weights=True)
     hnet = get_hypernet(options, "cpu", options.hnet_type, mnet.hyper_shapes_learned, 1, verbose=False)
+    if options.std_normal_emb != 1:
+        init_chunk_embeddings(hnet, normal_std=options.std_normal_emb)
     return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
 
 
-def make_main_network(options: Options, in_shape: Sequence[int], num_outputs: int, no_weights: bool = False) -> Any:
+def make_main_network(
+    options: Options,
+    in_shape: Sequence[int],
+    num_outputs: int,
+    label_shape: Sequence[int] = ONE_LABEL,
+    no_weights: bool = False,
+) -> Any:
     """A main network with weights of its own, unless these come from outside.
 
+    Args:
+        options: Its kind and size.
+        in_shape: Shape of an input.
+        num_outputs: Number of outputs for each label.
+        label_shape: Shape of the labels of a sample.
+        no_weights: Whether weights come from outside.
+
     Raises:
-        ValueError: If it cannot take inputs of this shape.
+        ValueError: If it cannot take inputs or give labels of these shapes.
     """
-    mnet = get_mnet_model(
-        options, options.net_type, in_shape, [num_outputs], "cpu", no_weights=no_weights, verbose=False
-    )
+    look: dict[str, Any] = {"no_weights": no_weights, "verbose": False}
+    if options.net_type == "simple_rnn":
+        kind = replace(MAIN_NETWORKS["simple_rnn"], make=LabellingRNN)
+        return kind.make(in_shape, label_shape, num_outputs, **kind.read(options), **look)
+    if tuple(label_shape) != ONE_LABEL:
+        checks.fail("--net_type", "simple_rnn, since a sample has several labels", options.net_type)
+    mnet = get_mnet_model(options, options.net_type, in_shape, [num_outputs], "cpu", **look)
     share_statistics(mnet)
     return mnet

@@ -151,8 +151,9 @@ class Options:
     momentum: float = option(TRAINING, 0.0, "Only 0: Adam has no such momentum, see adam_beta1.")
     weight_decay: float = option(TRAINING, 0.0, check=at_least(0))
     adam_beta1: float = option(TRAINING, 0.9, check=decay)
+    clip_grad_norm: float = option(TRAINING, -1.0, check=minus_one_or(positive))
 
-    net_type: str = option(MAIN_NET, "mlp", choices=("mlp", "lenet", "resnet", "wrn"))
+    net_type: str = option(MAIN_NET, "mlp", choices=("mlp", "lenet", "resnet", "wrn", "simple_rnn"))
     mlp_arch: str = option(MAIN_NET, "100,100", check=sizes)
     lenet_type: str = option(MAIN_NET, "mnist_small")
     resnet_block_depth: int = option(MAIN_NET, 5, check=at_least(1))
@@ -160,6 +161,8 @@ class Options:
     wrn_block_depth: int = option(MAIN_NET, 4, check=at_least(1))
     wrn_widening_factor: int = option(MAIN_NET, 10, check=at_least(1))
     wrn_use_fc_bias: bool = option(MAIN_NET, False)
+    srnn_rec_layers: str = option(MAIN_NET, "10", "simple_rnn: sizes of the recurrent layers.", sizes)
+    srnn_rec_type: str = option(MAIN_NET, "elman", "simple_rnn: kind of recurrent layer.")
     net_act: str = option(MAIN_NET, "relu")
     no_bias: bool = option(MAIN_NET, False)
     dropout_rate: float = option(MAIN_NET, -1.0, check=minus_one_or(rate))
@@ -173,6 +176,7 @@ class Options:
     cond_emb_size: int = option(HYPERNET, 8, "Size of task embeddings.", at_least(1))
     chmlp_chunk_size: int = option(HYPERNET, 750, check=at_least(1))
     chunk_emb_size: int = option(HYPERNET, 8, "chunked_hmlp: size of chunk embeddings.", at_least(1))
+    std_normal_emb: float = option(HYPERNET, 1.0, "chunked_hmlp: standard deviation of chunk embeddings.", at_least(0))
     use_cond_chunk_embs: bool = option(HYPERNET, False, "chunked_hmlp: each task has its own chunk embeddings.")
     hnet_net_act: str = option(HYPERNET, "relu")
     hnet_no_bias: bool = option(HYPERNET, False)
@@ -198,6 +202,9 @@ class Options:
     smoke: bool = option(MISC, False, "A run of seconds that tries everything and learns little.")
     num_threads: int = option(
         MISC, 0, "Threads of PyTorch; 0: its own choice. Another number may change the last digits.", at_least(0)
+    )
+    keep_large_blocks: bool = option(
+        MISC, True, "Keep freed memory instead of returning it (glibc): steps take less time, the process more memory."
     )
     no_cuda: bool = option(MISC, False)
     loglevel_info: bool = option(MISC, False, "Leave validation results out of the messages on the screen.")

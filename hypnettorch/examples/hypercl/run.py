@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, test, train
 from hypnettorch.hpsearch.summary import write_summary
 from hypnettorch.utils.safe_files import write_json
+from hypnettorch.utils.torch_utils import keep_large_blocks
 
 __all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
 
@@ -58,6 +60,7 @@ def show(results: Mapping[str, Any]) -> None:
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
     try:
+        settle_memory(command_line.parse())
         run()
     except (UsageError, OSError, ImportError) as error:
         sys.exit(f"hypercl: {error}")
@@ -67,6 +70,12 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(f"hypercl: interrupted; {GO_ON}")
+
+
+def settle_memory(given: Mapping[str, Any]) -> None:
+    """Let this process keep large blocks of memory, unless the options say otherwise."""
+    if given.get("keep_large_blocks", Options.keep_large_blocks) and platform.libc_ver()[0] == "glibc":
+        keep_large_blocks()
 
 
 def execute(given: Mapping[str, Any]) -> dict[str, Any]:

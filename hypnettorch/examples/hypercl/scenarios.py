@@ -66,12 +66,12 @@ def right_answers(answers: Answers, batch: Batch) -> dict[Measure, Tensor]:
         batch: What was asked.
 
     Returns:
-        ``[N]`` truth values by measure; without an inferred task only ``"class_alone"``.
+        Truth values of the shape of the labels by measure; without an inferred task only ``"class_alone"``.
     """
     right_class = answers.labels == batch.labels
     if answers.tasks is None:
         return {"class_alone": right_class}
-    right_task = answers.tasks == batch.task
+    right_task = (answers.tasks == batch.task).view(-1, *[1] * (batch.labels.dim() - 1)).expand_as(right_class)
     return {
         "class_alone": right_class,
         "task_inference": right_task,

@@ -27,7 +27,7 @@ class Batch:
     Attributes:
         task: Number of the task.
         inputs: ``[N, prod(in_shape)]``.
-        labels: ``[N]``, integers.
+        labels: ``[N]``, integers; ``[N, L]`` if each sample has several labels.
         weight: Of their mean, in the mean over all processes that each have a slice of a batch.
     """
 
@@ -67,7 +67,7 @@ class Task:
         mode: Mode = "train" if train else "inference"
         inputs = self.data.input_to_torch_tensor(x, self.device, mode)
         labels = self.data.output_to_torch_tensor(y, self.device, mode)
-        return Batch(self.index, inputs, labels.flatten().long())
+        return Batch(self.index, inputs, labels.long().squeeze(1))
 
     def num_steps(self, options: Options) -> int:
         """Training steps for this task: a number of its own, or epochs."""

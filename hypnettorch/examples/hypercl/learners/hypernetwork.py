@@ -17,6 +17,7 @@ from hypnettorch.examples.hypercl.learners.learner import (
     Step,
     adam,
     classification_step,
+    clip_gradients,
     evaluation,
     hypernetwork_counts,
     logits_of_conditions,
@@ -74,6 +75,7 @@ class HypernetworkLearner(Learner):
         self._optimizer.zero_grad()
         loss.backward()
         average_gradients(self._model.parameters())
+        clip_gradients(self._model.parameters(), self._settings)
         self._optimizer.step()
         return Step(loss.detach(), task_loss.detach(), regularizer.detach(), accuracy)
 

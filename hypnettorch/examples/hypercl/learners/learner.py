@@ -38,6 +38,7 @@ class Settings:
         lr: Learning rate of Adam.
         weight_decay: L2 penalty.
         adam_beta1: Decay of the first moment.
+        clip_grad_norm: Largest norm of the gradient; -1: no limit.
     """
 
     num_tasks: int
@@ -54,6 +55,7 @@ class Settings:
     lr: float = 1e-3
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
+    clip_grad_norm: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Learner(ABC):
             tasks: The tasks.
 
         Returns:
-            ``[len(tasks), N, num_classes]``.
+            ``[len(tasks), N, num_classes]``, with the labels of a sample before the classes if it has several.
         """
 
     @abstractmethod
@@ -179,9 +181,9 @@ def classification_step(model: TaskModel, batches: Sequence[Batch], conditions: 
 
 
 def learning_signal(logits: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy and accuracy in percent, both times a weight."""
-    accuracy = (logits.detach().argmax(1) == labels).float().mean() * 100
-    return functional.cross_entropy(logits, labels) * weight, accuracy * weight
+    """Mean cross entropy of logits ``[..., C]`` and accuracy in percent, both times a weight."""
+    accuracy = (logits.detach().argmax(-1) == labels).float().mean() * 100
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten()) * weight, accuracy * weight
 
 
 def logits_of_conditions(model: TaskModel, x: Tensor, conditions: Sequence[int]) -> Tensor:
@@ -202,6 +204,12 @@ def evaluation(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in evaluation mode and no gradient is computed."""
     with modes.evaluation(module), torch.no_grad():
         yield
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], settings: Settings) -> None:
+    """Shorten the gradient if it is longer than the settings allow."""
+    if settings.clip_grad_norm != -1:
+        nn.utils.clip_grad_norm_(parameters, settings.clip_grad_norm)
 
 
 def adam(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Adam:

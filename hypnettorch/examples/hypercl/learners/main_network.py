@@ -10,7 +10,15 @@ from torch import Tensor
 
 from hypnettorch.examples.hypercl.distributed import average_gradients
 from hypnettorch.examples.hypercl.heads import Heads
-from hypnettorch.examples.hypercl.learners.learner import Learner, Settings, Step, adam, evaluation, learning_signal
+from hypnettorch.examples.hypercl.learners.learner import (
+    Learner,
+    Settings,
+    Step,
+    adam,
+    clip_gradients,
+    evaluation,
+    learning_signal,
+)
 from hypnettorch.examples.hypercl.task_inference import Answers
 from hypnettorch.examples.hypercl.tasks import Batch
 from hypnettorch.utils.stored_tensors import prepare_to_load
@@ -51,7 +59,7 @@ class MainNetworkLearner(Learner):
         """One step of Adam."""
         [batch] = batches
         used = self._heads.trained(batch.task)
-        outputs = self._network(batch.inputs)[:, used.start : used.stop]
+        outputs = self._network(batch.inputs)[..., used.start : used.stop]
         targets = self._heads.targets(batch.task, batch.labels)
         task_loss, accuracy = learning_signal(outputs, targets, batch.weight)
         protect = self._num_known > 1 and self.strength > 0
@@ -65,6 +73,7 @@ class MainNetworkLearner(Learner):
         """A step of the optimiser down the sum of both."""
         (task_loss + penalty).backward()
         average_gradients(self._weights)
+        clip_gradients(self._weights, self._settings)
         self._optimizer.step()
 
     @property

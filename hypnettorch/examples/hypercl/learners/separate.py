@@ -15,6 +15,7 @@ from hypnettorch.examples.hypercl.learners.learner import (
     Step,
     adam,
     classification_step,
+    clip_gradients,
     evaluation,
     hypernetwork_counts,
     logits_of_conditions,
@@ -48,6 +49,7 @@ class SeparateLearner(Learner):
         self._optimizer.zero_grad()
         loss.backward()
         average_gradients(self._models[-1].parameters())
+        clip_gradients(self._models[-1].parameters(), self._settings)
         self._optimizer.step()
         return Step(loss.detach(), loss.detach(), loss.new_zeros(()), accuracy)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hypnettorch.examples.hypercl.distributed import average_gradients
+from hypnettorch.examples.hypercl.learners.learner import clip_gradients
 from hypnettorch.examples.hypercl.learners.main_network import MainNetworkLearner
 from hypnettorch.examples.hypercl.tasks import Task
 from hypnettorch.utils.si_regularizer import (
@@ -41,6 +42,7 @@ class SILearner(MainNetworkLearner):
         gradients = [weight.grad.clone() for weight in self._weights if weight.grad is not None]
         if penalty.requires_grad:
             penalty.backward()
+        clip_gradients(self._weights, self._settings)
         si_pre_optim_step(self._network, self._weights)
         self._optimizer.step()
         si_post_optim_step(self._network, self._weights, grads=gradients)
