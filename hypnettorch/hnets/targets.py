@@ -46,7 +46,7 @@ class Target:
         fan_out: Fan-out of its layer.
         partner: For a weight the position of its bias, for a bias that of its weight; ``None`` if there is none.
         exact: Whether it starts as it should also where weights that produce it are shared with other targets. So it is
-            for main networks that state the fans of their layers (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
+            for a :class:`~hypnettorch.mnets.module_net.ModuleNet`.
         neutral: The value at which it starts, whatever its name.
     """
 
@@ -111,7 +111,9 @@ def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterf
         One description per target.
     """
     shapes = [tuple(shape) for shape in target_shapes]
-    metas = _meta_of(shapes, mnet) or _guess_meta(shapes)
+    known = _meta_of(shapes, mnet)
+    exact = bool(known) and mnet is not None and mnet.starts_exactly
+    metas = known or _guess_meta(shapes)
     names = [
         meta["name"] or ("weight" if len(shape) > 1 else "bias") for meta, shape in zip(metas, shapes, strict=True)
     ]
@@ -122,7 +124,7 @@ def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterf
         owner = partner if name == "bias" and partner is not None else i
         fan_in, fan_out = _fans(shapes[owner], metas[owner])
         fan_in, fan_out = meta.get("fan_in") or fan_in, meta.get("fan_out") or fan_out
-        targets.append(Target(shape, name, fan_in, fan_out, partner, "fan_in" in meta, meta.get("neutral")))
+        targets.append(Target(shape, name, fan_in, fan_out, partner, exact, meta.get("neutral")))
     return targets
 
 

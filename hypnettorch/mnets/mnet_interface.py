@@ -181,6 +181,11 @@ class MainNetInterface(HandFilledLists):
         return self._context_mod_layers
 
     @property
+    def starts_exactly(self) -> bool:
+        """Whether hyperfan gives each tensor its own start also where targets share the weights that produce them."""
+        return False
+
+    @property
     def depends_on_condition(self) -> bool:
         """Whether ``condition`` makes a difference: batch norm layers hold more than one set of statistics."""
         return any(layer.num_stats > 1 for layer in self._batchnorm_layers or ())  # type: ignore[operator]

@@ -106,6 +106,11 @@ class ModuleNet(nn.Module, MainNetInterface):
         return list(self._names[name])
 
     @property
+    def starts_exactly(self) -> bool:
+        """``True``: an ordinary module has no means of its own against weights on a wrong scale."""
+        return True
+
+    @property
     def depends_on_condition(self) -> bool:
         """Whether running statistics depend on ``condition``."""
         return self._batchnorm_layers is not None

@@ -82,6 +82,11 @@ class MultiNet(nn.Module, MainNetInterface):
         self._is_properly_setup(check_has_bias=False)
 
     @property
+    def starts_exactly(self) -> bool:
+        """Whether this holds for each of the networks."""
+        return all(net.starts_exactly for net in self.nets.values())
+
+    @property
     def depends_on_condition(self) -> bool:
         """Whether the condition fixes the network, or one of the networks depends on it."""
         return bool(self._net_of_condition) or any(net.depends_on_condition for net in self.nets.values())

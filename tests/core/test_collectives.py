@@ -55,6 +55,7 @@ def work(rank: int, folder: str) -> None:
     except collectives.ProcessLostError as error:
         found["lost"] = str(error)
     torch.save(found, f"{folder}/0.pt")
+    os._exit(0)  # the group cannot be left in order any more
 
 
 @pytest.fixture(scope="module")
