@@ -51,22 +51,32 @@ def from_arrays(
         >>> data.in_shape, data.num_classes, data.num_train_samples, data.num_val_samples
         ([2, 2], 3, 4, 2)
     """
-    x, y = np.asarray(inputs), _columns(outputs, num_classes)
+    x, y = _numbers("inputs", inputs), _columns(outputs, num_classes)
     shape = tuple(x.shape[1:] if in_shape is None else checks.integers("in_shape", in_shape, 1))
     train = _paired("inputs", x, y, shape)
     if test is None:
         held_back = (train[0][:0], train[1][:0])
     else:
-        held_back = _paired("test", np.asarray(test[0]), _columns(test[1], num_classes), shape)
+        held_back = _paired("test", _numbers("test", test[0]), _columns(test[1], num_classes), shape)
     if num_classes is None and np.issubdtype(y.dtype, np.integer):
         num_classes = int(max(y.max(initial=0), held_back[1].max(initial=0))) + 1
     samples = stack(train, held_back, in_shape=shape, num_classes=num_classes)
     return Dataset(samples.hold_out(validation_size), use_one_hot, identifier=identifier, seed=seed)
 
 
+def _numbers(name: str, values: ArrayLike) -> NDArray:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        checks.fail(name, "an array", "parts of different shapes")
+    if array.dtype.kind not in "biuf":
+        checks.fail(name, "an array of numbers", f"one of {array.dtype}")
+    return array
+
+
 def _columns(outputs: ArrayLike, num_classes: int | None) -> NDArray:
     """Outputs as ``[N, K]``: labels as integers, one column."""
-    array = np.asarray(outputs)
+    array = _numbers("outputs", outputs)
     if array.ndim == 1:
         array = array[:, None]
     if num_classes is not None and array.ndim == 2 and array.shape[1] == num_classes > 1:
@@ -74,7 +84,8 @@ def _columns(outputs: ArrayLike, num_classes: int | None) -> NDArray:
     if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
         array = array.astype(np.int64)
         if array.size and (array.min() < 0 or (num_classes is not None and array.max() >= num_classes)):
-            checks.fail("outputs", f"labels between 0 and {(num_classes or 1) - 1}", f"{array.min()} ... {array.max()}")
+            wanted = "labels of at least 0" if num_classes is None else f"labels between 0 and {num_classes - 1}"
+            checks.fail("outputs", wanted, f"{array.min()} ... {array.max()}")
     elif num_classes is not None:
         checks.fail("outputs", "integer labels or one-hot vectors, since num_classes is given", str(array.dtype))
     return array

@@ -99,8 +99,15 @@ def permuted_copy(
         checks.fail("num_classes_per_task", "2, since the labels are bits", num_classes_per_task)
     rng = np.random.RandomState(COPY_SEED)
     permutations = [permutation_of_pattern(True, False, COPY_STEPS, COPY_WIDTH, rng) for _ in range(num_tasks)]
-    sizes = {"num_train": 20_000, "num_test": 1000, "num_val": validation_size}
-    tasks = PermutedCopyList(permutations, COPY_STEPS, show_perm_change_msg=False, rseed=COPY_SEED, **sizes)
+    tasks = PermutedCopyList(
+        permutations,
+        COPY_STEPS,
+        show_perm_change_msg=False,
+        num_train=20_000,
+        num_test=1000,
+        num_val=validation_size,
+        rseed=COPY_SEED,
+    )
     return [CopyBits(task, seed=task_seed(seed, index)) for index, task in enumerate(tasks)]
 
 

@@ -29,7 +29,7 @@ def split_classes(
         seed: Task ``i`` gets the seed ``(seed, i)``.
 
     Raises:
-        ValueError: If there are not enough classes.
+        ValueError: If there are no classes, or not enough of them.
 
     Example:
         >>> from hypnettorch.data import from_arrays
@@ -39,9 +39,11 @@ def split_classes(
         >>> [task.get_train_outputs().ravel().tolist() for task in tasks]
         [[1, 0], [1, 0]]
     """
+    if data.num_classes is None:
+        checks.fail("data", "a classification data set", "outputs without classes")
     return [
         data.derive(keep_classes(data.samples, labels).hold_out(validation_size), seed=task_seed(seed, task))
-        for task, labels in enumerate(class_ranges(data.num_classes or 0, per_task, num_tasks))
+        for task, labels in enumerate(class_ranges(data.num_classes, per_task, num_tasks))
     ]
 
 
@@ -61,8 +63,8 @@ def class_ranges(num_classes: int, per_task: int, num_tasks: int | None = None) 
         [range(0, 4), range(4, 8)]
     """
     per_task = checks.integer("num_classes_per_task", per_task, 1)
-    tasks = num_classes // per_task if num_tasks is None else checks.integer("num_tasks", num_tasks, 1)
-    if tasks < 1 or tasks * per_task > num_classes:
+    tasks = max(num_classes // per_task, 1) if num_tasks is None else checks.integer("num_tasks", num_tasks, 1)
+    if tasks * per_task > num_classes:
         wanted = f"{tasks} tasks of {per_task}"
         raise ValueError(f"num_tasks, num_classes_per_task: {wanted} classes, but the data set has only {num_classes}")
     return [range(task * per_task, (task + 1) * per_task) for task in range(tasks)]

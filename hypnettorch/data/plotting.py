@@ -15,9 +15,12 @@ from hypnettorch.core.extras import require
 from hypnettorch.data import encoding
 from hypnettorch.data.samples import is_image_shape
 
+TITLE_INCHES = 0.55
+LEAST_TITLE_SHARE = 0.12
+
 
 class SamplePlots:
-    """What a data set offers to look at its samples; a handler overrides the two hooks at the end."""
+    """What a data set offers to look at its samples; a handler overrides hooks."""
 
     in_shape: Any
     num_classes: Any
@@ -36,14 +39,14 @@ class SamplePlots:
         figsize: tuple[float, float] = (10, 6),
         **kwargs: Any,
     ) -> None:
-        """Draw samples, one group of axes for each.
+        """Draw samples: one group of axes for each, or all in one pair of axes if they are points.
 
         Args:
             title: Title of the figure.
             inputs: ``[N, prod(in_shape)]`` as the data set returns them.
             outputs: Their outputs, class labels in either form.
             predictions: Predicted labels ``[N, 1]`` or one value per class ``[N, num_classes]``.
-            num_samples_per_row: Samples side by side.
+            num_samples_per_row: Samples side by side, if each has axes of its own.
             show: Whether to open a window.
             filename: Where to save the picture.
             interactive: Whether the program goes on while the window is open.
@@ -53,27 +56,41 @@ class SamplePlots:
         plt = require("matplotlib.pyplot", "plot_samples")
         if outputs is not None and self.num_classes:
             outputs = self._plot_labels(outputs)
-        config = self._plot_config(inputs, outputs=outputs, predictions=predictions)
-        rows = math.ceil(len(inputs) / num_samples_per_row)
         fig = plt.figure(figsize=figsize)
-        fig.suptitle(title)
-        grid = fig.add_gridspec(rows, num_samples_per_row, wspace=config["outer_wspace"], hspace=config["outer_hspace"])
         try:
-            for index in range(len(inputs)):
-                cell = grid[index].subgridspec(
-                    config["num_inner_rows"],
-                    config["num_inner_cols"],
-                    wspace=config["inner_wspace"],
-                    hspace=config["inner_hspace"],
-                )
-                one = slice(index, index + 1)
-                chosen = {"outputs": outputs, "predictions": predictions}
-                parts = {name: None if array is None else array[one] for name, array in chosen.items()}
-                self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
+            self._draw_samples(fig, title, inputs, outputs, predictions, num_samples_per_row, **kwargs)
         except BaseException:
             plt.close(fig)
             raise
         finish_figure(plt, fig, show, filename, interactive)
+
+    def _draw_samples(
+        self,
+        fig: Any,
+        title: str,
+        inputs: NDArray,
+        outputs: NDArray | None,
+        predictions: NDArray | None,
+        num_samples_per_row: int,
+        **kwargs: Any,
+    ) -> None:
+        """Draw samples into a figure, one group of axes for each."""
+        config = self._plot_config(inputs, outputs=outputs, predictions=predictions)
+        rows = math.ceil(len(inputs) / num_samples_per_row)
+        fig.suptitle(title)
+        spaces = {"wspace": config["outer_wspace"], "hspace": config["outer_hspace"]}
+        grid = fig.add_gridspec(rows, num_samples_per_row, top=_top_of_samples(fig.get_figheight()), **spaces)
+        for index in range(len(inputs)):
+            cell = grid[index].subgridspec(
+                config["num_inner_rows"],
+                config["num_inner_cols"],
+                wspace=config["inner_wspace"],
+                hspace=config["inner_hspace"],
+            )
+            one = slice(index, index + 1)
+            chosen = {"outputs": outputs, "predictions": predictions}
+            parts = {name: None if array is None else array[one] for name, array in chosen.items()}
+            self._plot_sample(fig, cell, config["num_inner_plots"], index, inputs[one], **parts, **kwargs)
 
     def _plot_labels(self, outputs: NDArray) -> NDArray:
         """Outputs as labels, whichever form they have."""
@@ -140,6 +157,11 @@ class SamplePlots:
             return ", ".join(f"{value:.3g}" for value in values)
         label = int(values[0]) if len(values) == 1 else int(values.argmax())
         return str(self.class_names[label] if self.class_names else label)
+
+
+def _top_of_samples(height: float) -> float:
+    """Where samples begin in a figure that is ``height`` inches high, so that there is room for its title."""
+    return 1 - max(LEAST_TITLE_SHARE, min(TITLE_INCHES / height, 0.5))
 
 
 def show_image(axes: Any, image: NDArray) -> None:

@@ -136,7 +136,7 @@ class SequentialDataset(Dataset):
             device: Where the tensor goes.
             mode: ``'train'`` augments, if this data set does.
             force_no_preprocessing: Leave the values as they are.
-            sample_ids: Ids of the samples.
+            sample_ids: Ids of the samples; only data sets whose tensors depend on lengths look at them.
         """
         rows = np.asarray(x)
         steps = self._flatten_array(rows, reverse=True, feature_shape=[math.prod(self.in_shape)])
@@ -155,7 +155,11 @@ class SequentialDataset(Dataset):
     ) -> Tensor:
         """Outputs as a float32 tensor ``[T, B, *out_shape]``, see :meth:`input_to_torch_tensor`."""
         rows = super().output_to_torch_tensor(y, device, mode, force_no_preprocessing, sample_ids)
-        return time_major(rows, self.out_shape)
+        return self._prepare_outputs(time_major(rows, self.out_shape), sample_ids)
+
+    def _prepare_outputs(self, steps: Tensor, sample_ids: ArrayLike | None) -> Tensor:
+        """What a handler makes of outputs ``[T, B, *out_shape]`` before a network sees them."""
+        return steps
 
     @staticmethod
     def _flatten_array(

@@ -15,7 +15,7 @@ from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
 from hypnettorch.hpsearch.cluster import run_on_cluster
 from hypnettorch.hpsearch.grid import plan
 from hypnettorch.hpsearch.local import WorkersFailed, places, run_here
-from hypnettorch.hpsearch.search import GRID_CONFIG, NOT_COMPLETED, Search, Settings, new_folder, write_pickle
+from hypnettorch.hpsearch.search import GRID_CONFIG, NOT_COMPLETED, Search, SearchSettings, new_folder, write_pickle
 from hypnettorch.hpsearch.search_config import SearchConfig, load_config
 from hypnettorch.hpsearch.study import open_study
 from hypnettorch.utils.safe_files import write_json
@@ -62,9 +62,9 @@ def new_search(options: argparse.Namespace) -> Search:
     """
     cwd = Path(options.run_cwd).resolve()
     config = load_config(options.grid_module, Path(options.grid_config) if options.grid_config else None, cwd)
-    known = {field.name for field in dataclasses.fields(Settings)}
+    known = {field.name for field in dataclasses.fields(SearchSettings)}
     chosen = {name: value for name, value in vars(options).items() if name in known}
-    settings = Settings(**(chosen | {"run_cwd": str(cwd)}))
+    settings = SearchSettings(**(chosen | {"run_cwd": str(cwd)}))
     planned = []
     if settings.is_planned:
         at_random = settings.sampler == "random"

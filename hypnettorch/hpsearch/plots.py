@@ -21,6 +21,7 @@ from hypnettorch.utils.safe_files import write_atomically
 
 IMPORTANCE = "importance.png"
 SLICES = "slices.png"
+FLAGS = ("True", "False")
 MARKED_VALUES = 6
 """Up to so many different values are marked on the axis of an option."""
 
@@ -33,7 +34,8 @@ def draw(folder: Path, config: SearchConfig) -> list[Path]:
         config: The configuration of the search.
 
     Returns:
-        The pictures; none if all runs that have finished are alike in their options or their performance.
+        The pictures: none if all runs that have finished are alike in their options, and no importance if they are
+        alike in their performance.
 
     Raises:
         ImportError: If ``optuna``, ``scikit-learn`` or ``matplotlib`` is missing.
@@ -43,12 +45,14 @@ def draw(folder: Path, config: SearchConfig) -> list[Path]:
     """
     rows = [row for row in read_csv(folder / RESULTS) if first_number(row[FINISHED]) == 1]
     names = varied(rows, config)
-    if not names or len({row[config.key] for row in rows}) < 2:
-        return []
-    study = study_of(rows, names, config)
-    write_figure(importance_figure(study, config), folder / IMPORTANCE)
-    write_figure(slice_figure(rows, names, config), folder / SLICES)
-    return [folder / IMPORTANCE, folder / SLICES]
+    figures = {}
+    if names and len({row[config.key] for row in rows}) > 1:
+        figures[IMPORTANCE] = importance_figure(study_of(rows, names, config), config)
+    if names:
+        figures[SLICES] = slice_figure(rows, names, config)
+    for name, figure in figures.items():
+        write_figure(figure, folder / name)
+    return [folder / name for name in figures]
 
 
 def varied(rows: Sequence[dict[str, str]], config: SearchConfig) -> list[str]:
@@ -58,8 +62,8 @@ def varied(rows: Sequence[dict[str, str]], config: SearchConfig) -> list[str]:
 
 
 def numbers(texts: Sequence[str]) -> list[float] | None:
-    """Texts as finite numbers, if they all are."""
-    found = [first_number(text) if "," not in text else math.nan for text in texts]
+    """Texts as finite numbers, if they all are; flags are none."""
+    found = [math.nan if "," in text or text in FLAGS else first_number(text) for text in texts]
     return found if all(map(math.isfinite, found)) else None
 
 
@@ -110,10 +114,12 @@ def slice_figure(rows: Sequence[dict[str, str]], names: Sequence[str], config: S
         texts = [row[name] for row in rows]
         found = numbers(texts)
         axes.plot(texts if found is None else found, performance, "o", alpha=0.6)
-        if found is not None and len(set(found)) <= MARKED_VALUES:
-            axes.set_xticks(sorted(set(found)))
-        elif found is not None and spans_decades(found):
+        if found is not None and spans_decades(found):
             axes.set_xscale("log")
+        if found is not None and len(set(found)) <= MARKED_VALUES:
+            marks = sorted(set(found))
+            axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+            axes.minorticks_off()
         axes.set(xlabel=name)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(config.key)

@@ -29,7 +29,7 @@ GRID_CONFIG = "grid_config.json"
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """What a worker has to know besides the configuration module.
 
     Attributes:
@@ -82,10 +82,10 @@ class Search:
         path = self.folder / SETTINGS
         if not path.is_file():
             raise FileNotFoundError(f"{folder}: expected the folder of a search, with a file {SETTINGS}")
-        self.settings = Settings(**json.loads(path.read_text(encoding="utf-8")))
+        self.settings = SearchSettings(**json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod
-    def create(cls, folder: Path, settings: Settings, plan: Sequence[Options]) -> Search:
+    def create(cls, folder: Path, settings: SearchSettings, plan: Sequence[Options]) -> Search:
         """Write down what will be done.
 
         Args:

@@ -43,8 +43,8 @@ class ModuleNet(nn.Module, MainNetInterface):
             A ``Sequential`` that ends with one needs no name.
 
     Raises:
-        ValueError: If a selector chooses nothing, there is no linear layer ``output``, a parameter of ``module`` is lazy, or there are no running statistics
-            for ``stats_per_condition``.
+        ValueError: If a selector chooses nothing, there is no linear layer ``output``, a parameter of ``module`` is
+            lazy, or there are no running statistics for ``stats_per_condition``.
         TypeError: If ``module`` is no module of Python.
 
     Example:

@@ -146,3 +146,8 @@ def test_match_a_sample(name: str, by_category: bool, answer_if_same: bool) -> N
 def test_unknown_tasks_are_refused(task_id: int) -> None:
     with pytest.raises(ValueError, match="task_id"):
         CognitiveTasks(task_id)
+
+
+def test_seeds_are_no_generators() -> None:
+    with pytest.raises(TypeError, match="rstate: expected RandomState"):
+        CognitiveTasks(rstate=3)  # type: ignore[arg-type]

@@ -67,7 +67,12 @@ def test_wrong_labels_are_refused(labels: list[int]) -> None:
 def test_too_many_tasks_are_refused() -> None:
     with pytest.raises(ValueError, match="3 tasks of 2 classes, but the data set has only 4"):
         class_ranges(4, 2, 3)
-    with pytest.raises(ValueError, match="num_tasks"):
+    with pytest.raises(ValueError, match="1 tasks of 5 classes, but the data set has only 4"):
+        class_ranges(4, 5)
+
+
+def test_values_cannot_be_split_by_class() -> None:
+    with pytest.raises(ValueError, match="data: expected a classification data set"):
         split_classes(from_arrays(INPUTS, np.linspace(0, 1, 8)), 2)
 
 

@@ -74,6 +74,7 @@ def test_documented_defaults() -> None:
         ("splitmnist", 5, 2),
         ("permmnist", 10, 10),
         ("splitcifar", 6, 10),
+        ("permcopy", 2, 2),
     ],
 )
 def test_numbers_of_tasks_depend_on_the_sequence(sequence: str, num_tasks: int, per_task: int) -> None:

@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "separate": {"method": "separate"},
     "ewc": {"method": "ewc", "n_fisher": 5},
     "si": {"method": "si"},
+    "several labels": {"cl_exp": "permcopy", "srnn_rec_layers": "8"},
 }
 WITH_ADAM = ("hnet", "ewc", "si")
 

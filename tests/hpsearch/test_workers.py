@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from hypnettorch.hpsearch import hpsearch, local
-from hypnettorch.hpsearch.search import Search, Settings
+from hypnettorch.hpsearch.search import Search, SearchSettings
 from hypnettorch.hpsearch.study import MAX_ATTEMPTS, STALE_AFTER, claim, is_lost, num_left, open_study
 from hypnettorch.hpsearch.table import read_csv, write_results
 from hypnettorch.hpsearch.worker import work
@@ -30,7 +30,7 @@ def make(configure: Callable[..., str], tmp_path: Path) -> Callable[..., Search]
 
     def make(grid: str, plan: list[dict[str, Any]], **settings: Any) -> Search:
         module = configure(grid)
-        return Search.create(tmp_path / "out", Settings(module, str(tmp_path), **settings), plan)
+        return Search.create(tmp_path / "out", SearchSettings(module, str(tmp_path), **settings), plan)
 
     return make
 

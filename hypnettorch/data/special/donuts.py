@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.draws import random_state
-from hypnettorch.data.plotting import finish_figure
-from hypnettorch.data.samples import stack
-from hypnettorch.data.special.curve_plots import name_axes
+from hypnettorch.data.samples import Split, stack
+from hypnettorch.data.special.plane_plots import plane_figure
 
 Pair = Sequence[float]
 
@@ -114,15 +112,11 @@ class Donuts(Dataset):
             interactive: Whether the program goes on while the window is open.
             figsize: Width and height in inches.
         """
-        plt = require("matplotlib.pyplot", "plot_dataset")
-        fig, axes = plt.subplots(figsize=figsize)
-        for split, marker in (("train", "o"), ("test", "x")):
-            ids = self.ids("train" if split == "train" else "test")
-            points, labels = self.samples.inputs[ids], self.samples.outputs[ids, 0]
-            for label in range(self.samples.num_classes or 0):
-                x, y = points[labels == label].T
-                axes.scatter(x, y, s=12, marker=marker, color=f"C{label % 10}", label=f"class {label}, {split}")
-        axes.set_aspect("equal")
-        axes.set_title(title)
-        name_axes(axes, ("x1", "x2"))
-        finish_figure(plt, fig, show, filename, interactive)
+        markers: dict[Split, str] = {"train": "o", "test": "x"}
+        with plane_figure(title, show, filename, figsize, interactive) as (_, axes):
+            for split, marker in markers.items():
+                points, labels = self.inputs(split), self.outputs(split, use_one_hot=False)[:, 0]
+                for label in range(self.samples.num_classes or 0):
+                    x, y = points[labels == label].T
+                    axes.scatter(x, y, s=12, marker=marker, color=f"C{label % 10}", label=f"class {label}, {split}")
+            axes.set_aspect("equal")

@@ -14,12 +14,17 @@ from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import task_seed
-from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.draws import random_state
-from hypnettorch.data.samples import stack
-from hypnettorch.data.special.plane_plots import draw_ellipses, draw_values, plane_figure
+from hypnettorch.data.samples import Split, stack
+from hypnettorch.data.special.plane_plots import AXIS_NAMES, draw_ellipses, draw_values, plane_figure
+from hypnettorch.data.special.regression_plots import RegressionPlots, check_tasks
 
 Function = Callable[[NDArray], ArrayLike]
+
+SPLIT_STYLES: dict[Split, dict[str, str]] = {
+    "train": {"marker": "+", "color": "black", "label": "Train"},
+    "test": {"marker": "x", "color": "tab:red", "label": "Test"},
+}
 
 
 def _on_circle(angles: Sequence[float], radius: float) -> list[NDArray]:
@@ -89,7 +94,7 @@ def get_gmm_tasks(
     ]
 
 
-class GaussianData(Dataset):
+class GaussianData(RegressionPlots):
     """Samples of ``y = f(x)`` with two-dimensional inputs from ``N(mean, cov)``.
 
     Args:
@@ -110,6 +115,8 @@ class GaussianData(Dataset):
         >>> x.shape, bool((y[:, 0] == x.sum(1)).all())
         ((5, 2), True)
     """
+
+    _axis_names = AXIS_NAMES
 
     def __init__(
         self,
@@ -159,70 +166,25 @@ class GaussianData(Dataset):
         """Draw the training samples."""
         self.plot_samples("Training samples", self.inputs("train"), self.outputs("train"), show=show, filename=filename)
 
-    def plot_predictions(
-        self,
-        predictions: Any,
-        label: str = "Pred",
-        show_train: bool = True,
-        show_test: bool = True,
-        show: bool = True,
-        filename: str | Path | None = None,
+    def _draw_predictions(
+        self, fig: Any, axes: Any, x: ArrayLike, y: ArrayLike, label: str, splits: Sequence[Split]
     ) -> None:
-        """Draw what a network predicts over the places of samples.
+        draw_values(fig, axes, x, y)
+        for split in splits:
+            axes.scatter(*self.inputs(split).T, s=8, **SPLIT_STYLES[split])
+        axes.set_title(label)
 
-        Args:
-            predictions: Outputs for the test inputs ``[num_test, 1]``, or a pair of inputs and outputs.
-            label: Title of the figure.
-            show_train: Whether to mark training inputs.
-            show_test: Whether to mark test inputs.
-            show: Whether to open a window.
-            filename: Where to save the picture.
-        """
-        is_pair = isinstance(predictions, (tuple, list)) and len(predictions) == 2
-        x, y = predictions if is_pair else (self.inputs("test"), predictions)
-        with plane_figure(label, show, filename, (6.4, 4.8)) as (fig, axes):
-            draw_values(fig, axes, x, y)
-            if show_train:
-                axes.scatter(*self.inputs("train").T, s=8, marker="+", color="black", label="Train")
-            if show_test:
-                axes.scatter(*self.inputs("test").T, s=8, marker="x", color="tab:red", label="Test")
-
-    def plot_samples(
-        self,
-        title: str,
-        inputs: NDArray,
-        outputs: NDArray | None = None,
-        predictions: NDArray | None = None,
-        num_samples_per_row: int = 4,
-        show: bool = True,
-        filename: str | Path | None = None,
-        interactive: bool = False,
-        figsize: tuple[float, float] = (10, 6),
-        **kwargs: Any,
+    def _draw_points(
+        self, fig: Any, axes: Any, inputs: ArrayLike, outputs: ArrayLike | None, predictions: ArrayLike | None
     ) -> None:
-        """Draw samples, all of them into one plane.
-
-        Args:
-            title: Title of the figure.
-            inputs: ``[N, 2]``.
-            outputs: Their outputs, told by colours.
-            predictions: Predicted outputs, told by colours if no ``outputs`` are given, otherwise by further circles.
-            num_samples_per_row: Changes nothing.
-            show: Whether to open a window.
-            filename: Where to save the picture.
-            interactive: Whether the program goes on while the window is open.
-            figsize: Width and height in inches.
-            kwargs: Change nothing.
-        """
-        with plane_figure(title, show, filename, figsize, interactive) as (fig, axes):
-            if outputs is None and predictions is None:
-                axes.scatter(*np.asarray(inputs).T, s=12)
-                return
-            values = [np.asarray(array) for array in (outputs, predictions) if array is not None]
+        x1, x2 = np.asarray(inputs).T
+        values = [np.asarray(array) for array in (outputs, predictions) if array is not None]
+        if not values:
+            axes.scatter(x1, x2, s=12)
+        else:
             scale = {"vmin": min(map(np.min, values)), "vmax": max(map(np.max, values))}
             draw_values(fig, axes, inputs, values[0], **scale)
             if len(values) == 2:
-                x1, x2 = np.asarray(inputs).T
                 axes.scatter(x1, x2, c="none", s=60, edgecolors=_colors(values[1], **scale), label="Predictions")
 
     @staticmethod
@@ -249,10 +211,7 @@ class GaussianData(Dataset):
         Raises:
             ValueError: If there is not one entry per task, or only one of ``inputs`` and ``predictions`` is given.
         """
-        if (inputs is None) != (predictions is None):
-            checks.fail("inputs, predictions", "both or none of them", "one of them")
-        for name, values in (("inputs", inputs), ("predictions", predictions), ("labels", labels)):
-            checks.length(name, data_handlers if values is None else values, len(data_handlers))
+        check_tasks(data_handlers, inputs, predictions, labels)
         points = [data.inputs("train") for data in data_handlers] if inputs is None else inputs
         colors = [data.outputs("train") for data in data_handlers] if predictions is None else predictions
         with plane_figure("Tasks with normally distributed inputs", show, filename, figsize) as (fig, axes):

@@ -16,6 +16,8 @@ from hypnettorch.data.special.curve_plots import name_axes
 
 Mesh = tuple[NDArray, NDArray, NDArray]
 
+AXIS_NAMES = ("x1", "x2")
+
 
 def mesh_of(x1_range: Sequence[float], x2_range: Sequence[float], grid_size: int) -> Mesh:
     """A grid over a rectangle.
@@ -41,7 +43,7 @@ def plane_figure(
     fig, axes = plt.subplots(figsize=figsize)
     yield fig, axes
     axes.set_title(title)
-    name_axes(axes, ("x1", "x2"))
+    name_axes(axes, AXIS_NAMES)
     finish_figure(plt, fig, show, filename, interactive)
 
 

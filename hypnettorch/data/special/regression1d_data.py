@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
-from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.draws import random_state
 from hypnettorch.data.plotting import finish_figure
-from hypnettorch.data.samples import Samples, consecutive_ids
+from hypnettorch.data.samples import Samples, Split, consecutive_ids
 from hypnettorch.data.special.curve_plots import (
     PUBLICATION_STYLE,
     draw_curve,
@@ -24,12 +23,19 @@ from hypnettorch.data.special.curve_plots import (
     draw_points,
     name_axes,
 )
+from hypnettorch.data.special.regression_plots import RegressionPlots, check_tasks
 
 Function = Callable[[Any], Any]
 Interval = Sequence[float]
 
+SPLIT_STYLES: dict[Split, dict[str, Any]] = {
+    "train": {"color": "black", "label": "Train"},
+    "test": {"color": "tab:blue", "label": "Test", "alpha": 0.5},
+    "val": {"color": "tab:green", "label": "Validation"},
+}
 
-class ToyRegression(Dataset):
+
+class ToyRegression(RegressionPlots):
     """Samples of ``y = f(x) + ε`` with ``ε`` from ``N(0, std²)``.
 
     Inputs for training are uniform in one or several intervals; those for testing and validation are equidistant.
@@ -129,78 +135,27 @@ class ToyRegression(Dataset):
         """Draw the function, its training and its validation samples."""
         plt = require("matplotlib.pyplot", "plot_dataset")
         fig, axes = plt.subplots()
-        self._draw(axes, show_train=True, show_test=False)
-        if self.num_val_samples:
-            draw_points(axes, self.inputs("val"), self.outputs("val"), color="tab:green", label="Validation")
+        self._draw(axes, ["train", "val"] if self.num_val_samples else ["train"])
         axes.set_title("1D regression")
         name_axes(axes)
         finish_figure(plt, fig, show, filename, interactive=False)
 
-    def plot_predictions(
-        self,
-        predictions: Any,
-        label: str = "Pred",
-        show_train: bool = True,
-        show_test: bool = True,
-        show: bool = True,
-        filename: str | Path | None = None,
+    def _draw_predictions(
+        self, fig: Any, axes: Any, x: ArrayLike, y: ArrayLike, label: str, splits: Sequence[Split]
     ) -> None:
-        """Draw the function, samples and what a network predicts.
-
-        Args:
-            predictions: Outputs for the test inputs ``[num_test, 1]``, or a pair of inputs and outputs.
-            label: Name of the predictions.
-            show_train: Whether to draw training samples.
-            show_test: Whether to draw test samples.
-            show: Whether to open a window.
-            filename: Where to save the picture.
-        """
-        plt = require("matplotlib.pyplot", "plot_predictions")
-        is_pair = isinstance(predictions, (tuple, list)) and len(predictions) == 2
-        x, y = predictions if is_pair else (self.inputs("test"), predictions)
-        fig, axes = plt.subplots()
-        self._draw(axes, show_train, show_test)
+        self._draw(axes, splits)
         draw_points(axes, x, y, color="tab:red", label=label)
-        name_axes(axes)
-        finish_figure(plt, fig, show, filename, interactive=False)
 
-    def _draw(self, axes: Any, show_train: bool, show_test: bool) -> None:
+    def _draw(self, axes: Any, splits: Sequence[Split]) -> None:
+        """Draw the function, and the samples of some splits."""
         ranges = [*self.train_x_range, *self.test_x_range]
         draw_function(axes, self._map_function, [min(ranges), max(ranges)], color="tab:gray", label="Function")
-        if show_train:
-            draw_points(axes, self.inputs("train"), self.outputs("train"), color="black", label="Train")
-        if show_test:
-            draw_points(axes, self.inputs("test"), self.outputs("test"), color="tab:blue", label="Test", alpha=0.5)
+        for split in splits:
+            draw_points(axes, self.inputs(split), self.outputs(split), **SPLIT_STYLES[split])
 
-    def plot_samples(
-        self,
-        title: str,
-        inputs: NDArray,
-        outputs: NDArray | None = None,
-        predictions: NDArray | None = None,
-        num_samples_per_row: int = 4,
-        show: bool = True,
-        filename: str | Path | None = None,
-        interactive: bool = False,
-        figsize: tuple[float, float] = (10, 6),
-        **kwargs: Any,
+    def _draw_points(
+        self, fig: Any, axes: Any, inputs: ArrayLike, outputs: ArrayLike | None, predictions: ArrayLike | None
     ) -> None:
-        """Draw samples, all of them into one pair of axes.
-
-        Args:
-            title: Title of the figure.
-            inputs: ``[N, 1]``.
-            outputs: Their outputs.
-            predictions: Predicted outputs.
-            num_samples_per_row: Changes nothing.
-            show: Whether to open a window.
-            filename: Where to save the picture.
-            interactive: Whether the program goes on while the window is open.
-            figsize: Width and height in inches.
-            kwargs: Change nothing.
-        """
-        plt = require("matplotlib.pyplot", "plot_samples")
-        fig, axes = plt.subplots(figsize=figsize)
         x = np.asarray(inputs)
         if outputs is None and predictions is None:
             draw_points(axes, x, np.zeros(len(x)), color="black", label="Inputs")
@@ -208,9 +163,6 @@ class ToyRegression(Dataset):
             draw_points(axes, x, outputs, color="black", label="Targets")
         if predictions is not None:
             draw_points(axes, x, predictions, color="tab:red", label="Predictions")
-        axes.set_title(title)
-        name_axes(axes)
-        finish_figure(plt, fig, show, filename, interactive)
 
     @staticmethod
     def plot_datasets(
@@ -240,10 +192,7 @@ class ToyRegression(Dataset):
         Raises:
             ValueError: If there is not one entry per task, or only one of ``inputs`` and ``predictions`` is given.
         """
-        if (inputs is None) != (predictions is None):
-            checks.fail("inputs, predictions", "both or none of them", "one of them")
-        for name, values in (("inputs", inputs), ("predictions", predictions), ("labels", labels)):
-            checks.length(name, data_handlers if values is None else values, len(data_handlers))
+        check_tasks(data_handlers, inputs, predictions, labels)
         checks.length("fun_xranges", fun_xranges or data_handlers, len(data_handlers))
         plt = require("matplotlib.pyplot", "plot_datasets")
         with plt.rc_context(PUBLICATION_STYLE) if publication_style else nullcontext():

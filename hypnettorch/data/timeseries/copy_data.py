@@ -12,7 +12,6 @@ from torch import Tensor
 from hypnettorch.core import checks
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.draws import random_state
-from hypnettorch.data.preprocessing import Mode
 from hypnettorch.data.samples import consecutive_ids
 from hypnettorch.data.sequential_dataset import Lengths, SequenceSamples, SequentialDataset, show_steps
 from hypnettorch.data.timeseries.copy_options import CopyOptions
@@ -46,7 +45,8 @@ class CopyTask(SequentialDataset):
         random_pad: Padded input steps have random bits instead of zeros.
         pad_after_stop: Padding comes after the stop flag, before the output.
         pairwise_permute: With ``permute_time``: swap neighbouring steps.
-        revert_output_seq: The output is the pattern in reverse order.
+        revert_output_seq: The output is the pattern in reverse order. If patterns differ in length,
+            :meth:`output_to_torch_tensor` needs ``sample_ids``.
         rseed: Of bits and lengths; ``None`` for numpy's global generator.
         rseed_permute: Of permutations, likewise.
         rseed_scatter: Of the steps of scattered patterns, likewise.
@@ -186,30 +186,11 @@ class CopyTask(SequentialDataset):
             revert_output_seq=revert_output_seq,
         )
 
-    def output_to_torch_tensor(
-        self,
-        y: ArrayLike,
-        device: torch.device | str = "cpu",
-        mode: Mode = "inference",
-        force_no_preprocessing: bool = False,
-        sample_ids: ArrayLike | None = None,
-    ) -> Tensor:
-        """What the network has to answer, ``[T, B, out_width]``: the pattern after all manipulations.
-
-        Args:
-            y: Outputs as a batch contains them.
-            device: Where the tensor goes.
-            mode: Changes nothing.
-            force_no_preprocessing: Changes nothing.
-            sample_ids: Ids of the samples, needed only to reverse patterns of different length.
-
-        Raises:
-            ValueError: If ``sample_ids`` are needed and missing.
-        """
-        target = super().output_to_torch_tensor(y, device, mode, force_no_preprocessing, sample_ids)
+    def _prepare_outputs(self, steps: Tensor, sample_ids: ArrayLike | None) -> Tensor:
+        """The pattern after all manipulations; ``sample_ids`` are needed to reverse patterns of different length."""
         if self._manipulation is not None:
-            return self._manipulate(target, self._manipulation)
-        return self._reverse(target, sample_ids) if self._options.revert_output_seq else target
+            return self._manipulate(steps, self._manipulation)
+        return self._reverse(steps, sample_ids) if self._options.revert_output_seq else steps
 
     def _manipulate(self, target: Tensor, manipulation: PatternManipulation) -> Tensor:
         """Manipulate the pattern of targets ``[T, B, O]``; it is at the same steps in all samples."""

@@ -137,17 +137,8 @@ class MUDData(SequentialDataset):
         words = torch.tensor(np.asarray(x), dtype=torch.long, device=device)
         return self._cut(words.T.unsqueeze(2), sample_ids)
 
-    def output_to_torch_tensor(
-        self,
-        y: ArrayLike,
-        device: torch.device | str = "cpu",
-        mode: Mode = "inference",
-        force_no_preprocessing: bool = False,
-        sample_ids: ArrayLike | None = None,
-    ) -> Tensor:
-        """One-hot vectors of tags ``[T, B, 17]``, see :meth:`input_to_torch_tensor`."""
-        tags = super().output_to_torch_tensor(y, device, mode, force_no_preprocessing, sample_ids)
-        return self._cut(tags, sample_ids)
+    def _prepare_outputs(self, steps: Tensor, sample_ids: ArrayLike | None) -> Tensor:
+        return self._cut(steps, sample_ids)
 
     def _cut(self, steps: Tensor, sample_ids: ArrayLike | None) -> Tensor:
         return steps if sample_ids is None else steps[: int(self.get_in_seq_lengths(sample_ids).max(initial=0))]

@@ -25,7 +25,16 @@ LATEST = "latest.pt"
 LOG = "logfile.txt"
 
 # Options that say how a run is started or shown, but not what it computes.
-INCIDENTAL = ("resume", "out_dir", "data_dir", "no_cuda", "keep_large_blocks", "loglevel_info", "tensorboard", "ckpt_iter")
+INCIDENTAL = (
+    "resume",
+    "out_dir",
+    "data_dir",
+    "no_cuda",
+    "keep_large_blocks",
+    "loglevel_info",
+    "tensorboard",
+    "ckpt_iter",
+)
 
 
 def default_path() -> Path:

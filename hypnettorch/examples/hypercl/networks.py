@@ -15,7 +15,6 @@ from hypnettorch.utils.batchnorm_layer import share_statistics
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.sim_utils import get_hypernet, get_mnet_model
 
-
 ONE_LABEL = (1,)
 
 

@@ -50,7 +50,9 @@ class MultiStimulus:
     """
 
     def __init__(self, rstate: np.random.RandomState | None = None, parameters: TrialParameters | None = None) -> None:
-        self._rng = random_state(None) if rstate is None else rstate
+        if rstate is not None:
+            checks.instance("rstate", rstate, np.random.RandomState)
+        self._rng = rstate or random_state(None)
         self.parameters = parameters or TrialParameters()
 
     def generate_trial(self, task_id: int, num_trials: int) -> TrialBatch:

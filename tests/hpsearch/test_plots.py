@@ -1,0 +1,28 @@
+"""Pictures of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hypnettorch.hpsearch.plots import numbers, slice_figure
+from hypnettorch.hpsearch.search import Search
+
+
+def test_runs_that_do_equally_well_leave_slices_alone(search: Callable[..., Path]) -> None:
+    folder = search('{"x": [1.5, 2.5]}')
+    assert (folder / "slices.png").stat().st_size > 1000
+    assert not (folder / "importance.png").exists()
+
+
+def test_few_values_that_span_decades_are_marked_on_a_logarithmic_axis(search: Callable[..., Path]) -> None:
+    config = Search(search('{"x": [2]}')).config
+    rows = [{"x": x, "score": "1"} for x in ("0.001", "0.01", "0.5")]
+    (axes,) = slice_figure(rows, ["x"], config).axes
+    assert axes.get_xscale() == "log"
+    assert [mark.get_text() for mark in axes.get_xticklabels()] == ["0.001", "0.01", "0.5"]
+
+
+def test_flags_are_no_numbers() -> None:
+    assert numbers(["True", "False"]) is None
+    assert numbers(["1e-3", "2"]) == [0.001, 2.0]
