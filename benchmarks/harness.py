@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.memory import peak_tensors
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of a worker is silent
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -172,7 +173,7 @@ def _serve(
             connection.send(numbers)
         elif question == "usage":
             resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            connection.send((_peak_tensors(step), resident, first_step, faults / max(steps, 1)))
+            connection.send((peak_tensors(step), resident, first_step, faults / max(steps, 1)))
         else:
             synchronize()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -186,18 +187,6 @@ def _serve(
             steps += count
             faults += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
             connection.send(elapsed)
-
-
-def _peak_tensors(step: Step) -> float:
-    """Most megabytes in use at once during a step, from the recorded allocations and releases of the CPU."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        step()
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    current = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        current += event.nbytes()
-        peak = max(peak, current)
-    return peak / 2**20
 
 
 def _nothing() -> None:

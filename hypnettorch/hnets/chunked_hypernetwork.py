@@ -117,9 +117,8 @@ class ChunkedHyperNetwork(CalibratedOutput):
 
     def _generate(self, given: Inputs, run: Run) -> Tensor:
         rows, inner = self._chunk_inputs(given, run), self._inner.part(run)
-        if self._recompute_chunks:
-            return self._calibrate(self._generate_in_blocks(rows, inner))
-        return self._calibrate(self._generate_chunks(rows, inner))
+        generate = self._generate_in_blocks if self._recompute_chunks else self._generate_chunks
+        return self._calibrate(generate(rows, inner))
 
     def _generate_chunks(self, rows: Tensor, inner: Run) -> Tensor:
         """Flat weights ``[..., N, chunks · chunk_size]`` from the inputs ``[..., N, chunks, size]`` of some chunks."""

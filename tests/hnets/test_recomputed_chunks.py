@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.memory import peak_tensors
 from hypnettorch.hnets import ChunkedHMLP, chunked_hypernetwork
 
 SHAPES = [[7, 9], [5], [31]]
@@ -59,22 +59,14 @@ def test_the_step_needs_little_more_memory_than_weights_and_gradients(monkeypatc
     for recompute in (False, True):
         hnet = ChunkedHMLP([[1000, 1000]], 100, 2, cond_in_size=2, layers=[64, 64], verbose=False)
         hnet.recompute_chunks = recompute
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-            weights = hnet(cond_id=0, ret_format="flattened")
-            weights.backward(torch.ones_like(weights))
-        peaks[recompute] = peak_of(record)
+        peaks[recompute] = peak_tensors(lambda hnet=hnet: step(hnet)) * 2**20
         numbers = 2 * hnet.num_outputs + sum(param.numel() for param in hnet.parameters())
     assert peaks[True] < 1.5 * 4 * numbers < peaks[False]
 
 
-def peak_of(record: profile) -> int:
-    """Most bytes in use at once, from the recorded allocations and releases."""
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    current = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        current += event.nbytes()
-        peak = max(peak, current)
-    return peak
+def step(hnet: ChunkedHMLP) -> None:
+    weights = hnet(cond_id=0, ret_format="flattened")
+    weights.backward(torch.ones_like(weights))
 
 
 def test_dropout_draws_the_same_masks_again() -> None:

@@ -44,7 +44,11 @@ def run(argv: Sequence[str] | None = None) -> None:
         FileNotFoundError: If files of a data set are missing; the message says what to put where.
         ImportError: If an optional package is missing; the message says what to install.
     """
-    given = command_line.parse(argv)
+    start(command_line.parse(argv))
+
+
+def start(given: Mapping[str, Any]) -> None:
+    """Do what some options say, see :func:`execute`, and show the results."""
     with distributed.group():
         show(execute(given))
 
@@ -60,8 +64,9 @@ def show(results: Mapping[str, Any]) -> None:
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
     try:
-        settle_memory(command_line.parse())
-        run()
+        given = command_line.parse()
+        settle_memory(given)
+        start(given)
     except (UsageError, OSError, ImportError) as error:
         sys.exit(f"hypercl: {error}")
     except ProcessLostError as error:
