@@ -21,6 +21,8 @@ from hypnettorch.mnets.running_statistics import RunningStatistics, normalizatio
 from hypnettorch.mnets.selection import select_parameters
 from hypnettorch.mnets.weight_updates import Value
 
+WEIGHT_DTYPES = ("parameter", "generated")
+
 
 class ModuleNet(nn.Module, MainNetInterface):
     """A module whose parameters, or some of them, come from outside.
@@ -68,7 +70,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         nn.Module.__init__(self)
         MainNetInterface.__init__(self)
         _check_module(module)
-        checks.one_of("weight_dtype", weight_dtype, ("parameter", "generated"))
+        checks.one_of("weight_dtype", weight_dtype, WEIGHT_DTYPES)
         self.module = module
         self._weight_dtype = weight_dtype
         chosen = select_parameters(module, include, exclude)

@@ -13,6 +13,8 @@ Example:
     >>> check_invalid_argument_usage(config, parser)
     >>> get_mnet_model(config, config.net_type, [784], [10], "cpu", verbose=False).param_shapes
     [[50, 784], [50], [10, 50], [10]]
+    >>> to_command_line(config, parser)
+    ['--net_act=tanh']
 """
 
 from hypnettorch.utils.command_line.experiment_groups import (
@@ -25,6 +27,7 @@ from hypnettorch.utils.command_line.experiment_groups import (
 )
 from hypnettorch.utils.command_line.network_groups import gan_args, generator_args, hnet_args, main_net_args
 from hypnettorch.utils.command_line.usage import check_invalid_argument_usage
+from hypnettorch.utils.command_line.writing import to_command_line
 
 __all__ = [
     "check_invalid_argument_usage",
@@ -37,5 +40,6 @@ __all__ = [
     "init_args",
     "main_net_args",
     "miscellaneous_args",
+    "to_command_line",
     "train_args",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ __all__ = ["calc_train_iter", "get_hypernet", "get_mnet_model", "setup_environme
 def get_mnet_model(
     config: Any,
     net_type: str,
-    in_shape: Sequence[int],
-    out_shape: Sequence[int],
+    in_shape: Sequence[int] | Mapping[str, Sequence[int]],
+    out_shape: Sequence[int] | Mapping[str, Sequence[int]],
     device: torch.device | str,
     cprefix: str | None = None,
     no_weights: bool = False,
@@ -34,11 +35,12 @@ def get_mnet_model(
         config: Options as attributes. What an option would determine is the network's own default where it is missing.
         net_type: A name in :data:`hypnettorch.utils.command_line.main_networks.MAIN_NETWORKS`.
         in_shape: Shape of an input: ``[height, width, channels]`` for convolutional networks, ``[size]`` (of a time
-            step) for recurrent ones, any for the others, which see it as a vector.
-        out_shape: Shape of an output, ``[size]``.
+            step) for recurrent ones, any for the others, which see it as a vector. A ``module`` knows its own shapes;
+            the networks of a ``multi`` have the same, or a dictionary gives them by their names.
+        out_shape: Shape of an output, ``[size]``; see ``in_shape``.
         device: Where its parameters go.
-        cprefix: Begins the names of all options.
-        no_weights: Whether all parameters are external.
+        cprefix: Begins the names of all options. Those of the networks of a ``multi`` begin with ``<name>_`` after it.
+        no_weights: Whether all parameters are external. A ``module`` and a ``multi`` have to get weights from outside.
         **mnet_kwargs: Further arguments of the network; they win over options.
 
     Raises:
@@ -51,10 +53,41 @@ def get_mnet_model(
         [[8, 4], [8], [2, 8], [2]]
     """
     checks.one_of("net_type", net_type, MAIN_NETWORKS)
-    kind = MAIN_NETWORKS[net_type]
-    shapes = kind.shapes(checks.integers("in_shape", in_shape, 1), checks.integers("out_shape", out_shape, 1))
-    options = kind.read(config, cprefix or "")
-    return kind.make(**{**shapes, **options, "no_weights": no_weights, **mnet_kwargs}).to(device)
+    kind, prefix = MAIN_NETWORKS[net_type], cprefix or ""
+    options = kind.read(config, prefix)
+    if net_type == "multi":
+        options["nets"] = {
+            name: get_mnet_model(
+                config,
+                _type_of_part(config, f"{prefix}{name}_", "net_type"),
+                _shape_of("in_shape", in_shape, name),
+                _shape_of("out_shape", out_shape, name),
+                device,
+                f"{prefix}{name}_",
+                no_weights=True,
+                verbose=False,
+            )
+            for name in options.get("nets", ())
+        }
+    else:
+        options |= kind.shapes(checks.integers("in_shape", in_shape, 1), checks.integers("out_shape", out_shape, 1))
+    return kind.make(**{**options, "no_weights": no_weights, **mnet_kwargs}).to(device)
+
+
+def _type_of_part(config: Any, prefix: str, option: str) -> str:
+    """The kind of a network that is a part of another one."""
+    found = getattr(config, prefix + option, None)
+    if found is None:
+        checks.fail(f"--{prefix}{option}", f"the kind of the part '{prefix.rstrip('_')}'", "no such option")
+    return str(found)
+
+
+def _shape_of(argument: str, shapes: Sequence[int] | Mapping[str, Sequence[int]], name: str) -> Sequence[int]:
+    if not isinstance(shapes, Mapping):
+        return shapes
+    if name not in shapes:
+        checks.fail(argument, f"an entry '{name}'", list(shapes))
+    return shapes[name]
 
 
 def get_hypernet(
@@ -84,15 +117,16 @@ def get_hypernet(
         num_conds: Number of conditions that it knows by id.
         no_cond_weights: Whether parameters of single conditions are external.
         no_uncond_weights: Whether the parameters that all conditions share are external.
-        uncond_in_size: Size of the unconditional input.
+        uncond_in_size: Size of the unconditional input; of all hypernetworks in a ``container``.
         shmlp_chunk_shapes: ``chunk_shapes`` of a ``structured_hmlp``.
         shmlp_num_per_chunk: ``num_per_chunk`` of a ``structured_hmlp``.
         shmlp_assembly_fct: ``assembly_fct`` of a ``structured_hmlp``. Without these three it is chunked by
             :mod:`hypnettorch.hnets.structured_hmlp_examples`.
         verbose: Whether to print a line about the network.
-        cprefix: Begins the names of all options.
-        mnet: The main network. A ``structured_hmlp`` may need it, and wrappers that keep weights draw these by its
-            layers.
+        cprefix: Begins the names of all options. Those of a hypernetwork in a ``container`` begin with the name of its
+            part and ``_`` after it.
+        mnet: The main network. A ``structured_hmlp`` may need it, a ``container`` knows from it what its targets are,
+            and wrappers that keep weights draw these by its layers.
 
     Raises:
         ValueError: If there is no such hypernetwork, or an option makes no sense for it.
@@ -111,10 +145,14 @@ def get_hypernet(
     if wrappers and no_uncond_weights:
         checks.fail("no_uncond_weights", f"False with --{option}: wrappers keep their parameters", True)
     kind = HYPERNETWORKS[net_type]
-    arguments = {"cond_in_size": 0, **kind.read(config, prefix)}
+    arguments = kind.read(config, prefix)
+    if "cond_emb_size" in kind.arguments:
+        arguments.setdefault("cond_in_size", 0)
     if net_type == "structured_hmlp":
         arguments |= {"chunk_shapes": shmlp_chunk_shapes, "num_per_chunk": shmlp_num_per_chunk}
         arguments |= {"assembly_fct": shmlp_assembly_fct, "mnet": mnet}
+    if net_type == "container":
+        arguments |= {"make_part": partial(_part_of_container, config, device, prefix), "mnet": mnet}
 
     def make(request: Request) -> Any:
         return kind.make(
@@ -132,6 +170,14 @@ def get_hypernet(
     if verbose:
         print(hnet)
     return hnet.to(device)
+
+
+def _part_of_container(
+    config: Any, device: torch.device | str, prefix: str, name: str, target_shapes: Shapes, **kwargs: Any
+) -> Any:
+    prefix = f"{prefix}{name}_"
+    net_type, num_conds = _type_of_part(config, prefix, "hnet_type"), kwargs.pop("num_cond_embs")
+    return get_hypernet(config, device, net_type, target_shapes, num_conds, cprefix=prefix, verbose=False, **kwargs)
 
 
 def calc_train_iter(num_train_samples: int, batch_size: int, num_iter: int = -1, epochs: int = -1) -> tuple[int, int]:

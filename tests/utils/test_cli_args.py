@@ -55,7 +55,16 @@ MAIN = {
     "srnn_rec_type": "lstm",
     **COMMON,
 }
-NEW_MAIN = {"resnet_widening_factor": 1, "wrn_channel_sizes": "16,16,32,64", "iresnet_cutout_mod": False}
+NEW_MAIN = {
+    "resnet_widening_factor": 1,
+    "wrn_channel_sizes": "16,16,32,64",
+    "iresnet_cutout_mod": False,
+    **dict.fromkeys(("module", "module_include", "module_exclude", "module_output", "multi_nets"), ""),
+    "module_weight_dtype": "parameter",
+    "module_save_base": False,
+    "module_stats_per_condition": False,
+    "multi_share": "equal",
+}
 HNET = {
     "hnet_type": "hmlp",
     "hmlp_arch": "100,100",
@@ -70,7 +79,13 @@ HNET = {
     "hdeconv_attention_layers": "1,3",
     **{f"hnet_{name}": value for name, value in COMMON.items()},
 }
-NEW_HNET = {"hmlp_split_head": False, "shmlp_gcd_chunking": False}
+NEW_HNET = {
+    "hmlp_split_head": False,
+    "shmlp_gcd_chunking": False,
+    **dict.fromkeys(("mhnet_trunk", "mhnet_cond_shape", "container_parts"), ""),
+    "mhnet_feature_size": 0,
+    "mhnet_chunk_size": 0,
+}
 TRAINING = {"batch_size": 32, "n_iter": 100001, "momentum": 0.0, "weight_decay": 0}
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from hypnettorch.core import checks
-from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv, StructuredHMLP
+from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv, ModuleHNet, StructuredHMLP
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking, wrn_chunking
 from hypnettorch.mnets import WRN, ResNet
 from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.utils.command_line.container import container, parse_parts
+from hypnettorch.utils.command_line.expressions import module
 from hypnettorch.utils.command_line.kinds import (
     ACTIVATION,
     BATCH_NORM,
@@ -21,6 +25,7 @@ from hypnettorch.utils.command_line.kinds import (
     SPECTRAL_NORM,
     Argument,
     Kind,
+    or_none,
     prefixed,
     sizes,
 )
@@ -100,6 +105,17 @@ def _chunking(mnet: MainNetInterface | None, target_shapes: Shapes, gcd_chunking
     return wrn_chunking(mnet, ignore_bn_weights=False, ignore_out_weights=False, gcd_chunking=gcd_chunking)
 
 
+def module_hnet(
+    target_shapes: Shapes,
+    trunk: nn.Module,
+    cond_in_size: int = 0,
+    cond_shape: Sequence[int] | None = None,
+    **kwargs: Any,
+) -> ModuleHNet:
+    """A ``ModuleHNet`` whose conditions are vectors or, with ``cond_shape``, of any shape."""
+    return ModuleHNet(trunk, target_shapes, cond_in_size=cond_shape or cond_in_size, **kwargs)
+
+
 INNER_ARGUMENTS = ("activation_fn", "use_bias", "dropout_rate", "use_spectral_norm", "use_batch_norm")
 """Arguments of the networks inside of a ``StructuredHMLP``."""
 
@@ -153,4 +169,18 @@ HYPERNETWORKS: dict[str, Kind] = {
     ),
     "hdeconv": Kind(HDeconv, {**_DECONV, **_COMMON}),
     "chunked_hdeconv": Kind(ChunkedHDeconv, {**_DECONV, **_CHUNKS, **_COMMON}),
+    "module_hnet": Kind(
+        module_hnet,
+        {
+            "mhnet_trunk": Argument("trunk", module),
+            "mhnet_cond_shape": Argument("cond_shape", sizes_or_none),
+            "mhnet_feature_size": Argument("feature_size", or_none),
+            "mhnet_chunk_size": Argument("chunk_size", or_none),
+            "hmlp_arch": Argument("layers", single_architecture),
+            "chunk_emb_size": Argument("chunk_emb_size", single_size),
+            "cond_emb_size": Argument("cond_in_size"),
+            **prefixed("hnet_", {**ACTIVATION, **BIAS}),
+        },
+    ),
+    "container": Kind(container, {"container_parts": Argument("parts", parse_parts)}),
 }

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from hypnettorch.core import checks
-from hypnettorch.mnets import MLP, WRN, BioConvNet, BiRNN, ChunkSqueezer, LeNet, ResNet, ResNetIN, SimpleRNN, ZenkeNet
+from hypnettorch.mnets import (
+    MLP,
+    WRN,
+    BioConvNet,
+    BiRNN,
+    ChunkSqueezer,
+    LeNet,
+    ModuleNet,
+    MultiNet,
+    ResNet,
+    ResNetIN,
+    SimpleRNN,
+    ZenkeNet,
+)
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.utils.command_line.expressions import module
 from hypnettorch.utils.command_line.kinds import (
     ACTIVATION,
     BATCH_NORM,
@@ -26,6 +41,7 @@ from hypnettorch.utils.command_line.kinds import (
 )
 
 Shape = Sequence[int]
+Net = TypeVar("Net", ModuleNet, MultiNet)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,31 @@ def time_steps(in_shape: Shape, out_shape: Shape) -> dict[str, Any]:
     checks.length("in_shape", in_shape, 1)
     checks.length("out_shape", out_shape, 1)
     return {"n_in": in_shape[0], "n_out": out_shape[0]}
+
+
+def of_its_own(in_shape: Shape, out_shape: Shape) -> dict[str, Any]:
+    """The network knows its shapes."""
+    return {}
+
+
+def module_net(module: nn.Module, no_weights: bool = False, verbose: bool = True, **kwargs: Any) -> ModuleNet:
+    """A ``ModuleNet``, whose selected weights come from outside."""
+    return _with_external_weights(ModuleNet(module, **kwargs), no_weights, verbose)
+
+
+def multi_net(
+    nets: Mapping[str, MainNetInterface], no_weights: bool = False, verbose: bool = True, **kwargs: Any
+) -> MultiNet:
+    """A ``MultiNet``, whose weights come from outside."""
+    return _with_external_weights(MultiNet(nets, **kwargs), no_weights, verbose)
+
+
+def _with_external_weights(net: Net, no_weights: bool, verbose: bool) -> Net:
+    if not no_weights:
+        checks.fail("no_weights", f"True for a {type(net).__name__}, which takes weights from outside", no_weights)
+    if verbose:
+        print(net)
+    return net
 
 
 def simple_rnn(
@@ -98,6 +139,16 @@ def is_lstm(option: str, value: str) -> bool:
     """Whether a kind of recurrent layer is an LSTM."""
     checks.one_of(option, value, RECURRENT_TYPES)
     return value == "lstm"
+
+
+def names(option: str, value: str) -> list[str]:
+    """Texts separated by commas."""
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def names_or_none(option: str, value: str) -> list[str] | None:
+    """Texts; none of them stands for the default of the network."""
+    return names(option, value) or None
 
 
 RECURRENT_TYPES = ("lstm", "elman")
@@ -176,4 +227,20 @@ MAIN_NETWORKS: dict[str, MainKind] = {
     ),
     "simple_rnn": MainKind(simple_rnn, {**_RECURRENT, "srnn_no_fc_out": Argument("no_fc_out")}, time_steps),
     "bi_rnn": MainKind(bi_rnn, _RECURRENT, time_steps),
+    "module": MainKind(
+        module_net,
+        {
+            "module": Argument("module", module),
+            "module_include": Argument("include", names_or_none),
+            "module_exclude": Argument("exclude", names_or_none),
+            "module_output": Argument("output", or_none),
+            "module_weight_dtype": Argument("weight_dtype"),
+            "module_save_base": Argument("save_base"),
+            "module_stats_per_condition": Argument("stats_per_condition"),
+        },
+        of_its_own,
+    ),
+    "multi": MainKind(
+        multi_net, {"multi_nets": Argument("nets", names), "multi_share": Argument("share")}, of_its_own
+    ),
 }

@@ -99,6 +99,15 @@ def main_net_args(
         "srnn_post_fc_layers": dsrnn_post_fc_layers,
         "srnn_no_fc_out": False,
         "srnn_rec_type": dsrnn_rec_type,
+        "module": "",
+        "module_include": "",
+        "module_exclude": "",
+        "module_output": "",
+        "module_weight_dtype": "parameter",
+        "module_save_base": False,
+        "module_stats_per_condition": False,
+        "multi_nets": "",
+        "multi_share": "equal",
     }
     _add_specific(group, defaults, allowed_nets, MAIN_NETWORKS)
     _add_common(
@@ -171,6 +180,11 @@ def hnet_args(
         "hdeconv_filters": "128,512,256,128",
         "hdeconv_kernels": "5",
         "hdeconv_attention_layers": "1,3",
+        "mhnet_trunk": "",
+        "mhnet_cond_shape": "",
+        "mhnet_feature_size": 0,
+        "mhnet_chunk_size": 0,
+        "container_parts": "",
     }
     _add_specific(group, defaults, allowed_nets, HYPERNETWORKS)
     if show_wrappers:
@@ -180,6 +194,9 @@ def hnet_args(
         group.add("hnet_cell_in_size", 1)
         group.add("hnet_rank", 8)
         group.add("hnet_noise_std", 0.02)
+        group.add("hnet_set_encoder", "")
+        group.add("hnet_set_pool", "mean")
+        group.add("hnet_set_element_dims", 1)
     _add_common(OptionGroup(group.container, f"{prefix or ''}hnet_"), **kwargs)
     return group.container
 

@@ -13,7 +13,10 @@ from typing import Any
 from hypnettorch.core import checks
 from hypnettorch.hnets.input_encoding import ENCODINGS
 from hypnettorch.hnets.recurrent_hnet import CELLS
+from hypnettorch.hnets.set_hnet import POOLS
 from hypnettorch.mnets.lenet import ARCHITECTURES
+from hypnettorch.mnets.module_net import WEIGHT_DTYPES
+from hypnettorch.mnets.multi_net import SHARING
 from hypnettorch.utils.command_line.main_networks import RECURRENT_TYPES
 from hypnettorch.utils.misc import ACTIVATIONS
 
@@ -60,6 +63,15 @@ MAIN_NETWORK = {
     "srnn_post_fc_layers": Option(str, "simple_rnn, bi_rnn: sizes of the hidden layers after them."),
     "srnn_no_fc_out": Option(bool, "simple_rnn: the output layer is a recurrent one."),
     "srnn_rec_type": Option(str, "simple_rnn, bi_rnn: kind of recurrent layer.", RECURRENT_TYPES),
+    "module": Option(str, "module: how to make it, e.g. 'torch.nn.Linear(4, 2)' or 'mypackage.models.UNet(depth=3)'."),
+    "module_include": Option(str, "module: patterns of parameters that come from outside, e.g. 'layer1.*,fc.*'."),
+    "module_exclude": Option(str, "module: patterns of parameters that do not."),
+    "module_output": Option(str, "module: name of the linear layer that makes the output."),
+    "module_weight_dtype": Option(str, "module: dtype of weights from outside.", WEIGHT_DTYPES),
+    "module_save_base": Option(bool, "module: files hold its own values of parameters that come from outside."),
+    "module_stats_per_condition": Option(bool, "module: each task has its running statistics."),
+    "multi_nets": Option(str, "multi: names of its networks; the options of each begin with '<name>_'."),
+    "multi_share": Option(str, "multi: which tensors its networks have in common.", SHARING),
 }
 
 COMMON = {
@@ -90,15 +102,28 @@ HYPERNETWORK = {
     "hdeconv_filters": Option(str, "Channels of each hidden layer; '': 128 in the last, twice as many before."),
     "hdeconv_kernels": Option(str, "Kernel size: of all transpose convolutions, or of each."),
     "hdeconv_attention_layers": Option(str, "Hidden layers that are followed by self-attention; 0 is the first."),
+    "mhnet_trunk": Option(str, "module_hnet: how to make the trunk, e.g. 'torch.nn.Linear(8, 32)'."),
+    "mhnet_cond_shape": Option(str, "module_hnet: shape of a condition, if it is no vector, e.g. '3,32,32'."),
+    "mhnet_feature_size": Option(int, "module_hnet: number of features of the trunk; 0: found by a trial."),
+    "mhnet_chunk_size": Option(int, "module_hnet: number of weights of a chunk; 0: all at once."),
+    "container_parts": Option(
+        str,
+        "container: parts with their targets, e.g. 'body=0-3; shared=bn_*; own=*': positions, roles or names. 'shared' "
+        "and 'own' (to each condition) are plain parameters; others are made by hypernetworks, whose options begin "
+        "with '<part>_'.",
+    ),
     "hnet_wrappers": Option(
         str,
-        "Put around it, the innermost first: encoded, recurrent, residual, scaling, low_rank, perturbed.",
+        "Put around it, the innermost first: encoded, recurrent, residual, scaling, low_rank, perturbed, set.",
     ),
     "hnet_encoding": Option(str, "encoded: how embeddings are encoded.", tuple(ENCODINGS)),
     "hnet_cell": Option(str, "recurrent: kind of cell.", tuple(CELLS)),
     "hnet_cell_in_size": Option(int, "recurrent: size of the input of the cell."),
     "hnet_rank": Option(int, "low_rank: number of columns of the thin matrices."),
     "hnet_noise_std": Option(float, "perturbed: standard deviation of the noise on each weight."),
+    "hnet_set_encoder": Option(str, "set: how to make the encoder of elements, e.g. 'torch.nn.Linear(2, 8)'."),
+    "hnet_set_pool": Option(str, "set: what is made of the encoded elements.", tuple(POOLS)),
+    "hnet_set_element_dims": Option(int, "set: number of dimensions of an element."),
 }
 
 GENERATOR = {

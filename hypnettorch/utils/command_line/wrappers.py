@@ -1,8 +1,4 @@
-"""Wrappers that options put around a hypernetwork, and the options that each of them takes.
-
-Those that are given networks or lists of tensors (:class:`~hypnettorch.hnets.hnet_container.HContainer`,
-:class:`~hypnettorch.hnets.set_hnet.HSetInput`) need a program.
-"""
+"""Wrappers that options put around a hypernetwork, and the options that each of them takes."""
 
 from __future__ import annotations
 
@@ -11,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.hnets import HEncodedInput, HLowRank, HPerturbWrapper, HRecurrent, HResidual, HScaling
+from hypnettorch.hnets import HEncodedInput, HLowRank, HPerturbWrapper, HRecurrent, HResidual, HScaling, HSetInput
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.utils.command_line.expressions import module
 from hypnettorch.utils.command_line.kinds import Argument, Kind
 
 
@@ -90,6 +87,11 @@ def perturbed(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HPert
     return HPerturbWrapper(hnet, hnet_uncond_in_size=request.uncond_in_size, verbose=False, **kwargs)
 
 
+def set_input(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HSetInput:
+    """The condition is a set, of which an encoder makes a vector."""
+    return HSetInput(hnet, verbose=False, **kwargs)
+
+
 @dataclass(frozen=True)
 class Wrapper(Kind):
     """A kind of wrapper.
@@ -110,6 +112,15 @@ WRAPPERS: dict[str, Wrapper] = {
     "scaling": Wrapper(scaling, {}, row_factors),
     "low_rank": Wrapper(low_rank, {"hnet_rank": Argument("rank")}, low_rank_factors),
     "perturbed": Wrapper(perturbed, {"hnet_noise_std": Argument("sigma_noise")}, unchanged),
+    "set": Wrapper(
+        set_input,
+        {
+            "hnet_set_encoder": Argument("encoder", module),
+            "hnet_set_pool": Argument("pool"),
+            "hnet_set_element_dims": Argument("element_dims"),
+        },
+        unchanged,
+    ),
 }
 
 

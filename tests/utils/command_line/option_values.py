@@ -42,6 +42,15 @@ CHANGED: dict[str, Any] = {
     "no_batchnorm": True,
     "bn_no_running_stats": True,
     "bn_distill_stats": True,
+    "module": "torch.nn.Linear(6, 2, bias=False)",
+    "module_include": "weight",
+    "module_exclude": "bias",
+    "module_output": "1",
+    "module_weight_dtype": "generated",
+    "module_save_base": True,
+    "module_stats_per_condition": True,
+    "multi_nets": "a",
+    "multi_share": "none",
     "hmlp_arch": "7",
     "hmlp_split_head": True,
     "cond_emb_size": 6,
@@ -54,19 +63,31 @@ CHANGED: dict[str, Any] = {
     "hdeconv_filters": "3,3",
     "hdeconv_kernels": "3,5",
     "hdeconv_attention_layers": "1",
+    "mhnet_trunk": "torch.nn.Linear(4, 3)",
+    "mhnet_cond_shape": "2,4",
+    "mhnet_feature_size": 8,
+    "mhnet_chunk_size": 5,
+    "container_parts": "shared=bias; body=*",
     "hnet_encoding": "z|1-z",
     "hnet_cell": "lstm",
     "hnet_cell_in_size": 3,
     "hnet_rank": 2,
     "hnet_noise_std": 1.0,
+    "hnet_set_encoder": "torch.nn.Linear(2, 4, bias=False)",
+    "hnet_set_pool": "max",
+    "hnet_set_element_dims": 2,
 }
 """Another value than the default for each option."""
+
+NORMED = "torch.nn.Sequential(torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 2), torch.nn.ReLU())"
 
 NEEDED: dict[str, dict[str, Any]] = {
     "wrn_use_fc_bias": {"no_bias": True},
     "iresnet_use_fc_bias": {"no_bias": True},
     "bn_no_running_stats": {"batchnorm": True},
     "bn_distill_stats": {"batchnorm": True},
+    "module_output": {"module": NORMED},
+    "module_stats_per_condition": {"module": NORMED},
     "hdeconv_num_layers": {"hdeconv_filters": "", "hdeconv_kernels": "3", "hdeconv_attention_layers": ""},
 }
 """What an option needs for an effect, or to fit."""
@@ -99,7 +120,7 @@ def outputs(net: nn.Module, call: Any) -> list[Tensor]:
 
 def differ(first: Any, second: Any, call: Any) -> bool:
     """Whether two networks have different parameters or, with the same values of them, different outputs."""
-    shapes = [(net.param_shapes, net.hyper_shapes_distilled) for net in (first, second)]
+    shapes = [(net.param_shapes, net.hyper_shapes_learned, net.hyper_shapes_distilled) for net in (first, second)]
     if shapes[0] != shapes[1]:
         return True
     results = [outputs(randomized(net), call) for net in (first, second)]

@@ -39,6 +39,14 @@ SMALL_HNETS: dict[str, dict[str, Any]] = {
         "hdeconv_attention_layers": "0",
         "chunk_emb_size": 2,
     },
+    "module_hnet": {
+        "mhnet_trunk": "torch.nn.Tanh()",
+        "mhnet_chunk_size": 6,
+        "hmlp_arch": "5",
+        "cond_emb_size": 4,
+        "chunk_emb_size": 2,
+    },
+    "container": {"container_parts": "body=weight; own=*", "body_hmlp_arch": "5", "body_cond_emb_size": 4},
 }
 HNET_OPTIONS = [(name, option) for name, kind in HYPERNETWORKS.items() for option in kind.arguments]
 
@@ -57,6 +65,7 @@ def hnet_config(
         show_batchnorm=not norm_by_default,
         **names,
     )
+    cli_args.hnet_args(parser, ["hmlp"], prefix=f"{prefix or ''}body_", pf_name="body")
     return parser.parse_args(flags({f"{prefix or ''}{option}": value for option, value in options.items()}))
 
 
@@ -99,7 +108,7 @@ def test_option_of_a_hypernetwork_has_an_effect(name: str, option: str) -> None:
 
 FROM_THE_PROGRAM = {
     *("target_shapes", "uncond_in_size", "num_cond_embs", "no_uncond_weights", "no_cond_weights", "verbose"),
-    *("chunk_shapes", "num_per_chunk", "assembly_fct", "mnet", "kwargs"),
+    *("chunk_shapes", "num_per_chunk", "assembly_fct", "make_part", "mnet", "kwargs"),
 }
 
 
@@ -113,8 +122,7 @@ def test_options_determine_all_other_arguments(name: str) -> None:
 def test_every_hypernetwork_has_a_name() -> None:
     built = {type(hypernetwork(name, {})).__name__ for name in HYPERNETWORKS}
     built |= {type(wrapped(name, {})).__name__ for name in WRAPPERS}
-    around_others = {"HContainer", "HSetInput", "ModuleHNet"}
-    assert built == set(hypnettorch.hnets.__all__) - {"HyperNetInterface"} - around_others
+    assert built == set(hypnettorch.hnets.__all__) - {"HyperNetInterface"}
 
 
 def test_missing_options_have_the_default_of_the_network() -> None:
@@ -184,18 +192,34 @@ WRAPPED: dict[str, dict[str, Any]] = {
     "scaling": {},
     "low_rank": {"shapes": [[4, 3], [2, 4]]},
     "perturbed": {"uncond_in_size": 2},
+    "set": {},
 }
+NEEDED_BY_WRAPPERS = {"set": {"hnet_set_encoder": "torch.nn.Linear(2, 4)"}}
 
 
 def wrapped(name: str, options: Mapping[str, Any]) -> Any:
-    return hypernetwork("hmlp", {"hnet_wrappers": name, **options}, **WRAPPED[name])
+    given = {"hnet_wrappers": name, **NEEDED_BY_WRAPPERS.get(name, {}), **options}
+    return hypernetwork("hmlp", given, **WRAPPED[name])
 
 
-@pytest.mark.parametrize(("name", "option"), [(name, option) for name, w in WRAPPERS.items() for option in w.arguments])
+WRAPPER_OPTIONS = [(name, option) for name, wrapper in WRAPPERS.items() for option in wrapper.arguments]
+
+
+def test_elements_of_a_set_may_have_any_shape() -> None:
+    encoder = "torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4))"
+    hnet = wrapped("set", {"hnet_set_encoder": encoder, "hnet_set_element_dims": 2})
+    assert hnet(cond_input=torch.randn(2, 5, 3, 2), ret_format="flattened").shape == (2, hnet.num_outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [pair for pair in WRAPPER_OPTIONS if pair[1] != "hnet_set_element_dims"]
+)
 def test_option_of_a_wrapper_has_an_effect(name: str, option: str) -> None:
     def call(hnet: Any) -> Tensor:
         if name == "recurrent":
             return hnet(cond_input=torch.ones(3, 1, 1), ret_format="flattened")
+        if name == "set":
+            return hnet(cond_input=torch.arange(12.0).view(1, 6, 2), ret_format="flattened")
         noise = torch.ones(2, hnet.num_outputs) if name == "perturbed" else None
         return hnet(cond_id=[0, 1], uncond_input=noise, ret_format="flattened")
 

@@ -42,7 +42,10 @@ SMALL_MAIN = {
     "chunked_mlp": Main([5, 5], options={"cmlp_in_cdim": 10, "cmlp_arch": "4", "cmlp_chunk_arch": "4"}),
     "simple_rnn": Main([3], lead=(4, 2), options={"srnn_rec_layers": "4"}),
     "bi_rnn": Main([3], lead=(4, 2), options={"srnn_rec_layers": "4"}),
+    "module": Main([6], options={"module": "torch.nn.Linear(6, 2)"}),
+    "multi": Main([6], options={"multi_nets": "a,b", "a_mlp_arch": "4", "b_mlp_arch": "4,3"}),
 }
+WEIGHTS_FROM_OUTSIDE = ("module", "multi")
 
 MAIN_OPTIONS = [(name, option) for name, kind in MAIN_NETWORKS.items() for option in kind.arguments]
 
@@ -63,11 +66,21 @@ def main_net(
         **shown,
         **names,
     )
+    for part in ("a", "b"):
+        cli_args.main_net_args(parser, prefix=f"{prefix or ''}{part}_", pf_name=part)
     given = {"net_type": name, **case.options, **options}
     config = parser.parse_args(flags({f"{prefix or ''}{option}": value for option, value in given.items()}))
     net_type = getattr(config, f"{prefix or ''}net_type")
-    size = case.in_shape
-    return get_mnet_model(config, net_type, size, [2], "cpu", cprefix=prefix, **{"verbose": False, **kwargs})
+    kwargs = {"verbose": False, "no_weights": name in WEIGHTS_FROM_OUTSIDE, **kwargs}
+    return get_mnet_model(config, net_type, case.in_shape, [2], "cpu", cprefix=prefix, **kwargs)
+
+
+def evaluate(net: Any, x: torch.Tensor) -> torch.Tensor:
+    """What a network computes with its own weights, or with some from outside."""
+    if net.hyper_shapes_learned is None:
+        return net(x)
+    which = {"net": "a"} if isinstance(net, hypnettorch.mnets.MultiNet) else {}
+    return net(x, weights=[torch.full(shape, 0.1) for shape in net.hyper_shapes_learned], **which)
 
 
 @pytest.fixture
@@ -83,8 +96,27 @@ def quiet() -> Iterator[None]:
 def test_main_network_is_built_and_runs(name: str) -> None:
     case = SMALL_MAIN[name]
     net = main_net(name, {})
-    assert net(torch.randn(*case.lead, *case.in_shape).flatten(len(case.lead))).shape == (*case.lead, 2)
+    x = torch.randn(*case.lead, *case.in_shape).flatten(len(case.lead))
+    assert evaluate(net, x).shape == (*case.lead, 2)
     assert main_net(name, {}, no_weights=True).hyper_shapes_learned == net.param_shapes
+
+
+ASPECTS = {
+    "module_output": lambda net: net.mask_fc_out,
+    "module_weight_dtype": lambda net: casts(net),
+    "module_save_base": lambda net: len(net.state_dict()),
+    "module_stats_per_condition": lambda net: net.depends_on_condition,
+}
+"""What options change that do not change results."""
+
+
+def casts(net: Any) -> bool:
+    """Whether weights of another dtype than the network has are cast."""
+    try:
+        net(torch.randn(6, 6), weights=[torch.randn(shape).double() for shape in net.hyper_shapes_learned])
+    except RuntimeError:
+        return False
+    return True
 
 
 @pytest.mark.usefixtures("quiet")
@@ -99,7 +131,8 @@ def test_option_of_a_main_network_has_an_effect(name: str, option: str) -> None:
     first = main_net(name, base, norm_by_default=by_default)
     second = main_net(name, {**base, **changed(option)}, norm_by_default=by_default)
     x = torch.randn(*case.lead, *case.in_shape).flatten(len(case.lead))
-    assert differ(first, second, lambda net: net(x))
+    aspect = ASPECTS.get(option)
+    assert aspect(first) != aspect(second) if aspect else differ(first, second, lambda net: evaluate(net, x))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +148,8 @@ def test_option_of_a_main_network_has_an_effect(name: str, option: str) -> None:
         "chunked_mlp": "net_act no_bias dropout_rate specnorm batchnorm",
         "simple_rnn": "net_act no_bias",
         "bi_rnn": "net_act no_bias",
+        "module": "",
+        "multi": "",
     }.items(),
 )
 def test_common_options(name: str, common: str) -> None:
@@ -140,8 +175,7 @@ def test_options_determine_all_other_arguments(name: str) -> None:
 
 def test_every_main_network_has_a_name() -> None:
     built = {type(main_net(name, {})).__name__ for name in MAIN_NETWORKS}
-    abstract, around_others = {"MainNetInterface", "Classifier"}, {"ModuleNet", "MultiNet"}
-    assert built == set(hypnettorch.mnets.__all__) - abstract - around_others
+    assert built == set(hypnettorch.mnets.__all__) - {"MainNetInterface", "Classifier"}
 
 
 def test_missing_options_have_the_default_of_the_network() -> None:
@@ -161,7 +195,34 @@ def test_arguments_of_the_call_win() -> None:
     assert modulated.context_mod_layers is not None
 
 
+def test_networks_of_a_multi_net() -> None:
+    shapes = {"a": [6], "b": [3]}
+    config = argparse.Namespace(multi_nets="a,b", a_net_type="mlp", b_net_type="simple_rnn", b_srnn_rec_layers="5")
+    net = get_mnet_model(config, "multi", shapes, {"a": [2], "b": [4]}, "cpu", no_weights=True, verbose=False)
+    assert [type(part).__name__ for part in net.nets.values()] == ["MLP", "SimpleRNN"]
+    assert net.nets["a"].param_shapes[0] == [10, 6]
+    assert net.nets["b"].param_shapes[-1] == [4]
+    with pytest.raises(ValueError, match=r"in_shape: expected an entry 'b', got \['a'\]"):
+        get_mnet_model(config, "multi", {"a": [6]}, [2], "cpu", no_weights=True)
+    with pytest.raises(ValueError, match="--c_net_type: expected the kind of the part 'c', got no such option"):
+        get_mnet_model(argparse.Namespace(multi_nets="c"), "multi", [6], [2], "cpu", no_weights=True)
+    with pytest.raises(ValueError, match="nets: expected at least one network"):
+        get_mnet_model(argparse.Namespace(multi_nets=""), "multi", [6], [2], "cpu", no_weights=True)
+
+
+def test_summary_of_a_module(capsys: pytest.CaptureFixture[str]) -> None:
+    main_net("module", {}, verbose=True)
+    assert "Linear(in_features=6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", WEIGHTS_FROM_OUTSIDE)
+def test_weights_have_to_come_from_outside(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no_weights: expected True for a M.*Net, which takes weights from outside"):
+        main_net(name, {}, no_weights=False)
+
+
 def test_prefix() -> None:
+    assert main_net("multi", {}, prefix="gen_").nets["b"].param_shapes[2] == [3, 4]
     assert main_net("mlp", {"mlp_arch": "5"}, prefix="dis_").param_shapes[0] == [5, 6]
 
 
