@@ -240,7 +240,5 @@ MAIN_NETWORKS: dict[str, MainKind] = {
         },
         of_its_own,
     ),
-    "multi": MainKind(
-        multi_net, {"multi_nets": Argument("nets", names), "multi_share": Argument("share")}, of_its_own
-    ),
+    "multi": MainKind(multi_net, {"multi_nets": Argument("nets", names), "multi_share": Argument("share")}, of_its_own),
 }

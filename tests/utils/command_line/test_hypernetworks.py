@@ -211,9 +211,7 @@ def test_elements_of_a_set_may_have_any_shape() -> None:
     assert hnet(cond_input=torch.randn(2, 5, 3, 2), ret_format="flattened").shape == (2, hnet.num_outputs)
 
 
-@pytest.mark.parametrize(
-    ("name", "option"), [pair for pair in WRAPPER_OPTIONS if pair[1] != "hnet_set_element_dims"]
-)
+@pytest.mark.parametrize(("name", "option"), [pair for pair in WRAPPER_OPTIONS if pair[1] != "hnet_set_element_dims"])
 def test_option_of_a_wrapper_has_an_effect(name: str, option: str) -> None:
     def call(hnet: Any) -> Tensor:
         if name == "recurrent":
