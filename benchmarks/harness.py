@@ -175,6 +175,7 @@ def _serve(
             resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             connection.send((peak_tensors(step), resident, first_step, faults / max(steps, 1)))
         else:
+            step()  # what the system took back while others had their turn is not part of a training step
             synchronize()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             start = time.perf_counter()

@@ -49,8 +49,8 @@ def listed(parameters: Any) -> list[torch.Tensor]:
     """The entries of a ``ParameterList``, which looks each of them up by a name of its own when it is iterated."""
     if parameters is None:
         return []
-    store: dict[str, Any] = getattr(parameters, "_parameters", {})
-    return list(store.values()) if len(store) == len(parameters) > 0 else list(parameters)
+    store: dict[str, Any] | None = getattr(parameters, "_parameters", None)
+    return list(parameters) if store is None or len(store) != len(parameters) else list(store.values())
 
 
 def retie(module: nn.Module, second_names: dict[str, str]) -> None:

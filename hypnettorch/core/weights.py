@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ from hypnettorch.core import checks, formats
 Positions = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Resolved:
     """Values of a parameter table for one evaluation.
 
@@ -38,7 +38,10 @@ class WeightLayout:
         learned: Positions of ``hyper_shapes_learned``; ``None`` if there is no such list.
         parts: Keys of a dictionary of weights and the positions that each stands for, the default one last.
         modulation: Positions of tensors that may carry one more leading dimension (one value per sample).
-        external: Positions whose values must be passed; follows from the others.
+        external: Positions whose values must be passed; follows from the others, as does the rest.
+        learned_shapes: Shapes of ``hyper_shapes_learned``.
+        all_internal: Whether the values are ``internal_params``, in this order.
+        all_learned: Whether the values are ``hyper_shapes_learned``, in this order.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -47,10 +50,17 @@ class WeightLayout:
     parts: Mapping[str, Positions]
     modulation: frozenset[int]
     external: Positions = field(init=False)
+    learned_shapes: list[tuple[int, ...]] = field(init=False)
+    all_internal: bool = field(init=False)
+    all_learned: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        positions = tuple(range(len(self.shapes)))
         external = tuple(position for position, index in enumerate(self.internal) if index < 0)
         object.__setattr__(self, "external", external)
+        object.__setattr__(self, "learned_shapes", [self.shapes[position] for position in self.learned or ()])
+        object.__setattr__(self, "all_internal", self.internal == positions)
+        object.__setattr__(self, "all_learned", self.learned == external == positions)
 
     def resolve(
         self,
@@ -71,6 +81,10 @@ class WeightLayout:
             ValueError: If nothing fits, or an external tensor is missing.
             TypeError: If ``weights`` or an entry has the wrong type.
         """
+        if weights is None and self.all_internal and not stacked:  # the two usual cases, without a look at each tensor
+            return Resolved(list(internal_params), [False] * len(self.shapes), None)
+        if self.all_learned and isinstance(weights, list) and self._are_learned(weights, stacked):
+            return Resolved(weights, [True] * len(weights), self._count_sets(weights) if stacked else None)
         chosen = {} if weights is None else self._chosen(weights, stacked)
         values: list[Any] = [None if index < 0 else internal_params[index] for index in self.internal]
         given = [False] * len(values)
@@ -79,7 +93,7 @@ class WeightLayout:
         for position in self.external:
             if not given[position] and position not in optional:
                 self._fail_missing(position, weights)
-        return Resolved(values, given, self._count_sets(chosen) if stacked else None)
+        return Resolved(values, given, self._count_sets(chosen.values()) if stacked else None)
 
     def _chosen(self, weights: Any, stacked: bool) -> dict[int, Tensor]:
         """The passed tensors by position."""
@@ -114,14 +128,15 @@ class WeightLayout:
 
     def _from_flat(self, weights: Tensor, stacked: bool) -> dict[int, Tensor]:
         learned = self.learned or ()
-        shapes = [self.shapes[position] for position in learned]
-        expected = (formats.num_elements(shapes),)
+        expected = (formats.num_elements(self.learned_shapes),)
         if not learned or weights.dim() != 1 + stacked or tuple(weights.shape[-1:]) != expected:
             lead = "(B, " if stacked else "("
             checks.fail("weights", f"flat hyper_shapes_learned of shape {lead}{expected[0]})", tuple(weights.shape))
-        return dict(zip(learned, formats.unflatten(weights, shapes), strict=True))
+        return dict(zip(learned, formats.unflatten(weights, self.learned_shapes), strict=True))
 
     def _from_list(self, weights: list[Tensor], stacked: bool) -> dict[int, Tensor]:
+        if self._are_learned(weights, stacked):
+            return dict(zip(self.learned or (), weights, strict=True))
         for i, tensor in enumerate(weights):
             checks.tensor(("weights", i), tensor)
         candidates = self._candidates()
@@ -131,6 +146,11 @@ class WeightLayout:
             ):
                 return dict(zip(positions, weights, strict=True))
         return self._fail_list(weights, candidates, stacked)
+
+    def _are_learned(self, weights: list[Tensor], stacked: bool) -> bool:
+        """Whether these are tensors that fit ``hyper_shapes_learned``."""
+        shapes = [tensor.shape[stacked:] for tensor in weights if isinstance(tensor, Tensor)]
+        return shapes == self.learned_shapes and len(shapes) == len(weights)
 
     def _candidates(self) -> dict[str, Positions]:
         candidates: dict[str, Positions] = {}
@@ -152,10 +172,10 @@ class WeightLayout:
             allowed = {int(stacked)}
         return None if extra in allowed and tuple(tensor.shape[extra:]) == shape else shape
 
-    def _count_sets(self, chosen: Mapping[int, Tensor]) -> int:
-        if not chosen:
+    def _count_sets(self, tensors: Iterable[Tensor]) -> int:
+        sizes = {int(tensor.shape[0]) for tensor in tensors}
+        if not sizes:
             checks.fail("weights", "at least one stacked tensor [B, *shape]", "none")
-        sizes = {int(tensor.shape[0]) for tensor in chosen.values()}
         if len(sizes) > 1:
             checks.fail("weights", "the same number B of weight sets in every tensor", sorted(sizes))
         return sizes.pop()

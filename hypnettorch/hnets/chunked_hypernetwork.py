@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -117,26 +118,28 @@ class ChunkedHyperNetwork(CalibratedOutput):
 
     def _generate(self, given: Inputs, run: Run) -> Tensor:
         rows, inner = self._chunk_inputs(given, run), self._inner.part(run)
-        generate = self._generate_in_blocks if self._recompute_chunks else self._generate_chunks
-        return self._calibrate(generate(rows, inner))
+        if self._recompute_chunks:
+            return self._calibrate(self._generate_in_blocks(rows, inner))
+        return self._calibrate(self._generate_chunks(rows, self.num_chunks, inner))
 
-    def _generate_chunks(self, rows: Tensor, inner: Run) -> Tensor:
-        """Flat weights ``[..., N, chunks · chunk_size]`` from the inputs ``[..., N, chunks, size]`` of some chunks."""
-        chunks: Tensor = self._hnet._generate(Inputs(rows.flatten(-3, -2)), inner)  # type: ignore[assignment]
-        return chunks.reshape(*rows.shape[:-2], rows.shape[-2] * self._chunk_size)
+    def _generate_chunks(self, rows: Tensor, count: int, inner: Run) -> Tensor:
+        """Flat weights ``[..., N, count · chunk_size]`` from the inputs ``[..., N · count, size]`` of ``count`` chunks."""
+        chunks: Tensor = self._hnet._generate(Inputs(rows), inner)  # type: ignore[assignment]
+        return chunks.reshape(*rows.shape[:-2], rows.shape[-2] // count, count * self._chunk_size)
 
     def _generate_in_blocks(self, rows: Tensor, inner: Run) -> Tensor:
         """The same for all chunks, of which the backward pass computes a block at a time again."""
         size = max(1, RECOMPUTED_BLOCK // self._chunk_size)
         blocks, left = [], self.num_outputs
-        for block in rows.split(size, dim=-2):
-            flat = checkpoint(self._generate_chunks, block, inner, use_reentrant=False)
+        for block in rows.unflatten(-2, (-1, self.num_chunks)).split(size, dim=-2):
+            generate = partial(self._generate_chunks, count=block.shape[-2], inner=inner)
+            flat = checkpoint(generate, block.flatten(-3, -2), use_reentrant=False)
             blocks.append(flat[..., :left])
             left -= flat.shape[-1]
         return torch.cat(blocks, dim=-1)
 
     def _chunk_inputs(self, given: Inputs, run: Run) -> Tensor:
-        """The inputs ``[..., N, num_chunks, size]`` of the inner hypernetwork for all chunks of all conditions."""
+        """The inputs ``[..., N · num_chunks, size]`` of the inner hypernetwork for all chunks of all conditions."""
         chunks = given.cond.get(CHUNKS, None if self._cond_chunk_embs else run.values[self._chunk_slot])
         return inputs.chunk_rows(given.uncond, chunks, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
 

@@ -103,7 +103,7 @@ def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> li
     if isinstance(hnet, HMLP):
         activations, pieces = hnet._last_layer(given, run)
         return [Factors(activations, *piece) for piece in pieces]
-    rows = Inputs(hnet._chunk_inputs(given, run).flatten(0, 1))
+    rows = Inputs(hnet._chunk_inputs(given, run))
     activations, [(weight, bias)] = hnet._hnet._last_layer(rows, hnet._inner.part(run))
     kept = hnet.num_outputs - (hnet.num_chunks - 1) * len(weight)
     if kept == len(weight):

@@ -179,13 +179,17 @@ class HyperNetwork(ConditionalNetwork):
         optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
         run = self._resolve(weights, optional, condition, sets)
         cond = self._conditions(cond_input, cond_id, passed, run)
-        lead = 0 if sets is None else 1
-        by_id = cond_id is not None
-        values = {"uncond_input": uncond_input, **{_source(kind, by_id): value for kind, value in cond.items()}}
-        uncond, *rest = inputs.join_batches(values, lead)
-        given = Inputs(uncond, {kind: value for kind, value in zip(cond, rest, strict=True) if value is not None})
+        given = Inputs(uncond_input, cond)
+        if (uncond_input is not None) + len(cond) > 1:
+            given = self._join_batches(given, by_id=cond_id is not None, dim=0 if sets is None else 1)
         self._check_inputs(given)
         return given, run
+
+    def _join_batches(self, given: Inputs, by_id: bool, dim: int) -> Inputs:
+        """Inputs of batch size 1 expanded to that of the others; the batch is dimension ``dim``."""
+        values = {_source(kind, by_id): value for kind, value in given.cond.items()}
+        uncond, *cond = inputs.join_batches({"uncond_input": given.uncond, **values}, dim)
+        return Inputs(uncond, dict(zip(given.cond, cond, strict=True)))  # type: ignore[arg-type]
 
     def _resolve(self, weights: Any, optional: frozenset[int], condition: Any, sets: int | None) -> Run:
         """An evaluation with these weights, of which the ``optional`` positions may be missing."""

@@ -115,18 +115,22 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
         shared: Whether all weight sets share the chunk embeddings.
 
     Returns:
-        ``[..., N, num_chunks, sum of sizes]``.
+        ``[..., N · num_chunks, sum of sizes]``, the chunks of one weight set after those of another.
 
     Example:
         >>> chunk_rows(torch.zeros(2, 1), torch.zeros(4, 3), torch.zeros(2, 5), shared=True).shape
-        torch.Size([2, 4, 9])
+        torch.Size([8, 9])
     """
-    if chunks is not None and shared and chunks.dim() > 2:
-        chunks = chunks.unsqueeze(-3)
-    before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
-    parts = [part for part in (before, chunks, after) if part is not None]
+    given = [part for part in (uncond, chunks, cond) if part is not None]
+    if chunks is not None and shared:
+        if chunks.dim() > 2:
+            chunks = chunks.unsqueeze(-3)
+        elif all(part is chunks or part.shape[:-1] == (1,) for part in given):  # one weight set: fewer views
+            rows = [chunks if part is chunks else part.expand(len(chunks), -1) for part in given]
+            return torch.cat(rows, dim=-1)
+    parts = [part.unsqueeze(-2) if part is uncond or part is cond else chunks for part in given]
     lead = _common_shape([part.shape[:-1] for part in parts])
-    return torch.cat([_expanded(part, lead) for part in parts], dim=-1)
+    return torch.cat([_expanded(part, lead) for part in parts], dim=-1).flatten(-3, -2)
 
 
 def _expanded(part: Tensor, lead: list[int]) -> Tensor:

@@ -257,15 +257,15 @@ class StructuredHMLP(CalibratedOutput):
 
     def _generate(self, given: Inputs, run: Run) -> list[Tensor]:
         chunks: list[list[Tensor]] = []
-        lead: torch.Size = torch.Size()
-        for i, (net, part) in enumerate(zip(self.internal_hnets, self._inclusions, strict=True)):
+        lead: list[int] = []
+        networks = zip(self.internal_hnets, self._inclusions, self._num_per_chunk, strict=True)
+        for i, (net, part, count) in enumerate(networks):
             embeddings = self._embeddings_of(i, given, run)
             rows = inputs.chunk_rows(given.uncond, embeddings, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
-            produced = net._format(net._generate(Inputs(rows.flatten(-3, -2)), part.part(run)), "stacked")
-            lead = rows.shape[:-2]
+            produced = net._format(net._generate(Inputs(rows), part.part(run)), "stacked")
+            lead = [*rows.shape[:-2], rows.shape[-2] // count]
             tensors = [
-                tensor.reshape(*rows.shape[:-1], *shape)
-                for tensor, shape in zip(produced, net.target_shapes, strict=True)
+                tensor.reshape(*lead, count, *shape) for tensor, shape in zip(produced, net.target_shapes, strict=True)
             ]
             chunks += [list(chunk) for chunk in zip(*[tensor.unbind(len(lead)) for tensor in tensors], strict=True)]
         assembled = assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from torch import Tensor, nn
@@ -57,11 +57,13 @@ class Inclusion:
     def part(self, run: Run) -> Run:
         """An evaluation of the outer network as the inner network sees it."""
         first, count = self.first_norm, len(self.network.batchnorm_layers or ())
-        return replace(
-            run,
-            values=[run.values[slot] for slot in self.slots],
-            given=[run.given[slot] for slot in self.slots],
-            distilled=None if run.distilled is None else run.distilled[2 * first : 2 * (first + count)],
+        return Run(
+            [run.values[slot] for slot in self.slots],
+            [run.given[slot] for slot in self.slots],
+            run.sets,
+            run.stats_id,
+            run.ckpt_id,
+            None if run.distilled is None else run.distilled[2 * first : 2 * (first + count)],
         )
 
 

@@ -1,0 +1,162 @@
+"""Operations whose results are too large for the C library to keep, on the CPU.
+
+glibc takes every block above 32 MiB from the operating system and returns it as soon as it is freed. A training step
+then pays for the pages of each such tensor anew, and in pages of 4 KiB that takes many times as long as to write the
+numbers. The functions here ask Linux for pages of 2 MiB instead. They compute what their namesakes of PyTorch compute,
+with all derivatives; on other systems and devices they are just that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LARGE = 2**23
+"""How many numbers are large: 32 MiB in single precision."""
+
+_MADV_HUGEPAGE = 14  # linux/mman.h
+_PAGE = 4096
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def linear_is_large(x: Tensor, weight: Tensor) -> bool:
+    """Whether ``x Wᵀ``, or the gradient of ``W``, is a large tensor that :func:`linear` makes faster.
+
+    Args:
+        x: ``[..., in]``.
+        weight: ``[out, in]`` or ``[B, out, in]``.
+    """
+    numbers = weight.numel()
+    if numbers < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
+        return False
+    return _applies(x)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x Wᵀ + b``, with large results in large pages.
+
+    Args:
+        x: ``[N, in]`` or ``[B, N, in]``.
+        weight: ``[out, in]`` or ``[B, out, in]``.
+        bias: ``[out]``, or anything that can be added to the product.
+
+    Returns:
+        ``[N, out]`` or ``[B, N, out]``.
+    """
+    y: Tensor = _Linear.apply(x, weight, bias)
+    return y
+
+
+def split(flat: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+    """``flat.split(sizes, dim=-1)``, of which the gradient is in large pages if it is large.
+
+    Example:
+        >>> [tuple(part.shape) for part in split(torch.zeros(2, 5), [2, 3])]
+        [(2, 2), (2, 3)]
+    """
+    if flat.numel() < LARGE or not _applies(flat):
+        return flat.split_with_sizes(sizes, dim=-1)
+    parts: tuple[Tensor, ...] = _Split.apply(flat, tuple(sizes))
+    return parts
+
+
+def empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    """A tensor of some shape with any content, in large pages if it is large.
+
+    Args:
+        shape: Its shape.
+        like: A tensor of the same dtype and device.
+    """
+    tensor = like.new_empty(shape)
+    if _libc is not None and tensor.numel() >= LARGE and tensor.device.type == "cpu":
+        start = -(-tensor.data_ptr() // _PAGE) * _PAGE
+        length = tensor.data_ptr() + tensor.numel() * tensor.element_size() - start
+        _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length // _PAGE * _PAGE), _MADV_HUGEPAGE)
+    return tensor
+
+
+def _applies(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a b``; an operation of autograd where derivatives of higher order are wanted."""
+    shape = (*a.shape[:-1], b.shape[-1])
+    if torch.is_grad_enabled() or math.prod(shape) < LARGE:
+        return a @ b
+    if a.shape[-1] == 1:  # a product of matrices takes twice as long
+        return torch.mul(a, b, out=empty(shape, a))
+    return torch.matmul(a, b, out=empty(shape, a))
+
+
+def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    product = x @ weight.mT
+    return product if bias is None else product + bias
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y = empty((*x.shape[:-1], weight.shape[-2]), x)
+        if bias is None:
+            return torch.matmul(x, weight.mT, out=y)
+        return (torch.addmm if x.dim() == 2 else torch.baddbmm)(bias, x, weight.mT, out=y)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        x, weight, bias = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
+        ctx.bias_shape = None if bias is None else bias.shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            _product(gradient, weight) if of_x else None,
+            _product(gradient.mT, x) if of_weight else None,
+            gradient.sum_to_size(ctx.bias_shape) if of_bias else None,
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, x_change: Tensor, weight_change: Tensor, bias_change: Tensor | None) -> Tensor:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        change = x_change @ weight.mT + x @ weight_change.mT
+        return change if bias_change is None else change + bias_change
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:  # type: ignore[override]
+        return torch.func.vmap(_plain_linear, in_dims)(x, weight, bias), 0
+
+
+class _Split(torch.autograd.Function):
+    @staticmethod
+    def forward(flat: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return flat.split(sizes, dim=-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.sizes = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:  # type: ignore[override]
+        if torch.is_grad_enabled():
+            return torch.cat(gradients, dim=-1), None
+        flat = empty((*gradients[0].shape[:-1], sum(ctx.sizes)), gradients[0])
+        return torch.cat(gradients, dim=-1, out=flat), None
+
+    @staticmethod
+    def jvp(ctx: Any, change: Tensor, sizes: None) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return change.split(ctx.sizes, dim=-1)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, flat: Tensor, sizes: tuple[int, ...]) -> Any:  # type: ignore[override]
+        return flat.movedim(in_dims[0], 0).split(sizes, dim=-1), (0,) * len(sizes)
