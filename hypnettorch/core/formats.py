@@ -63,9 +63,7 @@ def _views(flat: Tensor, shapes: Shapes) -> list[Tensor]:
     surplus = flat.shape[-1] - sum(sizes)
     lead = flat.shape[:-1]
     parts = large_tensors.split(flat, [*sizes, surplus] if surplus else sizes)
-    return [
-        part if len(shape) == 1 else part.view((*lead, *shape)) for part, shape in zip(parts, shapes, strict=False)
-    ]
+    return [part if len(shape) == 1 else part.view((*lead, *shape)) for part, shape in zip(parts, shapes, strict=False)]
 
 
 def flatten(stacked: Sequence[Tensor], shapes: Shapes) -> Tensor:

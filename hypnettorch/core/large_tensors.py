@@ -9,17 +9,15 @@ with all derivatives; on other systems and devices they are just that.
 from __future__ import annotations
 
 import ctypes
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-LARGE = 2**23
-"""How many numbers are large: 32 MiB in single precision."""
+LARGE = 2**22
+"""How many numbers are large: 16 MiB in single precision; the C library may return smaller blocks, too."""
 
 _MADV_HUGEPAGE = 14  # linux/mman.h
 _PAGE = 4096
@@ -30,11 +28,10 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
     """Whether ``x Wᵀ``, or the gradient of ``W``, is a large tensor that :func:`linear` makes faster.
 
     Args:
-        x: ``[..., in]``.
+        x: ``[..., in]``, with one dimension more than ``[in]`` at least.
         weight: ``[out, in]`` or ``[B, out, in]``.
     """
-    numbers = weight.numel()
-    if numbers < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
+    if weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
         return False
     return _applies(x)
 
@@ -88,12 +85,10 @@ def _applies(x: Tensor) -> bool:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """``a b``; an operation of autograd where derivatives of higher order are wanted."""
-    shape = (*a.shape[:-1], b.shape[-1])
-    if torch.is_grad_enabled() or math.prod(shape) < LARGE:
+    if torch.is_grad_enabled():
         return a @ b
-    if a.shape[-1] == 1:  # a product of matrices takes twice as long
-        return torch.mul(a, b, out=empty(shape, a))
-    return torch.matmul(a, b, out=empty(shape, a))
+    multiply = torch.mul if a.shape[-1] == 1 else torch.matmul  # for one row of inputs twice as fast
+    return multiply(a, b, out=empty((*a.shape[:-1], b.shape[-1]), a))
 
 
 def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -123,7 +123,7 @@ class ChunkedHyperNetwork(CalibratedOutput):
         return self._calibrate(self._generate_chunks(rows, self.num_chunks, inner))
 
     def _generate_chunks(self, rows: Tensor, count: int, inner: Run) -> Tensor:
-        """Flat weights ``[..., N, count · chunk_size]`` from the inputs ``[..., N · count, size]`` of ``count`` chunks."""
+        """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""
         chunks: Tensor = self._hnet._generate(Inputs(rows), inner)  # type: ignore[assignment]
         return chunks.reshape(*rows.shape[:-2], rows.shape[-2] // count, count * self._chunk_size)
 

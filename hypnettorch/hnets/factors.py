@@ -13,7 +13,7 @@ computed once. Written in the differences the sum does not cancel (in ``WᵀW``,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,20 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hypnettorch.core import large_tensors
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hypernetwork import Inputs
 from hypnettorch.hnets.mlp_hnet import HMLP
 
-MEMORY_COST = 200
+BLOCK = 2**17
+"""Numbers of a weight that are worked on together."""
+
+MEMORY_COST = 400
 """Multiplications that take as long as writing and reading one output (measured on a CPU with two threads)."""
+
+CALL_COST = 150_000_000
+"""Multiplications that take as long as the calls of one distance (measured likewise)."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,9 @@ class Factors:
 
     @property
     def gram_cost(self) -> int:
-        """Multiplications of a distance and its gradient by :class:`FactorDistance`."""
+        """Multiplications of a distance and its gradient by :class:`FactorDistance`, and as many as its calls cost."""
         rows, size = self.activations.shape
-        return 4 * len(self.weight) * size**2 + 6 * rows * size**2
+        return CALL_COST + (4 * len(self.weight) + 5 * rows) * size**2
 
     @property
     def output_cost(self) -> int:
@@ -124,16 +131,15 @@ class FactorDistance:
 
     def __init__(self, earlier: Factors) -> None:
         self._earlier = earlier.detached()
-        self._gram = _gram(self._earlier, self._earlier)
+        self._gram = self._earlier.weight.T @ self._earlier.weight
 
     def __call__(self, factors: Factors) -> Tensor:
         """``‖H Wᵀ - H* W*ᵀ‖²`` with gradient into ``factors``."""
         earlier = self._earlier
-        bias = factors.bias
         distance: Tensor = _Distance.apply(
             factors.activations,
             factors.weight,
-            bias,
+            factors.bias,
             earlier.activations,
             earlier.weight,
             earlier.bias,
@@ -142,19 +148,10 @@ class FactorDistance:
         return distance
 
 
-def _gram(first: Factors, second: Factors) -> Tensor:
-    """``Aᵀ B`` of two output layers with their bias columns, ``[k + 1, k + 1]``."""
-    product = torch.zeros(first.weight.shape[1] + 1, first.weight.shape[1] + 1).to(first.weight)
-    product[:-1, :-1] = first.weight.T @ second.weight
-    if first.bias is not None and second.bias is not None:
-        product[-1, :-1] = first.bias @ second.weight
-        product[:-1, -1] = first.weight.T @ second.bias
-        product[-1, -1] = first.bias @ second.bias
-    return product
-
-
-def _with_ones(activations: Tensor) -> Tensor:
-    return torch.cat([activations, activations.new_ones(len(activations), 1)], dim=1)
+def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The rows of some tensors a block at a time: what is computed from a block is used while the cache has it."""
+    size = max(1, BLOCK // tensors[0].shape[1])
+    return zip(*[tensor.split(size) for tensor in tensors], strict=True)
 
 
 class _Distance(torch.autograd.Function):
@@ -171,28 +168,39 @@ class _Distance(torch.autograd.Function):
         old_bias: Tensor | None,
         old_gram: Tensor,
     ) -> Tensor:
-        change = Factors(activations, weight - old_weight, None if bias is None else bias - old_bias)  # type: ignore[operator]
-        rows = _with_ones(activations)
-        moves = torch.zeros_like(rows)
-        moves[:, :-1] = activations - old_activations
-        squared = _gram(change, change)
-        mixed = _gram(change, Factors(old_activations, old_weight, old_bias))
-        row_gradient = rows @ (squared + mixed) + moves @ (mixed.T + old_gram)
-        value = (rows @ squared * rows).sum() + 2 * (rows @ mixed * moves).sum() + (moves @ old_gram * moves).sum()
-        ctx.save_for_backward(change.weight, change.bias, old_weight, rows, moves, row_gradient)
+        moves = activations - old_activations
+        shift = weight.new_zeros(len(weight)) if bias is None or old_bias is None else bias - old_bias
+        squared, mixed = torch.zeros_like(old_gram), torch.zeros_like(old_gram)
+        shifted, old_shifted = torch.zeros_like(old_gram[0]), torch.zeros_like(old_gram[0])
+        for new, old, by in _blocks(weight, old_weight, shift):
+            change = new - old
+            squared.addmm_(change.T, change)
+            mixed.addmm_(change.T, old)
+            shifted.addmv_(change.T, by)
+            old_shifted.addmv_(old.T, by)
+        row_gram, move_gram = activations.T @ activations, moves.T @ activations
+        row_sum, move_sum = activations.sum(0), moves.sum(0)
+        value = (
+            (squared * row_gram + 2 * mixed * move_gram.T + old_gram * (moves.T @ moves)).sum()
+            + 2 * (shifted * row_sum + old_shifted * move_sum).sum()
+            + len(activations) * shift.square().sum()
+        )
+        row_gradient = torch.addmm(shifted + old_shifted, activations, squared + mixed)
+        row_gradient.addmm_(moves, mixed.T + old_gram)
+        ctx.has_bias, ctx.rows = bias is not None, len(activations)
+        ctx.save_for_backward(weight, old_weight, shift, row_gradient, row_gram, move_gram, row_sum, move_sum)
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        change, bias_change, old_weight, rows, moves, row_gradient = ctx.saved_tensors
-        rows_squared = 2 * gradient * (rows.T @ rows)
-        moved = 2 * gradient * (moves.T @ rows)
-        weight_gradient = change @ rows_squared[:-1, :-1]
-        weight_gradient.addmm_(old_weight, moved[:-1, :-1])
-        bias_gradient = None
-        if bias_change is not None:
-            weight_gradient.addr_(bias_change, rows_squared[-1, :-1])
-            bias_gradient = change @ rows_squared[:-1, -1] + bias_change * rows_squared[-1, -1]
-            bias_gradient.addmv_(old_weight, moved[:-1, -1])
-        return 2 * gradient * row_gradient[:, :-1], weight_gradient, bias_gradient, None, None, None, None
+        weight, old_weight, shift, *moments = ctx.saved_tensors
+        row_gradient, row_gram, move_gram, row_sum, move_sum = (2 * gradient * moment for moment in moments)
+        weight_gradient = large_tensors.empty(weight.shape, weight)
+        bias_gradient = 2 * gradient * ctx.rows * shift
+        for new, old, by, of_weight, of_bias in _blocks(weight, old_weight, shift, weight_gradient, bias_gradient):
+            change = new - old
+            torch.mm(change, row_gram, out=of_weight)
+            of_weight.addmm_(old, move_gram).addr_(by, row_sum)
+            of_bias.addmv_(change, row_sum).addmv_(old, move_sum)
+        return row_gradient, weight_gradient, bias_gradient if ctx.has_bias else None, None, None, None, None

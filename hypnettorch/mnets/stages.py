@@ -94,11 +94,10 @@ class Affine:
 
     def _tensors(self, run: Run) -> tuple[Tensor, Tensor | None]:
         """Weight and bias in this evaluation."""
-        values = run.values
-        weight = values[self._weight]
+        weight = run.values[self._weight]
         if self._spectral_norm:
             weight = functional.spectral_normalize(weight, self._rank)
-        return weight, None if self._bias is None else values[self._bias]
+        return weight, None if self._bias is None else run.values[self._bias]
 
 
 class Linear(Affine):

@@ -1,0 +1,170 @@
+"""Large tensors: the same numbers and derivatives, in memory for which large pages were asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypnettorch.core import functional, large_tensors
+from tests.conformance.registry import HYPERNETWORKS, MAIN_NETWORKS, Entry
+from tests.conformance.test_contract import check, public_limits
+
+DOUBLE: dict[str, Any] = {"dtype": torch.float64}
+SHAPES = [((3, 4), (5, 4)), ((1, 4), (5, 4)), ((2, 3, 4), (2, 5, 4)), ((2, 1, 4), (2, 5, 4))]
+
+
+@pytest.fixture
+def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tensor counts as large."""
+    monkeypatch.setattr(large_tensors, "LARGE", 1)
+
+
+def arguments(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> list[Tensor | None]:
+    bias_shape = (weight_shape[0], 1, weight_shape[1]) if len(weight_shape) == 3 else weight_shape[:1]
+    tensors = [torch.randn(shape, **DOUBLE).requires_grad_() for shape in (x_shape, weight_shape, bias_shape)]
+    return [*tensors[:2], tensors[2] if bias else None]
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("x_shape", "weight_shape"), SHAPES)
+def test_linear_and_its_derivatives(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> None:
+    x, weight, b = arguments(x_shape, weight_shape, bias)
+    expected = x @ weight.mT + (0 if b is None else b)
+    torch.testing.assert_close(large_tensors.linear(x, weight, b), expected)
+    assert torch.autograd.gradcheck(large_tensors.linear, (x, weight, b), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(large_tensors.linear, (x, weight, b))
+
+
+@pytest.mark.usefixtures("all_large")
+def test_split_and_its_derivatives() -> None:
+    flat = torch.randn(3, 7, **DOUBLE).requires_grad_()
+
+    def parts(flat: Tensor) -> tuple[Tensor, ...]:
+        return tuple(large_tensors.split(flat * 1, [2, 4, 1]))
+
+    for ours, theirs in zip(parts(flat), flat.split([2, 4, 1], dim=-1), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.autograd.gradcheck(parts, (flat,), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(parts, (flat,))
+
+
+@pytest.mark.usefixtures("all_large")
+def test_parts_that_nobody_uses_have_no_gradient() -> None:
+    flat = torch.ones(2, 5, requires_grad=True)
+    large_tensors.split(flat, [2, 3])[1].sum().backward()
+    assert torch.equal(flat.grad, torch.tensor([[0.0, 0, 1, 1, 1]] * 2))
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize(
+    "transform", [torch.func.grad, torch.func.hessian, torch.func.jacfwd, torch.func.jacrev], ids=lambda f: f.__name__
+)
+@pytest.mark.parametrize("in_dims", [(0, None, None), (None, 0, 0), (0, 0, None)])
+def test_transforms(transform: Callable[..., Any], in_dims: tuple[int | None, ...]) -> None:
+    def value(linear: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda weight, x, b: linear(x, weight, b).square().sum()
+
+    tensors = [torch.randn(shape, **DOUBLE) for shape in ((5, 4), (3, 4), (5,))]
+    x, weight, b = (
+        tensor if dim is None else torch.stack([tensor, tensor + 1])
+        for tensor, dim in zip((tensors[1], tensors[0], tensors[2]), in_dims, strict=True)
+    )
+    order = (in_dims[1], in_dims[0], in_dims[2])
+    ours, theirs = (
+        torch.func.vmap(transform(value(linear)), order)(weight, x, b) for linear in (large_tensors.linear, F.linear)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize(
+    "entry",
+    [
+        entry
+        for entry in (*MAIN_NETWORKS, *HYPERNETWORKS)
+        if entry.name.split(",")[0].split(" ")[0] in ("MLP", "LeNet", "HMLP", "ChunkedHMLP", "StructuredHMLP")
+    ],
+    ids=lambda entry: entry.name,
+)
+def test_networks_keep_their_contract(entry: Entry) -> None:
+    check(entry, public_limits(entry))
+
+
+class Recorder:
+    """Remembers for which memory large pages were asked."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int]] = []
+
+    def madvise(self, start: Any, length: Any, advice: int) -> int:
+        assert advice == 14
+        self.ranges.append((start.value, length.value))
+        return 0
+
+    def has(self, tensor: Tensor) -> bool:
+        """Whether all of a tensor but its first and last page was asked for."""
+        first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size()
+        return any(
+            first <= start < first + 4096 and last - 4096 < start + length <= last for start, length in self.ranges
+        )
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    found = Recorder()
+    monkeypatch.setattr(large_tensors, "_libc", found)
+    return found
+
+
+def test_large_pages_are_asked_for_large_tensors_only(recorder: Recorder) -> None:
+    like = torch.zeros(1)
+    large_tensors.empty([1000, 1000], like)
+    assert not recorder.ranges
+    tensor = large_tensors.empty([3000, 2000], like)
+    assert tensor.shape == (3000, 2000)
+    assert recorder.has(tensor)
+    assert large_tensors.empty([3000, 2000], like.half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_gradients_of_large_weights_are_in_large_pages(recorder: Recorder, rows: int) -> None:
+    """And they become the gradient of the parameter as they are, without a copy."""
+    weight = torch.randn(50_000, 100, requires_grad=True)
+    functional.linear(torch.randn(rows, 100), weight).sum().backward()
+    assert recorder.has(weight.grad)
+    stacked = torch.randn(5, 10_000, 100, requires_grad=True)
+    functional.linear(torch.randn(5, rows, 100), stacked, torch.zeros(5, 10_000)).sum().backward()
+    assert recorder.has(stacked.grad)
+
+
+def test_gradients_of_large_flat_weights_are_in_large_pages(recorder: Recorder) -> None:
+    flat = torch.randn(50, 100_000, requires_grad=True)
+    sum(part.sum() for part in large_tensors.split(flat, [60_000, 40_000])).backward()
+    assert recorder.has(flat.grad)
+
+
+def test_other_systems_have_ordinary_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_tensors, "_libc", None)
+    assert large_tensors.empty([3000, 2000], torch.zeros(1)).shape == (3000, 2000)
+
+
+@pytest.mark.usefixtures("all_large")
+def test_autocast_is_left_to_torch() -> None:
+    x, weight = torch.randn(3, 4), torch.randn(5, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert functional.linear(x, weight).dtype == torch.bfloat16
+        assert not large_tensors.linear_is_large(x, weight)
+    assert large_tensors.linear_is_large(x, weight)
+
+
+@pytest.mark.usefixtures("all_large")
+def test_compiled_graphs_hold_ordinary_operations() -> None:
+    x, weight = torch.randn(3, 4), torch.randn(5, 4)
+    compiled = torch.compile(functional.linear, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, weight), x @ weight.T)
