@@ -1,8 +1,9 @@
 """Time contenders for the same work against each other.
 
 Every contender runs in a process of its own (in one process they change each other's allocator), and the processes
-take turns in short blocks. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are
-noisy. Before anything is timed, the contenders must agree on their results.
+take turns in short blocks, each of which begins with a step that is not timed, since a system may take memory back from
+a process that waits. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
+Before anything is timed, the contenders must agree on their results.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def _serve(
             resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             connection.send((peak_tensors(step), resident, first_step, faults / max(steps, 1)))
         else:
-            step()  # what the system took back while others had their turn is not part of a training step
+            step()
             synchronize()
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             start = time.perf_counter()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LARGE = 2**22
 """How many numbers are large: 16 MiB in single precision; the C library may return smaller blocks, too."""
@@ -31,9 +31,11 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
         x: ``[..., in]``, with one dimension more than ``[in]`` at least.
         weight: ``[out, in]`` or ``[B, out, in]``.
     """
+    if torch.compiler.is_compiling():  # sizes may be symbols, and a comparison would limit them
+        return False
     if weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
         return False
-    return _applies(x)
+    return _is_plain(x) and _is_plain(weight) and not torch.is_autocast_enabled("cpu")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -58,7 +60,7 @@ def split(flat: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
         >>> [tuple(part.shape) for part in split(torch.zeros(2, 5), [2, 3])]
         [(2, 2), (2, 3)]
     """
-    if flat.numel() < LARGE or not _applies(flat):
+    if torch.compiler.is_compiling() or flat.numel() < LARGE or not _is_plain(flat):
         return flat.split_with_sizes(sizes, dim=-1)
     parts: tuple[Tensor, ...] = _Split.apply(flat, tuple(sizes))
     return parts
@@ -79,8 +81,9 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     return tensor
 
 
-def _applies(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers in the memory of the CPU, and no operations of its own."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -112,7 +115,7 @@ class _Linear(torch.autograd.Function):
         ctx.bias_shape = None if bias is None else bias.shape
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
@@ -122,13 +125,13 @@ class _Linear(torch.autograd.Function):
         )
 
     @staticmethod
-    def jvp(ctx: Any, x_change: Tensor, weight_change: Tensor, bias_change: Tensor | None) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, x_change: Tensor, weight_change: Tensor, bias_change: Tensor | None) -> Tensor:
         x, weight = ctx.saved_tensors
         change = x_change @ weight.mT + x @ weight_change.mT
         return change if bias_change is None else change + bias_change
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:  # type: ignore[override]
+    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
         return torch.func.vmap(_plain_linear, in_dims)(x, weight, bias), 0
 
 
@@ -142,16 +145,16 @@ class _Split(torch.autograd.Function):
         ctx.sizes = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         if torch.is_grad_enabled():
             return torch.cat(gradients, dim=-1), None
         flat = empty((*gradients[0].shape[:-1], sum(ctx.sizes)), gradients[0])
         return torch.cat(gradients, dim=-1, out=flat), None
 
     @staticmethod
-    def jvp(ctx: Any, change: Tensor, sizes: None) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def jvp(ctx: Any, change: Tensor, sizes: None) -> tuple[Tensor, ...]:
         return change.split(ctx.sizes, dim=-1)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, flat: Tensor, sizes: tuple[int, ...]) -> Any:  # type: ignore[override]
+    def vmap(info: Any, in_dims: Any, flat: Tensor, sizes: tuple[int, ...]) -> Any:
         return flat.movedim(in_dims[0], 0).split(sizes, dim=-1), (0,) * len(sizes)

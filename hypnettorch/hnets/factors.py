@@ -30,11 +30,8 @@ from hypnettorch.hnets.mlp_hnet import HMLP
 BLOCK = 2**17
 """Numbers of a weight that are worked on together."""
 
-MEMORY_COST = 400
+MEMORY_COST = 200
 """Multiplications that take as long as writing and reading one output (measured on a CPU with two threads)."""
-
-CALL_COST = 150_000_000
-"""Multiplications that take as long as the calls of one distance (measured likewise)."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,9 @@ class Factors:
 
     @property
     def gram_cost(self) -> int:
-        """Multiplications of a distance and its gradient by :class:`FactorDistance`, and as many as its calls cost."""
+        """Multiplications of a distance and its gradient by :class:`FactorDistance`."""
         rows, size = self.activations.shape
-        return CALL_COST + (4 * len(self.weight) + 5 * rows) * size**2
+        return (4 * len(self.weight) + 5 * rows) * size**2
 
     @property
     def output_cost(self) -> int:

@@ -128,7 +128,8 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
         elif all(part is chunks or part.shape[:-1] == (1,) for part in given):  # one weight set: fewer views
             rows = [chunks if part is chunks else part.expand(len(chunks), -1) for part in given]
             return torch.cat(rows, dim=-1)
-    parts = [part.unsqueeze(-2) if part is uncond or part is cond else chunks for part in given]
+    before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
+    parts = [part for part in (before, chunks, after) if part is not None]
     lead = _common_shape([part.shape[:-1] for part in parts])
     return torch.cat([_expanded(part, lead) for part in parts], dim=-1).flatten(-3, -2)
 

@@ -163,6 +163,27 @@ def test_autocast_is_left_to_torch() -> None:
     assert large_tensors.linear_is_large(x, weight)
 
 
+def test_exported_graphs_take_any_batch() -> None:
+    class Product(torch.nn.Module):
+        def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+            return sum(large_tensors.split(functional.linear(x, weight), [2, 2]))
+
+    batch = torch.export.Dim("batch", min=2, max=2**40)
+    program = torch.export.export(Product(), (torch.randn(3, 5), torch.randn(4, 5)), dynamic_shapes=({0: batch}, None))
+    assert program.module()(torch.randn(7, 5), torch.randn(4, 5)).shape == (7, 2)
+
+
+class Counted(Tensor):
+    """A tensor with operations of its own."""
+
+
+@pytest.mark.usefixtures("all_large")
+def test_subclasses_are_left_to_torch() -> None:
+    x, weight = torch.randn(3, 4).as_subclass(Counted), torch.randn(5, 4)
+    assert not large_tensors.linear_is_large(x, weight)
+    assert isinstance(large_tensors.split(x, [1, 3])[0], Counted)
+
+
 @pytest.mark.usefixtures("all_large")
 def test_compiled_graphs_hold_ordinary_operations() -> None:
     x, weight = torch.randn(3, 4), torch.randn(5, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -116,16 +117,29 @@ def test_bfloat16_model_of_a_float32_hypernetwork(name: str) -> None:
     assert all(param.grad.dtype == torch.float32 for param in hnet.unconditional_params)
 
 
+def under_autocast(compute: Callable[[], Any]) -> Any:
+    """The result in half precision, or what torch says of a processor that has no such operation."""
+    try:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            return compute()
+    except RuntimeError as problem:
+        return str(problem)
+
+
 @every
 def test_autocast(name: str) -> None:
+    """Works where the module by itself does; there is no LSTM in half precision for every processor."""
     zoo = ZOO[name]
     net, hnet = make(name)
     model, inputs = HyperModel(hnet, net), zoo.inputs(2)
+    got = under_autocast(lambda: zoo.output(model(**inputs, cond_id=[0, 1])))
+    alone = under_autocast(lambda: zoo.output(zoo.build().eval()(**zoo.inputs())))
+    if isinstance(alone, str):
+        assert name == "LSTM"
+        assert got == alone
+        return
     with torch.no_grad():
-        expected = zoo.output(model(**inputs, cond_id=[0, 1]))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            got = zoo.output(model(**inputs, cond_id=[0, 1]))
-    close(got.float(), expected, 0.1)
+        close(got.float(), zoo.output(model(**inputs, cond_id=[0, 1])), 0.1)
 
 
 @every
