@@ -1,8 +1,8 @@
 """Time contenders for the same work against each other.
 
 Every contender runs in a process of its own (in one process they change each other's allocator), and the processes
-take turns in short blocks, each of which begins with a step that is not timed, since a system may take memory back from
-a process that waits. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
+take turns in short blocks. Each begins with steps that are not timed, since a system may take memory back from a
+process that waits. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
 Before anything is timed, the contenders must agree on their results.
 """
 
@@ -176,19 +176,24 @@ def _serve(
             resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             connection.send((peak_tensors(step), resident, first_step, faults / max(steps, 1)))
         else:
-            step()
-            synchronize()
+            _repeat(step, seconds / 2, synchronize)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            start = time.perf_counter()
-            count = 0
-            while time.perf_counter() - start < seconds:
-                step()
-                count += 1
-            synchronize()
-            elapsed = (time.perf_counter() - start) / count
+            elapsed, count = _repeat(step, seconds, synchronize)
             steps += count
             faults += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
             connection.send(elapsed)
+
+
+def _repeat(step: Step, seconds: float, synchronize: Callable[[], None]) -> tuple[float, int]:
+    """Take steps for some time; returns the seconds of one step and the number of steps."""
+    synchronize()
+    start = time.perf_counter()
+    count = 0
+    while time.perf_counter() - start < seconds:
+        step()
+        count += 1
+    synchronize()
+    return (time.perf_counter() - start) / count, count
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ with all derivatives; on other systems and devices they are just that.
 from __future__ import annotations
 
 import ctypes
-import sys
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +19,8 @@ from torch import Tensor, nn
 LARGE = 2**22
 """How many numbers are large: 16 MiB in single precision; the C library may return smaller blocks, too."""
 
-_MADV_HUGEPAGE = 14  # linux/mman.h
-_PAGE = 4096
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux has it
+_libc = None if _LARGE_PAGES is None else ctypes.CDLL(None)
 
 
 def linear_is_large(x: Tensor, weight: Tensor) -> bool:
@@ -75,9 +74,9 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     """
     tensor = like.new_empty(shape)
     if _libc is not None and tensor.numel() >= LARGE and tensor.device.type == "cpu":
-        start = -(-tensor.data_ptr() // _PAGE) * _PAGE
-        length = tensor.data_ptr() + tensor.numel() * tensor.element_size() - start
-        _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length // _PAGE * _PAGE), _MADV_HUGEPAGE)
+        page, begin = mmap.PAGESIZE, tensor.data_ptr()
+        first, last = -(-begin // page), (begin + tensor.numel() * tensor.element_size()) // page
+        _libc.madvise(ctypes.c_void_p(first * page), ctypes.c_size_t((last - first) * page), _LARGE_PAGES)
     return tensor
 
 
