@@ -1,4 +1,8 @@
-"""Run all benchmarks, print a table of ratios and write it as JSON."""
+"""Run benchmarks, print a table of ratios and write it as JSON.
+
+Results of other cases that the file has from the same machine and versions stay there, so that a part can be measured
+again.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import platform
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,9 +23,19 @@ MODULES = (training_steps, weight_sets, modules, recurrent, regularizer, buildin
 CASES = [case for module in MODULES for case in module.CASES]
 
 
+def merged(path: Path, setting: dict[str, Any], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """New results and those of other cases in a file that was made in the same setting, in the order of the cases."""
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    old = found["results"] if setting.items() <= found.items() else []
+    measured = {result["case"] for result in new}
+    order = [case.name for case in CASES]
+    kept = [result for result in old if result["case"] in order and result["case"] not in measured]
+    return sorted([*kept, *new], key=lambda result: order.index(result["case"]))
+
+
 def main() -> None:
     """Command line of the benchmarks."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="run the cases whose name contains this text")
     parser.add_argument("--rounds", type=int, default=9, help="blocks per contender")
     parser.add_argument("--threads", type=int, default=2, help="threads per process")
@@ -35,15 +50,15 @@ def main() -> None:
             for result in run(case, options.rounds, threads=options.threads, device=options.device):
                 print(table.line(result), flush=True)
                 results.append(result)
-    document = {
+    setting = {
         "date": date.today().isoformat(),
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
         "threads": options.threads,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "results": [asdict(result) for result in results],
     }
+    document = {**setting, "results": merged(options.out, setting, [asdict(result) for result in results])}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=1))
     if options.docs:

@@ -103,10 +103,28 @@ def by_hand(kind: str, update: str) -> Step:
     return plain.STEPS[update](loss, [embedding, *heads.parameters()])
 
 
+def naive(kind: str, update: str) -> Step:
+    """One output layer for all parameters, a slice per parameter, ``functional_call``."""
+    module, hnet, x, y = _parts(kind)
+    names = [name for name, _ in module.named_parameters()]
+    trunk, heads = hnet.internal_params[:5], hnet.internal_params[5:]
+    params = plain.clones([*trunk, torch.cat(list(heads[::2])), torch.cat(list(heads[1::2]))])
+
+    def loss() -> Tensor:
+        flat, start, weights = plain.perceptron(params[0], params[1:]), 0, {}
+        for name, shape in zip(names, hnet.target_shapes, strict=True):
+            size = torch.Size(shape).numel()
+            weights[name] = flat[start : start + size].view(*shape)
+            start += size
+        return F.cross_entropy(torch.func.functional_call(module, weights, (x,)), y)
+
+    return plain.STEPS[update](loss, params)
+
+
 CASES = [
     Case(
         f"ModuleNet around a {kind}, batch {BATCH}, {update}",
-        {"hypnettorch": library, "hand-written functional_call": by_hand},
+        {"hypnettorch": library, "hand-written functional_call": by_hand, "naive slices": naive},
         {"kind": kind, "update": update},
         goals={"hand-written functional_call": 1.05},
         tolerance=1e-3,

@@ -127,6 +127,21 @@ def chunked_by_hand(update: str) -> Step:
     return plain.STEPS[update](loss, params)
 
 
+def chunked_naive(update: str) -> Step:
+    """A chunk after the other."""
+    x, y = _images(784)
+    hnet = _chunked(SHAPES)
+    params = plain.clones(hnet.parameters())
+    embedding, *layers, chunks = params
+
+    def loss() -> Tensor:
+        pieces = [plain.perceptron(torch.cat([chunk, embedding]), layers) for chunk in chunks.unbind()]
+        weights = plain.cut(torch.cat(pieces)[: hnet.num_outputs], SHAPES)
+        return F.cross_entropy(plain.perceptron(x, weights), y)
+
+    return plain.STEPS[update](loss, params)
+
+
 def _resnet() -> ResNet:
     return ResNet(in_shape=(32, 32, 3), num_classes=10, n=5, no_weights=True, verbose=False)
 
@@ -189,7 +204,7 @@ def structured(update: str) -> Step:
     return plain.STEPS[update](lambda: F.cross_entropy(net(x, weights=hnet(cond_id=0)), y), hnet.parameters())
 
 
-def structured_by_hand(update: str) -> Step:
+def structured_by_hand(update: str, one_by_one: bool = False) -> Step:
     """A generator per kind of layer and the network in plain PyTorch; layers are put together by the same function."""
     net = _resnet()
     hnet = _structured(net)
@@ -205,11 +220,18 @@ def structured_by_hand(update: str) -> Step:
         chunks = []
         for i, (shapes, count) in enumerate(zip(chunk_shapes, num_per_chunk, strict=True)):
             rows = torch.cat([embeddings[i], embedding.expand(count, EMBEDDING)], dim=1)
-            tensors = plain.cut(plain.perceptron(rows, layers[4 * i : 4 * i + 4]), shapes)
+            batches = rows.split(1) if one_by_one else [rows]
+            generated = torch.cat([plain.perceptron(batch, layers[4 * i : 4 * i + 4]) for batch in batches])
+            tensors = plain.cut(generated, shapes)
             chunks += [list(chunk) for chunk in zip(*[tensor.unbind() for tensor in tensors], strict=True)]
         return F.cross_entropy(_resnet_by_hand(images, assembly(chunks), statistics), y)
 
     return plain.STEPS[update](loss, [embedding, *rest])
+
+
+def structured_naive(update: str) -> Step:
+    """The same, a chunk after the other."""
+    return structured_by_hand(update, one_by_one=True)
 
 
 def _resnet_by_hand(x: Tensor, weights: list[Tensor], statistics: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -262,13 +284,13 @@ CASES = [
     ),
     Case(
         f"ChunkedHMLP {ON_MLP}, gradients",
-        {"hypnettorch": chunked, "hand-written": chunked_by_hand},
+        {"hypnettorch": chunked, "hand-written": chunked_by_hand, "naive loop": chunked_naive},
         {"update": "gradients"},
         goals={"hand-written": 1.05},
     ),
     Case(
         f"ChunkedHMLP {ON_MLP}, Adam",
-        {"hypnettorch": chunked, "hand-written": chunked_by_hand},
+        {"hypnettorch": chunked, "hand-written": chunked_by_hand, "naive loop": chunked_naive},
         {"update": "Adam"},
         goals={"hand-written": 1.05},
     ),
@@ -285,7 +307,7 @@ CASES = [
     ),
     Case(
         "StructuredHMLP → ResNet-32, batch 128, gradients",
-        {"hypnettorch": structured, "hand-written": structured_by_hand},
+        {"hypnettorch": structured, "hand-written": structured_by_hand, "naive loop": structured_naive},
         {"update": "gradients"},
         goals={"hand-written": 1.05},
         tolerance=1e-3,
