@@ -111,11 +111,8 @@ def naive(kind: str, update: str) -> Step:
     params = plain.clones([*trunk, torch.cat(list(heads[::2])), torch.cat(list(heads[1::2]))])
 
     def loss() -> Tensor:
-        flat, start, weights = plain.perceptron(params[0], params[1:]), 0, {}
-        for name, shape in zip(names, hnet.target_shapes, strict=True):
-            size = torch.Size(shape).numel()
-            weights[name] = flat[start : start + size].view(*shape)
-            start += size
+        flat = plain.perceptron(params[0], params[1:])
+        weights = dict(zip(names, plain.slices(flat, hnet.target_shapes), strict=True))
         return F.cross_entropy(torch.func.functional_call(module, weights, (x,)), y)
 
     return plain.STEPS[update](loss, params)

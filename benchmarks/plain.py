@@ -36,6 +36,16 @@ def cut(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return [part.view(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
+def slices(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The same for one weight set, a slice per tensor."""
+    start, parts = 0, []
+    for shape in shapes:
+        size = math.prod(shape)
+        parts.append(flat[start : start + size].view(*shape))
+        start += size
+    return parts
+
+
 def clones(params: Iterable[Tensor]) -> list[Tensor]:
     """Leaves of our own with the same values."""
     return [param.detach().clone().requires_grad_() for param in params]

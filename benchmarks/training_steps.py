@@ -80,11 +80,7 @@ def full_naive(update: str) -> Step:
     params = plain.clones(_full().parameters())
 
     def loss() -> Tensor:
-        flat, start, weights = plain.perceptron(params[0], params[1:]), 0, []
-        for shape in SHAPES:
-            size = torch.Size(shape).numel()
-            weights.append(flat[start : start + size].view(*shape))
-            start += size
+        weights = plain.slices(plain.perceptron(params[0], params[1:]), SHAPES)
         return F.cross_entropy(plain.perceptron(x, weights), y)
 
     return plain.STEPS[update](loss, params)
@@ -177,12 +173,8 @@ def generator_naive(update: str) -> Step:
     params = plain.clones(hnet.parameters())
 
     def loss() -> Tensor:
-        flat, start, total = _chunks_by_hand(params, hnet.num_outputs), 0, 0.0
-        for shape in hnet.target_shapes:
-            size = torch.Size(shape).numel()
-            total = total + flat[start : start + size].view(*shape).square().sum()
-            start += size
-        return total
+        weights = plain.slices(_chunks_by_hand(params, hnet.num_outputs), hnet.target_shapes)
+        return sum(w.square().sum() for w in weights)
 
     return plain.STEPS[update](loss, params)
 

@@ -179,8 +179,8 @@ class HyperNetwork(ConditionalNetwork):
         optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
         run = self._resolve(weights, optional, condition, sets)
         cond = self._conditions(cond_input, cond_id, passed, run)
-        given = Inputs(uncond_input, cond)
-        if (uncond_input is not None) + len(cond) > 1:
+        given = Inputs(uncond_input, {kind: value for kind, value in cond.items() if value is not None})
+        if (uncond_input is not None) + len(given.cond) > 1:
             given = self._join_batches(given, by_id=cond_id is not None, dim=0 if sets is None else 1)
         self._check_inputs(given)
         return given, run

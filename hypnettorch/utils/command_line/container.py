@@ -16,6 +16,7 @@ from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.targets import describe_targets
 from hypnettorch.mnets import ModuleNet
 from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.utils.command_line.kinds import names
 
 SHARED, OWN = "shared", "own"
 """Parts that are plain parameters: of all conditions together, or of each."""
@@ -56,16 +57,11 @@ def parse_parts(option: str, value: str) -> Parts:
     for text in value.split(";"):
         name, equals, selectors = text.partition("=")
         name = name.strip()
-        chosen = [selector.strip() for selector in selectors.split(",") if selector.strip()]
+        chosen = names(option, selectors)
         if not (equals and name and chosen) or name in parts:
             checks.fail(option, EXAMPLE, repr(value))
         parts[name] = chosen
     return parts
-
-
-def generated_parts(parts: Parts) -> list[str]:
-    """The parts that hypernetworks produce."""
-    return [name for name in parts if name not in (SHARED, OWN)]
 
 
 def container(
@@ -96,15 +92,15 @@ def container(
         checks.fail("--container_parts", EXAMPLE, None)
     labels = labels_of(target_shapes, mnet)
     chosen = assign(parts, labels)
-    names = generated_parts(parts)
-    order = [position for name in (*names, SHARED, OWN) for position in chosen.get(name, [])]
+    generated = [name for name in parts if name not in (SHARED, OWN)]
+    order = [position for name in (*generated, SHARED, OWN) for position in chosen.get(name, [])]
     shared, own = chosen.get(SHARED, []), chosen.get(OWN, [])
     return HContainer(
         target_shapes,
-        InOrder(tuple(order.index(i) for i in range(len(order)))),
+        InOrder(tuple(sorted(range(len(order)), key=order.__getitem__))),
         [
             make_part(name, [target_shapes[i] for i in chosen[name]], uncond_in_size=uncond_in_size, **kwargs)
-            for name in names
+            for name in generated
         ],
         uncond_param_shapes=[target_shapes[i] for i in shared],
         uncond_param_names=[labels[i][0] for i in shared],
@@ -118,8 +114,8 @@ def container(
 def labels_of(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterface | None) -> list[list[str]]:
     """For each target its role and, if the main network is a ``ModuleNet``, its name."""
     roles = [target.name for target in describe_targets(target_shapes, mnet)]
-    names = list(mnet.selected_shapes) if isinstance(mnet, ModuleNet) else []
-    return [[role, *names[i : i + 1]] for i, role in enumerate(roles)]
+    found = list(mnet.selected_shapes) if isinstance(mnet, ModuleNet) else []
+    return [[role, *found[i : i + 1]] for i, role in enumerate(roles)]
 
 
 def assign(parts: Parts, labels: Sequence[Sequence[str]]) -> dict[str, list[int]]:

@@ -40,6 +40,11 @@ def sizes(option: str, value: str) -> list[int]:
     return parse_numbers(option, value, int)
 
 
+def names(option: str, value: str) -> list[str]:
+    """Texts separated by commas."""
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
 @dataclass(frozen=True)
 class Argument:
     """An argument of a network that an option determines.

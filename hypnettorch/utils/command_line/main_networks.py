@@ -36,6 +36,7 @@ from hypnettorch.utils.command_line.kinds import (
     Argument,
     Kind,
     activation,
+    names,
     or_none,
     sizes,
 )
@@ -139,11 +140,6 @@ def is_lstm(option: str, value: str) -> bool:
     """Whether a kind of recurrent layer is an LSTM."""
     checks.one_of(option, value, RECURRENT_TYPES)
     return value == "lstm"
-
-
-def names(option: str, value: str) -> list[str]:
-    """Texts separated by commas."""
-    return [name.strip() for name in value.split(",") if name.strip()]
 
 
 def names_or_none(option: str, value: str) -> list[str] | None:

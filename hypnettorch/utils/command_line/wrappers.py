@@ -11,7 +11,7 @@ from hypnettorch.hnets import HEncodedInput, HLowRank, HPerturbWrapper, HRecurre
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.utils.command_line.expressions import module
-from hypnettorch.utils.command_line.kinds import Argument, Kind
+from hypnettorch.utils.command_line.kinds import Argument, Kind, names
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ def parse_wrappers(option: str, value: str) -> list[Wrapper]:
     Raises:
         ValueError: If there is no such wrapper.
     """
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    for name in names:
+    chosen = names(option, value)
+    for name in chosen:
         checks.one_of(option, name, WRAPPERS)
-    return [WRAPPERS[name] for name in names]
+    return [WRAPPERS[name] for name in chosen]
 
 
 def wrap(
