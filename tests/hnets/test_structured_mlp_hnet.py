@@ -366,3 +366,10 @@ def test_mixed_biases() -> None:
     with pytest.warns(UserWarning, match="has_bias"):
         hnet = structured(hmlp_kwargs=[{"use_bias": False}, {}, {}])
     assert hnet.has_bias is False
+
+
+def test_missing_chunk_embeddings_are_counted() -> None:
+    hnet = structured(cond_chunk_embs=True)
+    embeddings = [None, *(embedding.unsqueeze(0) for embedding in hnet.get_chunk_embs(0)[1:])]
+    with pytest.raises(ValueError, match=r"weights\['chunk_embs'\]: expected 3 entries, got 2"):
+        hnet(cond_input=torch.zeros(1, 5), weights={"chunk_embs": embeddings})
