@@ -54,24 +54,20 @@ def get_mnet_model(
     """
     checks.one_of("net_type", net_type, MAIN_NETWORKS)
     kind, prefix = MAIN_NETWORKS[net_type], cprefix or ""
-    options = kind.read(config, prefix)
-    if net_type == "multi":
-        options["nets"] = {
-            name: get_mnet_model(
-                config,
-                _type_of_part(config, f"{prefix}{name}_", "net_type"),
-                _shape_of("in_shape", in_shape, name),
-                _shape_of("out_shape", out_shape, name),
-                device,
-                f"{prefix}{name}_",
-                no_weights=True,
-                verbose=False,
-            )
-            for name in options.get("nets", ())
-        }
-    else:
-        options |= kind.shapes(checks.integers("in_shape", in_shape, 1), checks.integers("out_shape", out_shape, 1))
-    return kind.make(**{**options, "no_weights": no_weights, **mnet_kwargs}).to(device)
+    given: dict[str, Any] = {"make_part": partial(_part_of_multi, config, device, prefix, in_shape, out_shape)}
+    arguments = {**kind.read_shapes(in_shape, out_shape), **kind.read(config, prefix)}
+    arguments |= {name: given[name] for name in kind.from_program}
+    return kind.make(**{**arguments, "no_weights": no_weights, **mnet_kwargs}).to(device)
+
+
+def _part_of_multi(
+    config: Any, device: torch.device | str, prefix: str, in_shape: Any, out_shape: Any, name: str
+) -> MainNetInterface:
+    prefix = f"{prefix}{name}_"
+    net_type = _type_of_part(config, prefix, "net_type")
+    shapes = _shape_of("in_shape", in_shape, name), _shape_of("out_shape", out_shape, name)
+    part: MainNetInterface = get_mnet_model(config, net_type, *shapes, device, prefix, no_weights=True, verbose=False)
+    return part
 
 
 def _type_of_part(config: Any, prefix: str, option: str) -> str:
@@ -148,11 +144,14 @@ def get_hypernet(
     arguments = kind.read(config, prefix)
     if "cond_emb_size" in kind.arguments:
         arguments.setdefault("cond_in_size", 0)
-    if net_type == "structured_hmlp":
-        arguments |= {"chunk_shapes": shmlp_chunk_shapes, "num_per_chunk": shmlp_num_per_chunk}
-        arguments |= {"assembly_fct": shmlp_assembly_fct, "mnet": mnet}
-    if net_type == "container":
-        arguments |= {"make_part": partial(_part_of_container, config, device, prefix), "mnet": mnet}
+    given = {
+        "chunk_shapes": shmlp_chunk_shapes,
+        "num_per_chunk": shmlp_num_per_chunk,
+        "assembly_fct": shmlp_assembly_fct,
+        "make_part": partial(_part_of_container, config, device, prefix),
+        "mnet": mnet,
+    }
+    arguments |= {name: given[name] for name in kind.from_program}
 
     def make(request: Request) -> Any:
         return kind.make(

@@ -66,8 +66,8 @@ def parse_parts(option: str, value: str) -> Parts:
 
 def container(
     target_shapes: Sequence[Sequence[int]],
+    make_part: Callable[..., HyperNetInterface],
     parts: Parts | None = None,
-    make_part: Callable[..., HyperNetInterface] | None = None,
     mnet: MainNetInterface | None = None,
     uncond_in_size: int = 0,
     verbose: bool = True,
@@ -77,9 +77,9 @@ def container(
 
     Args:
         target_shapes: Shapes of the targets.
-        parts: For each part what chooses its targets (:func:`assign`).
         make_part: Called with the name of a part, its target shapes and ``uncond_in_size`` and ``kwargs``, makes the
             hypernetwork.
+        parts: For each part what chooses its targets (:func:`assign`).
         mnet: The main network, which knows the roles and names of targets.
         uncond_in_size: Size of the unconditional input of all hypernetworks.
         verbose: Whether to print a line about the network.
@@ -88,7 +88,7 @@ def container(
     Raises:
         ValueError: If the parts do not make up the targets.
     """
-    if parts is None or make_part is None:
+    if parts is None:
         checks.fail("--container_parts", EXAMPLE, None)
     labels = labels_of(target_shapes, mnet)
     chosen = assign(parts, labels)

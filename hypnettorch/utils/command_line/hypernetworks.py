@@ -166,6 +166,7 @@ HYPERNETWORKS: dict[str, Kind] = {
             **_COMMON,
             **_DROPOUT,
         },
+        from_program=("chunk_shapes", "num_per_chunk", "assembly_fct", "mnet"),
     ),
     "hdeconv": Kind(HDeconv, {**_DECONV, **_COMMON}),
     "chunked_hdeconv": Kind(ChunkedHDeconv, {**_DECONV, **_CHUNKS, **_COMMON}),
@@ -182,5 +183,7 @@ HYPERNETWORKS: dict[str, Kind] = {
             **prefixed("hnet_", {**ACTIVATION, **BIAS}),
         },
     ),
-    "container": Kind(container, {"container_parts": Argument("parts", parse_parts)}),
+    "container": Kind(
+        container, {"container_parts": Argument("parts", parse_parts)}, from_program=("make_part", "mnet")
+    ),
 }

@@ -8,7 +8,7 @@ about options without effect are all derived from these tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hypnettorch.core import checks
@@ -69,10 +69,12 @@ class Kind:
     Attributes:
         make: Its class, or a function that makes one.
         arguments: The options that it takes; all others have no effect on it.
+        from_program: Arguments that no option determines, but the program that reads the options.
     """
 
     make: Callable[..., Any]
     arguments: Arguments
+    from_program: tuple[str, ...] = field(default=(), kw_only=True)
 
     def read(self, config: Any, prefix: str = "") -> dict[str, Any]:
         """Arguments from the options that ``config`` has; for those that it has not, the network has its defaults.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -50,10 +50,16 @@ class MainKind(Kind):
     """A kind of main network.
 
     Attributes:
-        shapes: Turns shapes of input and output of a sample into arguments.
+        shapes: Turns shapes of input and output of a sample into arguments; ``None`` if these are given by part.
     """
 
-    shapes: Callable[[Shape, Shape], dict[str, Any]]
+    shapes: Callable[[Shape, Shape], dict[str, Any]] | None = None
+
+    def read_shapes(self, in_shape: Any, out_shape: Any) -> dict[str, Any]:
+        """Arguments from the shapes of input and output of a sample."""
+        if self.shapes is None:
+            return {}
+        return self.shapes(checks.integers("in_shape", in_shape, 1), checks.integers("out_shape", out_shape, 1))
 
 
 def vectors(in_shape: Shape, out_shape: Shape) -> dict[str, Any]:
@@ -86,10 +92,14 @@ def module_net(module: nn.Module, no_weights: bool = False, verbose: bool = True
 
 
 def multi_net(
-    nets: Mapping[str, MainNetInterface], no_weights: bool = False, verbose: bool = True, **kwargs: Any
+    make_part: Callable[[str], MainNetInterface],
+    nets: Sequence[str] = (),
+    no_weights: bool = False,
+    verbose: bool = True,
+    **kwargs: Any,
 ) -> MultiNet:
-    """A ``MultiNet``, whose weights come from outside."""
-    return _with_external_weights(MultiNet(nets, **kwargs), no_weights, verbose)
+    """A ``MultiNet`` of networks that are made by their names, whose weights come from outside."""
+    return _with_external_weights(MultiNet({name: make_part(name) for name in nets}, **kwargs), no_weights, verbose)
 
 
 def _with_external_weights(net: Net, no_weights: bool, verbose: bool) -> Net:
@@ -236,5 +246,9 @@ MAIN_NETWORKS: dict[str, MainKind] = {
         },
         of_its_own,
     ),
-    "multi": MainKind(multi_net, {"multi_nets": Argument("nets", names), "multi_share": Argument("share")}, of_its_own),
+    "multi": MainKind(
+        multi_net,
+        {"multi_nets": Argument("nets", names), "multi_share": Argument("share")},
+        from_program=("make_part",),
+    ),
 }

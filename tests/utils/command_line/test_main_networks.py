@@ -161,7 +161,7 @@ def test_common_options(name: str, common: str) -> None:
 
 FROM_THE_PROGRAM = {
     *("n_in", "n_out", "in_shape", "num_classes", "no_weights", "init_weights", "verbose", "kwargs"),
-    *("out_fn", "arch", "chw_input_format", "dynamic_biases", "cemb_init_std"),
+    *("out_fn", "arch", "chw_input_format", "dynamic_biases", "cemb_init_std", "make_part"),
 }
 
 
