@@ -30,9 +30,10 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
         x: ``[..., in]``, with one dimension more than ``[in]`` at least.
         weight: ``[out, in]`` or ``[B, out, in]``.
     """
-    if torch.compiler.is_compiling():  # sizes may be symbols, and a comparison would limit them
-        return False
-    if weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
+    if torch.compiler.is_compiling():
+        if not _is_large_for_one_row(x, weight):
+            return False
+    elif weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
         return False
     return _is_plain(x) and _is_plain(weight) and not torch.is_autocast_enabled("cpu")
 
@@ -48,6 +49,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         ``[N, out]`` or ``[B, N, out]``.
     """
+    if torch.compiler.is_compiling():
+        return _linear_of_one_row(x, weight, bias)
     y: Tensor = _Linear.apply(x, weight, bias)
     return y
 
@@ -83,6 +86,25 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor has numbers in the memory of the CPU, and no operations of its own."""
     return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
+
+
+def _is_large_for_one_row(x: Tensor, weight: Tensor) -> bool:
+    """The question of :func:`linear_is_large` about a graph: sizes may be symbols, and it must not limit them."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # half a second, at compilation only
+
+    known: bool = statically_known_true(weight.numel() >= LARGE) and statically_known_true(x.numel() == x.shape[-1])
+    return known and weight.dim() == 2
+
+
+def _linear_of_one_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product as the graph computes it fastest.
+
+    Those of a matrix and a vector, and the outer product that is the gradient, are loops of the graph; the products of
+    two matrices that :func:`torch.nn.functional.linear` makes are calls, and for the gradient of one row twice as slow.
+    """
+    row = x.squeeze(0)
+    y = torch.mv(weight, row) if bias is None else torch.addmv(bias, weight, row)
+    return y.unsqueeze(0)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -24,6 +24,12 @@ def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_tensors, "LARGE", 1)
 
 
+@pytest.fixture
+def fresh_compiler() -> None:
+    """No graph of another test counts towards the limit of graphs for one function."""
+    torch.compiler.reset()
+
+
 def arguments(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> list[Tensor | None]:
     bias_shape = (weight_shape[0], 1, weight_shape[1]) if len(weight_shape) == 3 else weight_shape[:1]
     tensors = [torch.randn(shape, **DOUBLE).requires_grad_() for shape in (x_shape, weight_shape, bias_shape)]
@@ -184,8 +190,45 @@ def test_subclasses_are_left_to_torch() -> None:
     assert isinstance(large_tensors.split(x, [1, 3])[0], Counted)
 
 
-@pytest.mark.usefixtures("all_large")
-def test_compiled_graphs_hold_ordinary_operations() -> None:
+@pytest.mark.usefixtures("all_large", "fresh_compiler")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("x_shape", "weight_shape"), SHAPES)
+def test_compiled_graphs_have_the_same_derivatives(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool
+) -> None:
+    def gradients(x: Tensor, weight: Tensor, b: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        y = functional.linear(x, weight, b)
+        return y, torch.autograd.grad(y.sin().sum(), [tensor for tensor in (x, weight, b) if tensor is not None])
+
+    x, weight, b = arguments(x_shape, weight_shape, bias)
+    if b is not None:  # as many as there are weights
+        b = b.detach().reshape(weight_shape[:-1]).requires_grad_()
+    graph = torch.compile(functional.linear, fullgraph=True, backend="aot_eager")
+    y = graph(x, weight, b)
+    wanted, of_wanted = gradients(x, weight, b)
+    torch.testing.assert_close(y, wanted)
+    found = torch.autograd.grad(y.sin().sum(), [tensor for tensor in (x, weight, b) if tensor is not None])
+    torch.testing.assert_close(found, of_wanted)
+
+
+@pytest.mark.usefixtures("all_large", "fresh_compiler")
+@pytest.mark.parametrize("rows", [1, 3])
+def test_compiled_graphs_transform(rows: int) -> None:
+    x, weight = torch.randn(rows, 4), torch.randn(5, 4)
+
+    def second_derivative(weight: Tensor) -> Tensor:
+        return torch.func.hessian(lambda weight: functional.linear(x, weight).sin().sum())(weight)
+
+    compiled = torch.compile(second_derivative, fullgraph=True, backend="aot_eager")
+    expected = torch.func.hessian(lambda weight: (x @ weight.T).sin().sum())(weight)
+    torch.testing.assert_close(compiled(weight), expected)
+
+
+@pytest.mark.usefixtures("all_large", "fresh_compiler")
+def test_compiled_graphs_take_any_number_of_rows() -> None:
     x, weight = torch.randn(3, 4), torch.randn(5, 4)
-    compiled = torch.compile(functional.linear, fullgraph=True, backend="eager")
+    torch._dynamo.mark_dynamic(x, 0)
+    compiled = torch.compile(functional.linear, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, weight), x @ weight.T)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(compiled(torch.ones(7, 4), weight), torch.ones(7, 4) @ weight.T)
