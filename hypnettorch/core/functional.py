@@ -46,7 +46,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if bias is not None and bias.dim() > 1:
             y = F.linear(x, weight)
             return y + per_set(bias, y, 1)
-        if x.dim() > 1 and large_tensors.linear_is_large(x, weight):
+        if large_tensors.linear_is_large(x, weight) and x.dim() > 1:
             return large_tensors.linear(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
         return F.linear(x, weight, bias)
     rows = x.reshape(x.shape[0], -1, x.shape[-1])

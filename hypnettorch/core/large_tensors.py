@@ -27,7 +27,7 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
     """Whether ``x Wᵀ``, or the gradient of ``W``, is a large tensor that :func:`linear` makes faster.
 
     Args:
-        x: ``[..., in]``, with one dimension more than ``[in]`` at least.
+        x: ``[..., in]``.
         weight: ``[out, in]`` or ``[B, out, in]``.
     """
     if torch.compiler.is_compiling():

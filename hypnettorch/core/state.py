@@ -45,8 +45,15 @@ def _depth(name: str) -> tuple[bool, int]:
     return not name.startswith(CANONICAL), name.count(".")
 
 
-def listed(parameters: Any) -> list[torch.Tensor]:
-    """The entries of a ``ParameterList``, which looks each of them up by a name of its own when it is iterated."""
+def internal_params(network: Any) -> list[torch.Tensor]:
+    """The entries of ``_internal_params``, read from the tables of the modules.
+
+    The attribute of a module is found only after an ``AttributeError``, and a ``ParameterList`` looks up each of its
+    entries by a name of its own.
+    """
+    parameters = getattr(network, "_modules", {}).get("_internal_params")
+    if parameters is None:
+        parameters = network._internal_params
     if parameters is None:
         return []
     store: dict[str, Any] | None = getattr(parameters, "_parameters", None)

@@ -23,8 +23,8 @@ class Resolved:
         sets: Number ``B`` of weight sets, if the passed tensors are stacked.
     """
 
-    values: list[Any]
-    given: list[bool]
+    values: Sequence[Any]
+    given: Sequence[bool]
     sets: int | None
 
 
@@ -42,6 +42,8 @@ class WeightLayout:
         learned_shapes: Shapes of ``hyper_shapes_learned``.
         all_internal: Whether the values are ``internal_params``, in this order.
         all_learned: Whether the values are ``hyper_shapes_learned``, in this order.
+        none_given: ``given`` of an evaluation for which nobody passes anything.
+        all_given: ``given`` of an evaluation for which everything is passed.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -53,6 +55,8 @@ class WeightLayout:
     learned_shapes: list[tuple[int, ...]] = field(init=False)
     all_internal: bool = field(init=False)
     all_learned: bool = field(init=False)
+    none_given: tuple[bool, ...] = field(init=False)
+    all_given: tuple[bool, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         positions = tuple(range(len(self.shapes)))
@@ -61,6 +65,8 @@ class WeightLayout:
         object.__setattr__(self, "learned_shapes", [self.shapes[position] for position in self.learned or ()])
         object.__setattr__(self, "all_internal", self.internal == positions)
         object.__setattr__(self, "all_learned", self.learned == external == positions)
+        object.__setattr__(self, "none_given", (False,) * len(positions))
+        object.__setattr__(self, "all_given", (True,) * len(positions))
 
     def resolve(
         self,
@@ -82,9 +88,9 @@ class WeightLayout:
             TypeError: If ``weights`` or an entry has the wrong type.
         """
         if weights is None and self.all_internal and not stacked:  # the two usual cases, without a look at each tensor
-            return Resolved(list(internal_params), [False] * len(self.shapes), None)
+            return Resolved(internal_params, self.none_given, None)
         if self.all_learned and isinstance(weights, list) and self._are_learned(weights, stacked):
-            return Resolved(weights, [True] * len(weights), self._count_sets(weights) if stacked else None)
+            return Resolved(weights, self.all_given, self._count_sets(weights) if stacked else None)
         chosen = {} if weights is None else self._chosen(weights, stacked)
         values: list[Any] = [None if index < 0 else internal_params[index] for index in self.internal]
         given = [False] * len(values)
@@ -149,7 +155,9 @@ class WeightLayout:
 
     def _are_learned(self, weights: list[Tensor], stacked: bool) -> bool:
         """Whether these are tensors that fit ``hyper_shapes_learned``."""
-        shapes = [tensor.shape[stacked:] for tensor in weights if isinstance(tensor, Tensor)]
+        shapes = [tensor.shape for tensor in weights if isinstance(tensor, Tensor)]
+        if stacked:
+            shapes = [shape[1:] for shape in shapes]
         return shapes == self.learned_shapes and len(shapes) == len(weights)
 
     def _candidates(self) -> dict[str, Positions]:

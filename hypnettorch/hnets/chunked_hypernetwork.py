@@ -124,8 +124,8 @@ class ChunkedHyperNetwork(CalibratedOutput):
 
     def _generate_chunks(self, rows: Tensor, count: int, inner: Run) -> Tensor:
         """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""
-        chunks: Tensor = self._hnet._generate(Inputs(rows), inner)  # type: ignore[assignment]
-        return chunks.reshape(*rows.shape[:-2], rows.shape[-2] // count, count * self._chunk_size)
+        chunks: Tensor = self._inner.network._generate(Inputs(rows), inner)
+        return chunks.reshape(*rows.shape[:-2], -1, count * self._chunk_size)
 
     def _generate_in_blocks(self, rows: Tensor, inner: Run) -> Tensor:
         """The same for all chunks, of which the backward pass computes a block at a time again."""

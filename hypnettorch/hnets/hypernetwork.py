@@ -179,7 +179,7 @@ class HyperNetwork(ConditionalNetwork):
         optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
         run = self._resolve(weights, optional, condition, sets)
         cond = self._conditions(cond_input, cond_id, passed, run)
-        given = Inputs(uncond_input, {kind: value for kind, value in cond.items() if value is not None})
+        given = Inputs(uncond_input, cond)
         if (uncond_input is not None) + len(given.cond) > 1:
             given = self._join_batches(given, by_id=cond_id is not None, dim=0 if sets is None else 1)
         self._check_inputs(given)
@@ -200,7 +200,7 @@ class HyperNetwork(ConditionalNetwork):
 
     def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Any]]:
         """Separate what is passed in ``weights`` under one of ``_cond_keys`` from parameters; lists entry by entry."""
-        if not isinstance(weights, Mapping):
+        if weights is None or not isinstance(weights, Mapping):
             return weights, {}
         passed = {key: weights[key] for key in self._cond_keys if key in weights}
         for key, value in passed.items():
@@ -219,7 +219,8 @@ class HyperNetwork(ConditionalNetwork):
     ) -> dict[str, Tensor]:
         """The conditional tensors of this evaluation by kind."""
         if cond_id is None:
-            return {**({} if cond_input is None else {EMBEDDING: cond_input}), **passed}
+            given = {EMBEDDING: cond_input, **passed}
+            return {kind: value for kind, value in given.items() if value is not None}
         ids = inputs.parse_cond_id(cond_id, self.num_known_conds)
         found = {}
         for kind, slots in self._conditional.items():
@@ -233,22 +234,15 @@ class HyperNetwork(ConditionalNetwork):
 
     def _check_inputs(self, given: Inputs) -> None:
         """Check the width of each input by itself."""
-        embedding = given.cond.get(EMBEDDING)
-        for name, value, size in (
-            ("uncond_input", given.uncond, self._uncond_in_size),
-            ("cond_input", embedding, self._cond_in_size),
-        ):
-            if size and value is None:
-                checks.fail(name, f"an input of {size} entries", None)
-            if value is not None:
-                if not size:
-                    checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
-                checks.width(name, value, size)
+        inputs.check_width("uncond_input", given.uncond, self._uncond_in_size)
+        inputs.check_width("cond_input", given.cond.get(EMBEDDING), self._cond_in_size)
 
     def _concat_inputs(self, given: Inputs) -> Tensor:
         """``[uncond_input, cond_input]`` along the last dimension."""
-        parts = [part for part in (given.uncond, given.cond.get(EMBEDDING)) if part is not None]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        uncond, cond = given.uncond, given.cond.get(EMBEDDING)
+        if uncond is None or cond is None:
+            return cond if uncond is None else uncond  # type: ignore[return-value]
+        return torch.cat([uncond, cond], dim=-1)
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""

@@ -29,6 +29,17 @@ def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required
                 checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
 
 
+def check_width(name: str, value: Tensor | None, size: int) -> None:
+    """Raise unless an input ``[..., size]`` is given where a network has one, and only there."""
+    if value is None:
+        if size:
+            checks.fail(name, f"an input of {size} entries", None)
+    elif not size:
+        checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
+    else:
+        checks.width(name, value, size)
+
+
 def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
     """Ids of conditions as a list of ints in range.
 
@@ -43,6 +54,8 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
         ValueError: If an id is out of range, or none is given.
         TypeError: If an id is no integer.
     """
+    if type(cond_id) is int and 0 <= cond_id < num_conds:
+        return [cond_id]
     if isinstance(cond_id, Tensor):
         if cond_id.is_floating_point() or cond_id.dtype == torch.bool:
             raise TypeError(f"cond_id: expected integers, got a tensor of {cond_id.dtype}")
@@ -68,7 +81,8 @@ def select(values: Sequence[Tensor | None], ids: Ids, dim: int = 0) -> Tensor:
     if isinstance(ids, Tensor):
         return torch.stack(_complete(values), dim).index_select(dim, ids)
     if len(ids) == 1:
-        return _complete([values[ids[0]]])[0].unsqueeze(dim)
+        value = values[ids[0]]
+        return (_complete([value])[0] if value is None else value).unsqueeze(dim)
     return torch.stack(_complete([values[i] for i in ids]), dim)
 
 
@@ -121,17 +135,21 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
         >>> chunk_rows(torch.zeros(2, 1), torch.zeros(4, 3), torch.zeros(2, 5), shared=True).shape
         torch.Size([8, 9])
     """
-    given = [part for part in (uncond, chunks, cond) if part is not None]
     if chunks is not None and shared:
         if chunks.dim() > 2:
             chunks = chunks.unsqueeze(-3)
-        elif all(part is chunks or part.shape[:-1] == (1,) for part in given):  # one weight set: fewer views
-            rows = [chunks if part is chunks else part.expand(len(chunks), -1) for part in given]
-            return torch.cat(rows, dim=-1)
+        elif _is_row(uncond) and _is_row(cond):  # one weight set: fewer views
+            rows = [None if row is None else row.expand(len(chunks), -1) for row in (uncond, cond)]
+            return torch.cat([part for part in (rows[0], chunks, rows[1]) if part is not None], dim=-1)
     before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
     parts = [part for part in (before, chunks, after) if part is not None]
     lead = _common_shape([part.shape[:-1] for part in parts])
     return torch.cat([_expanded(part, lead) for part in parts], dim=-1).flatten(-3, -2)
+
+
+def _is_row(part: Tensor | None) -> bool:
+    """Whether an input is that of one weight set, ``[1, size]``, or there is none."""
+    return part is None or (part.dim() == 2 and len(part) == 1)
 
 
 def _expanded(part: Tensor, lead: list[int]) -> Tensor:

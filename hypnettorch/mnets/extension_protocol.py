@@ -146,7 +146,7 @@ class HandFilledLists(ABC):  # noqa: B024
         """One value per entry of ``param_shapes`` (see ``WeightLayout.resolve``)."""
         if self._layout is None:
             raise NotImplementedError(f"{type(self).__name__} does not describe its parameters (param_shapes_meta)")
-        return self._layout.resolve(weights, state.listed(self._internal_params), stacked, optional)
+        return self._layout.resolve(weights, state.internal_params(self), stacked, optional)
 
     def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:  # noqa: B027
         """Rename keys of a loaded ``state_dict`` in place, before anything else looks at them."""

@@ -80,6 +80,7 @@ class Network(nn.Module, MainNetInterface):
         self._table = ParameterTable()
         self._slots: list[int] = []  # the slot of each position in param_shapes
         self._positions: list[int] = []  # the inverse: the position of each slot
+        self._in_order = False  # whether both are the same
         self._inclusions: list[Inclusion] = []
 
     def _include(self, inner: MainNetInterface, block: int = 0, numbered: bool = True, **extra: Any) -> Inclusion:
@@ -124,6 +125,7 @@ class Network(nn.Module, MainNetInterface):
             row = self._table.rows[slot]
             self._add_param(row.shape, row.role, row.layer, values.get(slot), **row.extra)
         self._positions = sorted(range(len(self._slots)), key=self._slots.__getitem__)
+        self._in_order = self._positions == self._slots == list(range(len(self._table.rows)))
         self._publish_layer_tensors(values)
         self._is_properly_setup()
 
@@ -147,12 +149,14 @@ class Network(nn.Module, MainNetInterface):
         """The published parameters by slot."""
         if self._internal_params is None:
             return {}
-        params = state.listed(self._internal_params)
+        params = state.internal_params(self)
         indices = [meta["index"] for meta in (self._param_shapes_meta or [])[: len(self._slots)]]
         return {slot: params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0}
 
     def _start_run(self, resolved: Resolved, **options: Any) -> Run:
         """One evaluation with these weights, which stages address by slot."""
+        if self._in_order:
+            return Run(resolved.values, resolved.given, resolved.sets, **options)
         return Run(
             values=[resolved.values[position] for position in self._positions],
             given=[resolved.given[position] for position in self._positions],

@@ -34,8 +34,8 @@ class Run:
         distilled: Running means and variances that replace those of the layers.
     """
 
-    values: list[Any]
-    given: list[bool]
+    values: Sequence[Any]
+    given: Sequence[bool]
     sets: int | None = None
     stats_id: int | list[int] | None = None
     ckpt_id: int | list[int] | None = None
@@ -94,10 +94,11 @@ class Affine:
 
     def _tensors(self, run: Run) -> tuple[Tensor, Tensor | None]:
         """Weight and bias in this evaluation."""
-        weight = run.values[self._weight]
+        values = run.values
+        weight = values[self._weight]
         if self._spectral_norm:
             weight = functional.spectral_normalize(weight, self._rank)
-        return weight, None if self._bias is None else run.values[self._bias]
+        return weight, None if self._bias is None else values[self._bias]
 
 
 class Linear(Affine):
@@ -124,7 +125,8 @@ class Linear(Affine):
 
     def __call__(self, x: Tensor, run: Run) -> Tensor:
         """``x [..., in]`` to ``[..., out]``."""
-        return functional.linear(x, *self._tensors(run))
+        weight, bias = self._tensors(run)
+        return functional.linear(x, weight, bias)
 
 
 class Norm:
