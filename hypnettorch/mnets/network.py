@@ -56,14 +56,17 @@ class Inclusion:
 
     def part(self, run: Run) -> Run:
         """An evaluation of the outer network as the inner network sees it."""
-        first, count = self.first_norm, len(self.network.batchnorm_layers or ())
+        values, given, distilled = run.values, run.given, run.distilled
+        if distilled is not None:
+            last = self.first_norm + len(self.network.batchnorm_layers or ())
+            distilled = distilled[2 * self.first_norm : 2 * last]
         return Run(
-            [run.values[slot] for slot in self.slots],
-            [run.given[slot] for slot in self.slots],
+            [values[slot] for slot in self.slots],
+            [given[slot] for slot in self.slots],
             run.sets,
             run.stats_id,
             run.ckpt_id,
-            None if run.distilled is None else run.distilled[2 * first : 2 * (first + count)],
+            distilled,
         )
 
 
