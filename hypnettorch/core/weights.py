@@ -13,7 +13,7 @@ from hypnettorch.core import checks, formats
 Positions = tuple[int, ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class Resolved:
     """Values of a parameter table for one evaluation.
 

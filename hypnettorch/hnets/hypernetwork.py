@@ -21,7 +21,7 @@ from hypnettorch.mnets.stages import Norm, Run
 from hypnettorch.utils.batchnorm_layer import BatchNormLayer
 
 
-@dataclass
+@dataclass(slots=True)
 class Inputs:
     """The inputs of one evaluation, all of one batch size ``N`` (with many parameter sets ``[B, N, ...]``).
 
@@ -194,7 +194,7 @@ class HyperNetwork(ConditionalNetwork):
     def _resolve(self, weights: Any, optional: frozenset[int], condition: Any, sets: int | None) -> Run:
         """An evaluation with these weights, of which the ``optional`` positions may be missing."""
         resolved = self._resolve_weights(weights, sets is not None and weights is not None, optional)
-        run = self._start_run(resolved, stats_id=condition)
+        run = self._start_run(resolved, condition)
         run.sets = sets
         return run
 

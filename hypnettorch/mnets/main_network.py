@@ -73,9 +73,7 @@ class MainNetwork(Network):
         checks.tensor("x", x)
         resolved = self._resolve_weights(weights)
         stats_id, ckpt_id = self._parse_condition(condition)
-        run = self._start_run(
-            resolved, stats_id=stats_id, ckpt_id=ckpt_id, distilled=self._check_distilled(distilled_params)
-        )
+        run = self._start_run(resolved, stats_id, ckpt_id, self._check_distilled(distilled_params))
         return self._compute(self._prepare_input(x, None), run, **options)
 
     def batched_forward(
@@ -110,9 +108,7 @@ class MainNetwork(Network):
         elif x.dim() == 0 or x.shape[0] != sets:
             checks.fail("x", f"a leading dimension of {sets} weight sets", f"shape {tuple(x.shape)}")
         stats_id, ckpt_id = self._parse_condition(condition, sets)
-        run = self._start_run(
-            resolved, stats_id=stats_id, ckpt_id=ckpt_id, distilled=self._check_distilled(distilled_params, sets)
-        )
+        run = self._start_run(resolved, stats_id, ckpt_id, self._check_distilled(distilled_params, sets))
         return self._compute(self._prepare_input(x, sets), run, **kwargs)
 
     def _parse_condition(self, condition: Any, sets: int | None = None) -> list[Any]:

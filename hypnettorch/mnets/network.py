@@ -156,16 +156,15 @@ class Network(nn.Module, MainNetInterface):
         indices = [meta["index"] for meta in (self._param_shapes_meta or [])[: len(self._slots)]]
         return {slot: params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0}
 
-    def _start_run(self, resolved: Resolved, **options: Any) -> Run:
+    def _start_run(
+        self, resolved: Resolved, stats_id: Any = None, ckpt_id: Any = None, distilled: Sequence[Tensor] | None = None
+    ) -> Run:
         """One evaluation with these weights, which stages address by slot."""
-        if self._in_order:
-            return Run(resolved.values, resolved.given, resolved.sets, **options)
-        return Run(
-            values=[resolved.values[position] for position in self._positions],
-            given=[resolved.given[position] for position in self._positions],
-            sets=resolved.sets,
-            **options,
-        )
+        values, given = resolved.values, resolved.given
+        if not self._in_order:
+            values = [values[position] for position in self._positions]
+            given = [given[position] for position in self._positions]
+        return Run(values, given, resolved.sets, stats_id, ckpt_id, distilled)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
         second_names = state.aliases(self)

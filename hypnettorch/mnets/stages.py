@@ -21,7 +21,7 @@ from hypnettorch.utils.batchnorm_layer import BatchNormLayer
 from hypnettorch.utils.context_mod_layer import ContextModLayer
 
 
-@dataclass
+@dataclass(slots=True)
 class Run:
     """One evaluation of a network.
 
