@@ -38,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="run the cases whose name contains this text")
     parser.add_argument("--rounds", type=int, default=9, help="blocks per contender")
+    parser.add_argument("--processes", type=int, default=3, help="processes per contender that share them")
     parser.add_argument("--threads", type=int, default=2, help="threads per process")
     parser.add_argument("--device", default="cpu", help="where to compute: cpu or cuda")
     parser.add_argument("--out", type=Path, default=Path("out/benchmarks.json"), help="where to write the results")
@@ -47,7 +48,7 @@ def main() -> None:
     print(table.HEADER)
     for case in CASES:
         if options.only in case.name:
-            for result in run(case, options.rounds, threads=options.threads, device=options.device):
+            for result in run(case, options.rounds, options.processes, threads=options.threads, device=options.device):
                 print(table.line(result), flush=True)
                 results.append(result)
     setting = {

@@ -1,9 +1,10 @@
 """Time contenders for the same work against each other.
 
 Every contender runs in a process of its own (in one process they change each other's allocator), and the processes
-take turns in short blocks. Each begins with steps that are not timed, since a system may take memory back from a
-process that waits. What is reported is the ratio of neighbouring blocks, never a time: machines differ and are noisy.
-Before anything is timed, the contenders must agree on their results.
+take turns in short blocks. Each block begins with steps that are not timed, since a system may take memory back from a
+process that waits. After some blocks new processes take over: where a process happens to have its memory is worth a
+few percent, for all of its life. What is reported is the ratio of neighbouring blocks, never a time: machines differ
+and are noisy. Before anything is timed, the contenders must agree on their results.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -64,6 +65,8 @@ class Result:
         peak_resident: Most megabytes of memory that the two processes had.
         first_step: Seconds of the first step, which includes compilation.
         page_faults_per_step: Minor page faults of both.
+
+    Of what several processes used, it is the largest.
     """
 
     case: str
@@ -77,12 +80,37 @@ class Result:
     page_faults_per_step: tuple[float, float]
 
 
-def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 2, device: str = "cpu") -> list[Result]:
+@dataclass(frozen=True)
+class Usage:
+    """What a process used.
+
+    Attributes:
+        peak_tensors: Most megabytes that tensors made during one step take at once.
+        peak_resident: Most megabytes of memory that the process had.
+        first_step: Seconds of its first step.
+        page_faults_per_step: Minor page faults.
+    """
+
+    peak_tensors: float
+    peak_resident: float
+    first_step: float
+    page_faults_per_step: float
+
+
+def run(
+    case: Case,
+    rounds: int = 9,
+    processes: int = 3,
+    block_seconds: float = 0.3,
+    threads: int = 2,
+    device: str = "cpu",
+) -> list[Result]:
     """Measure one case.
 
     Args:
         case: The case.
         rounds: Number of blocks per contender.
+        processes: Number of processes per contender, one after the other, that share these blocks.
         block_seconds: Length of a block.
         threads: Number of threads of each process.
         device: Where everything is computed.
@@ -93,34 +121,48 @@ def run(case: Case, rounds: int = 9, block_seconds: float = 0.3, threads: int = 
     Raises:
         ValueError: If contenders disagree.
     """
-    workers = {
-        name: _Worker(setup, case.arguments, threads, block_seconds, device) for name, setup in case.contenders.items()
-    }
-    try:
-        prints = {name: worker.ask("fingerprint") for name, worker in workers.items()}
-        ours = next(iter(workers))
-        for name, numbers in prints.items():
-            if case.compare and not torch.allclose(
-                torch.tensor(numbers), torch.tensor(prints[ours]), rtol=case.tolerance, atol=1e-6
-            ):
-                raise ValueError(f"{case.name}: {name} computes {numbers}, {ours} computes {prints[ours]}")
-        blocks: dict[str, list[float]] = {name: [] for name in workers}
-        for _ in range(rounds):
+    blocks: dict[str, list[float]] = {name: [] for name in case.contenders}
+    usage: dict[str, list[Usage]] = {name: [] for name in case.contenders}
+    for generation in range(processes):
+        share = rounds * (generation + 1) // processes - rounds * generation // processes
+        workers = {
+            name: _Worker(setup, case.arguments, threads, block_seconds, device)
+            for name, setup in case.contenders.items()
+        }
+        try:
+            _check_agreement(case, {name: worker.ask("fingerprint") for name, worker in workers.items()})
+            for _ in range(share):
+                for name, worker in workers.items():
+                    blocks[name].append(worker.ask("block"))
             for name, worker in workers.items():
-                blocks[name].append(worker.ask("block"))
-        usage = {name: worker.ask("usage") for name, worker in workers.items()}
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return [
-        _result(case, name, blocks[ours], blocks[name], usage[ours], usage[name]) for name in workers if name != ours
-    ]
+                usage[name].append(worker.ask("usage"))
+        finally:
+            for worker in workers.values():
+                worker.close()
+    ours, *others = case.contenders
+    return [_result(case, name, blocks[ours], blocks[name], usage[ours], usage[name]) for name in others]
 
 
-def _result(case: Case, name: str, ours: Sequence[float], theirs: Sequence[float], usage: Any, other: Any) -> Result:
+def _check_agreement(case: Case, results: dict[str, list[float]]) -> None:
+    ours, *others = results
+    expected = torch.tensor(results[ours])
+    for name in others if case.compare else []:
+        if not torch.allclose(torch.tensor(results[name]), expected, rtol=case.tolerance, atol=1e-6):
+            raise ValueError(f"{case.name}: {name} computes {results[name]}, {ours} computes {results[ours]}")
+
+
+def _result(
+    case: Case, name: str, ours: Sequence[float], theirs: Sequence[float], usage: list[Usage], other: list[Usage]
+) -> Result:
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return Result(case.name, name, middle, (low, high), case.goals.get(name), *zip(usage, other, strict=True))
+    used = zip(_largest(usage), _largest(other), strict=True)
+    return Result(case.name, name, middle, (low, high), case.goals.get(name), *used)
+
+
+def _largest(usage: list[Usage]) -> list[float]:
+    """The largest of each number that some processes used."""
+    return [max(column) for column in zip(*map(astuple, usage), strict=True)]
 
 
 class _Worker:
@@ -174,7 +216,7 @@ def _serve(
             connection.send(numbers)
         elif question == "usage":
             resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            connection.send((peak_tensors(step), resident, first_step, faults / max(steps, 1)))
+            connection.send(Usage(peak_tensors(step), resident, first_step, faults / max(steps, 1)))
         else:
             _repeat(step, seconds / 2, synchronize)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
