@@ -75,7 +75,7 @@ def kept() -> Step:
 def by_hand() -> Step:
     """All chunks as one batch."""
     hnet = _chunked()
-    embedding, *layers, chunks = params = plain.clones(hnet.parameters())
+    embedding, *layers, chunks = params = plain.leaves(hnet.parameters())
 
     def step() -> Tensor:
         rows = torch.cat([chunks, embedding.expand(len(chunks), 8)], dim=1)

@@ -91,10 +91,8 @@ def by_hand(kind: str, update: str) -> Step:
     """One output layer per parameter, ``functional_call``."""
     module, hnet, x, y = _parts(kind)
     names = [name for name, _ in module.named_parameters()]
-    embedding, *values = plain.clones(hnet.internal_params)
-    heads = plain.Heads([EMBEDDING, HIDDEN, MODULES[kind][1]], hnet.target_shapes)
-    for param, value in zip(heads.parameters(), values, strict=True):
-        param.data = value.data
+    embedding, *values = plain.leaves(hnet.internal_params)
+    heads = plain.Heads([EMBEDDING, HIDDEN, MODULES[kind][1]], hnet.target_shapes, values)
 
     def loss() -> Tensor:
         weights = dict(zip(names, heads(embedding), strict=True))
@@ -108,7 +106,7 @@ def naive(kind: str, update: str) -> Step:
     module, hnet, x, y = _parts(kind)
     names = [name for name, _ in module.named_parameters()]
     trunk, heads = hnet.internal_params[:5], hnet.internal_params[5:]
-    params = plain.clones([*trunk, torch.cat(list(heads[::2])), torch.cat(list(heads[1::2]))])
+    params = plain.leaves([*trunk, torch.cat(list(heads[::2])), torch.cat(list(heads[1::2]))])
 
     def loss() -> Tensor:
         flat = plain.perceptron(params[0], params[1:])

@@ -46,9 +46,12 @@ def slices(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     return parts
 
 
-def clones(params: Iterable[Tensor]) -> list[Tensor]:
-    """Leaves of our own with the same values."""
-    return [param.detach().clone().requires_grad_() for param in params]
+def leaves(params: Iterable[Tensor]) -> list[Tensor]:
+    """Leaves of our own in the same memory.
+
+    With copies, the memory of the originals would be freed, and be a reserve that only a copying contender has.
+    """
+    return [param.detach().requires_grad_() for param in params]
 
 
 def gradient_step(loss: Callable[[], Tensor], params: Iterable[Tensor]) -> Step:
@@ -87,13 +90,15 @@ STEPS = {"gradients": gradient_step, "Adam": adam_step}
 
 
 class Heads(nn.Module):
-    """A hypernetwork with one output layer per target tensor."""
+    """A hypernetwork with one output layer per target tensor, whose parameters are given."""
 
-    def __init__(self, sizes: Sequence[int], shapes: Sequence[Sequence[int]]) -> None:
+    def __init__(self, sizes: Sequence[int], shapes: Sequence[Sequence[int]], values: Sequence[Tensor]) -> None:
         super().__init__()
-        layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise(sizes)]
-        self.trunk = nn.Sequential(*[layer for pair in layers for layer in pair])
-        self.heads = nn.ModuleList(nn.Linear(sizes[-1], math.prod(shape)) for shape in shapes)
+        with torch.device("meta"):
+            layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in pairwise(sizes)]
+            self.trunk = nn.Sequential(*[layer for pair in layers for layer in pair])
+            self.heads = nn.ModuleList(nn.Linear(sizes[-1], math.prod(shape)) for shape in shapes)
+        self.load_state_dict(dict(zip(self.state_dict(), values, strict=True)), assign=True)
         self.shapes = shapes
 
     def forward(self, e: Tensor) -> list[Tensor]:

@@ -37,7 +37,7 @@ def library() -> Step:
 def by_hand() -> Step:
     """``nn.RNN``, one product for the weights of all steps, batched products."""
     hnet, sequence, x = _parts()
-    weight, bias, *cell = plain.clones(hnet.internal_params)
+    weight, bias, *cell = plain.leaves(hnet.internal_params)
     rnn = nn.RNN(INPUT, STATE)
     for param, value in zip((rnn.weight_ih_l0, rnn.bias_ih_l0, rnn.weight_hh_l0, rnn.bias_hh_l0), cell, strict=True):
         param.data = value.data
@@ -53,7 +53,7 @@ def by_hand() -> Step:
 def naive() -> Step:
     """A step after the other: cell, weights, network."""
     hnet, sequence, x = _parts()
-    weight, bias, *cell = plain.clones(hnet.internal_params)
+    weight, bias, *cell = plain.leaves(hnet.internal_params)
     rnn = nn.RNNCell(INPUT, STATE)
     for param, value in zip((rnn.weight_ih, rnn.bias_ih, rnn.weight_hh, rnn.bias_hh), cell, strict=True):
         param.data = value.data

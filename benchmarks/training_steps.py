@@ -65,7 +65,7 @@ def full_kept(update: str) -> Step:
 def full_by_hand(update: str) -> Step:
     """One output layer, cut by one split."""
     x, y = _images(784)
-    params = plain.clones(_full().parameters())
+    params = plain.leaves(_full().parameters())
 
     def loss() -> Tensor:
         weights = plain.cut(plain.perceptron(params[0], params[1:]), SHAPES)
@@ -77,7 +77,7 @@ def full_by_hand(update: str) -> Step:
 def full_naive(update: str) -> Step:
     """One output layer, a slice per target."""
     x, y = _images(784)
-    params = plain.clones(_full().parameters())
+    params = plain.leaves(_full().parameters())
 
     def loss() -> Tensor:
         weights = plain.slices(plain.perceptron(params[0], params[1:]), SHAPES)
@@ -90,10 +90,8 @@ def full_heads(update: str) -> Step:
     """One output layer per target, as torchhyper has it."""
     x, y = _images(784)
     hnet = _full(split_head=True)
-    embedding, *values = plain.clones(hnet.parameters())
-    heads = plain.Heads([EMBEDDING, HIDDEN, HIDDEN], SHAPES)
-    for param, value in zip(heads.parameters(), values, strict=True):
-        param.data = value.data
+    embedding, *values = plain.leaves(hnet.parameters())
+    heads = plain.Heads([EMBEDDING, HIDDEN, HIDDEN], SHAPES, values)
     return plain.STEPS[update](
         lambda: F.cross_entropy(plain.perceptron(x, heads(embedding)), y), [embedding, *heads.parameters()]
     )
@@ -114,7 +112,7 @@ def chunked_by_hand(update: str) -> Step:
     """All chunks as one batch, cut by one split."""
     x, y = _images(784)
     hnet = _chunked(SHAPES)
-    params = plain.clones(hnet.parameters())
+    params = plain.leaves(hnet.parameters())
 
     def loss() -> Tensor:
         weights = plain.cut(_chunks_by_hand(params, hnet.num_outputs), SHAPES)
@@ -127,7 +125,7 @@ def chunked_naive(update: str) -> Step:
     """A chunk after the other."""
     x, y = _images(784)
     hnet = _chunked(SHAPES)
-    params = plain.clones(hnet.parameters())
+    params = plain.leaves(hnet.parameters())
     embedding, *layers, chunks = params
 
     def loss() -> Tensor:
@@ -151,7 +149,7 @@ def generator(update: str) -> Step:
 def generator_by_hand(update: str) -> Step:
     """The same, cut by one split."""
     hnet = _chunked(_resnet().hyper_shapes_learned)
-    params = plain.clones(hnet.parameters())
+    params = plain.leaves(hnet.parameters())
 
     def loss() -> Tensor:
         weights = plain.cut(_chunks_by_hand(params, hnet.num_outputs), hnet.target_shapes)
@@ -163,14 +161,14 @@ def generator_by_hand(update: str) -> Step:
 def generator_flat(update: str) -> Step:
     """Flat weights that nobody cuts."""
     hnet = _chunked(_resnet().hyper_shapes_learned)
-    params = plain.clones(hnet.parameters())
+    params = plain.leaves(hnet.parameters())
     return plain.STEPS[update](lambda: _chunks_by_hand(params, hnet.num_outputs).square().sum(), params)
 
 
 def generator_naive(update: str) -> Step:
     """A slice per target."""
     hnet = _chunked(_resnet().hyper_shapes_learned)
-    params = plain.clones(hnet.parameters())
+    params = plain.leaves(hnet.parameters())
 
     def loss() -> Tensor:
         weights = plain.slices(_chunks_by_hand(params, hnet.num_outputs), hnet.target_shapes)
@@ -203,7 +201,7 @@ def structured_by_hand(update: str, one_by_one: bool = False) -> Step:
     chunk_shapes, num_per_chunk, assembly = resnet_chunking(net)
     x, y = _images(32 * 32 * 3)
     images = x.view(-1, 32, 32, 3).permute(0, 3, 1, 2).contiguous()
-    embedding, *rest = plain.clones(hnet.internal_params)
+    embedding, *rest = plain.leaves(hnet.internal_params)
     kinds = len(num_per_chunk)
     layers, embeddings = rest[: 4 * kinds], rest[4 * kinds :]
     statistics = [(torch.zeros(shape), torch.ones(shape)) for shape in net.param_shapes[:62:2]]

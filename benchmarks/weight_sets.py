@@ -75,7 +75,7 @@ def conditions_split(sets: int, train: bool) -> Step:
 def conditions_by_hand(sets: int, train: bool) -> Step:
     """Plain PyTorch with batched products."""
     hnet, x, y = _hypernetwork(sets)
-    params = plain.clones(hnet.internal_params)
+    params = plain.leaves(hnet.internal_params)
     embeddings, layers = params[:sets], params[sets:]
 
     def loss() -> Tensor:
@@ -88,7 +88,7 @@ def conditions_by_hand(sets: int, train: bool) -> Step:
 def conditions_by_vmap(sets: int, train: bool) -> Step:
     """Plain PyTorch with ``torch.func.vmap``."""
     hnet, x, y = _hypernetwork(sets)
-    params = plain.clones(hnet.internal_params)
+    params = plain.leaves(hnet.internal_params)
     embeddings, layers = params[:sets], params[sets:]
 
     def loss() -> Tensor:
@@ -101,7 +101,7 @@ def conditions_by_vmap(sets: int, train: bool) -> Step:
 def conditions_in_a_loop(sets: int, train: bool) -> Step:
     """A condition after the other."""
     hnet, x, y = _hypernetwork(sets)
-    params = plain.clones(hnet.internal_params)
+    params = plain.leaves(hnet.internal_params)
     embeddings, layers = params[:sets], params[sets:]
 
     def loss() -> Tensor:
