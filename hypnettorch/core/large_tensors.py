@@ -1,26 +1,27 @@
 """Operations whose results are too large for the C library to keep, on the CPU.
 
 glibc takes every block above 32 MiB from the operating system and returns it as soon as it is freed. A training step
-then pays for the pages of each such tensor anew, and in pages of 4 KiB that takes many times as long as to write the
-numbers. The functions here ask Linux for pages of 2 MiB instead. They compute what their namesakes of PyTorch compute,
-with all derivatives; on other systems and devices they are just that.
+then pays for the pages of each such tensor anew, which takes many times as long as to write the numbers. The functions
+here take the memory of their results from a pool that keeps a few such blocks. They compute what their namesakes of
+PyTorch compute, with all derivatives; on other systems than Linux and other devices they are just that.
 """
 
 from __future__ import annotations
 
-import ctypes
-import mmap
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.core.block_pool import BlockPool
+
 LARGE = 2**22
 """How many numbers are large: 16 MiB in single precision; the C library may return smaller blocks, too."""
 
-_LARGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux has it
-_libc = None if _LARGE_PAGES is None else ctypes.CDLL(None)
+_pool = BlockPool(most_kept=2**27) if sys.platform == "linux" else None
 
 
 def linear_is_large(x: Tensor, weight: Tensor) -> bool:
@@ -39,7 +40,7 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x Wᵀ + b``, with large results in large pages.
+    """``x Wᵀ + b``, with large results in memory of the pool.
 
     Args:
         x: ``[N, in]`` or ``[B, N, in]``.
@@ -56,7 +57,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def split(flat: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-    """``flat.split(sizes, dim=-1)``, of which the gradient is in large pages if it is large.
+    """``flat.split(sizes, dim=-1)``, of which the gradient is in memory of the pool if it is large.
 
     Example:
         >>> [tuple(part.shape) for part in split(torch.zeros(2, 5), [2, 3])]
@@ -69,23 +70,31 @@ def split(flat: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
 
 
 def empty(shape: Sequence[int], like: Tensor) -> Tensor:
-    """A tensor of some shape with any content, in large pages if it is large.
+    """A tensor of some shape with any content; if it is large, in memory of the pool.
 
     Args:
         shape: Its shape.
         like: A tensor of the same dtype and device.
     """
-    tensor = like.new_empty(shape)
-    if _libc is not None and tensor.numel() >= LARGE and tensor.device.type == "cpu":
-        page, begin = mmap.PAGESIZE, tensor.data_ptr()
-        first, last = -(-begin // page), (begin + tensor.numel() * tensor.element_size()) // page
-        _libc.madvise(ctypes.c_void_p(first * page), ctypes.c_size_t((last - first) * page), _LARGE_PAGES)
-    return tensor
+    count = math.prod(shape)
+    if _pool is None or count < LARGE or like.device.type != "cpu":
+        return like.new_empty(shape)
+    block = _pool.take(count * like.element_size())
+    return torch.frombuffer(block, dtype=like.dtype, count=count).view(shape)
 
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor has numbers in the memory of the CPU, and no operations of its own."""
     return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether there are numbers behind a tensor itself; a transformation passes tensors that wrap others."""
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _is_large_for_one_row(x: Tensor, weight: Tensor) -> bool:
@@ -108,8 +117,8 @@ def _linear_of_one_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a b``; an operation of autograd where derivatives of higher order are wanted."""
-    if torch.is_grad_enabled():
+    """``a b``; an operation of autograd where derivatives of higher order, or of a batch of outputs, are wanted."""
+    if torch.is_grad_enabled() or not (_has_memory(a) and _has_memory(b)):
         return a @ b
     multiply = torch.mul if a.shape[-1] == 1 else torch.matmul  # for one row of inputs twice as fast
     return multiply(a, b, out=empty((*a.shape[:-1], b.shape[-1]), a))
@@ -167,7 +176,7 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not all(map(_has_memory, gradients)):
             return torch.cat(gradients, dim=-1), None
         flat = empty((*gradients[0].shape[:-1], sum(ctx.sizes)), gradients[0])
         return torch.cat(gradients, dim=-1, out=flat), None

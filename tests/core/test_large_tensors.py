@@ -1,4 +1,4 @@
-"""Large tensors: the same numbers and derivatives, in memory for which large pages were asked."""
+"""Large tensors: the same numbers and derivatives, in memory of a pool."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypnettorch.core import functional, large_tensors
+from hypnettorch.core.block_pool import BlockPool
 from tests.conformance.registry import HYPERNETWORKS, MAIN_NETWORKS, Entry
 from tests.conformance.test_contract import check, public_limits
 
@@ -102,62 +103,78 @@ def test_networks_keep_their_contract(entry: Entry) -> None:
     check(entry, public_limits(entry))
 
 
-class Recorder:
-    """Remembers for which memory large pages were asked."""
+class Recorder(BlockPool):
+    """A pool that remembers which memory it gave."""
 
     def __init__(self) -> None:
-        self.ranges: list[tuple[int, int]] = []
+        super().__init__(most_kept=0)
+        self.addresses: list[int] = []
 
-    def madvise(self, start: Any, length: Any, advice: int) -> int:
-        assert advice == 14
-        self.ranges.append((start.value, length.value))
-        return 0
-
-    def has(self, tensor: Tensor) -> bool:
-        """Whether all of a tensor but its first and last page was asked for."""
-        first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size()
-        return any(
-            first <= start < first + 4096 and last - 4096 < start + length <= last for start, length in self.ranges
-        )
+    def take(self, num_bytes: int) -> memoryview:
+        view = super().take(num_bytes)
+        self.addresses.append(torch.frombuffer(view, dtype=torch.uint8).data_ptr())
+        return view
 
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
-    monkeypatch.setattr(large_tensors, "_libc", found)
+    monkeypatch.setattr(large_tensors, "_pool", found)
     return found
 
 
-def test_large_pages_are_asked_for_large_tensors_only(recorder: Recorder) -> None:
+def test_large_tensors_only_are_in_memory_of_the_pool(recorder: Recorder) -> None:
     like = torch.zeros(1)
     large_tensors.empty([1000, 1000], like)
-    assert not recorder.ranges
+    assert not recorder.addresses
     tensor = large_tensors.empty([3000, 2000], like)
     assert tensor.shape == (3000, 2000)
-    assert recorder.has(tensor)
+    assert recorder.addresses == [tensor.data_ptr()]
     assert large_tensors.empty([3000, 2000], like.half()).dtype == torch.float16
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_gradients_of_large_weights_are_in_large_pages(recorder: Recorder, rows: int) -> None:
+def test_gradients_of_large_weights_are_in_memory_of_the_pool(recorder: Recorder, rows: int) -> None:
     """And they become the gradient of the parameter as they are, without a copy."""
     weight = torch.randn(50_000, 100, requires_grad=True)
     functional.linear(torch.randn(rows, 100), weight).sum().backward()
-    assert recorder.has(weight.grad)
+    assert weight.grad.data_ptr() == recorder.addresses[-1]
     stacked = torch.randn(5, 10_000, 100, requires_grad=True)
     functional.linear(torch.randn(5, rows, 100), stacked, torch.zeros(5, 10_000)).sum().backward()
-    assert recorder.has(stacked.grad)
+    assert stacked.grad.data_ptr() == recorder.addresses[-1]
 
 
-def test_gradients_of_large_flat_weights_are_in_large_pages(recorder: Recorder) -> None:
+def test_gradients_of_large_flat_weights_are_in_memory_of_the_pool(recorder: Recorder) -> None:
     flat = torch.randn(50, 100_000, requires_grad=True)
     sum(part.sum() for part in large_tensors.split(flat, [60_000, 40_000])).backward()
-    assert recorder.has(flat.grad)
+    assert flat.grad.data_ptr() == recorder.addresses[-1]
+
+
+def test_gradients_that_someone_holds_are_not_overwritten() -> None:
+    weight, x = torch.randn(50_000, 100, requires_grad=True), torch.randn(1, 100)
+    first, second = (torch.autograd.grad(functional.linear(x * factor, weight).sum(), weight)[0] for factor in (1, 2))
+    assert torch.equal(first, x.expand_as(first))
+    assert torch.equal(second, 2 * first)
 
 
 def test_other_systems_have_ordinary_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_tensors, "_libc", None)
+    monkeypatch.setattr(large_tensors, "_pool", None)
     assert large_tensors.empty([3000, 2000], torch.zeros(1)).shape == (3000, 2000)
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize(("x_shape", "weight_shape"), SHAPES)
+def test_gradients_of_a_batch_of_outputs(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> None:
+    x, weight, _ = arguments(x_shape, weight_shape, bias=False)
+
+    def gradients(y: Tensor) -> tuple[Tensor, ...]:
+        directions = torch.eye(y.numel(), **DOUBLE).view(-1, *y.shape)
+        return torch.autograd.grad(y, (x, weight), directions, is_grads_batched=True)
+
+    torch.testing.assert_close(gradients(large_tensors.linear(x, weight)), gradients(x @ weight.mT))
+    torch.testing.assert_close(
+        gradients(large_tensors.split((x @ weight.mT), [2, 3])[1]), gradients((x @ weight.mT)[..., 2:])
+    )
 
 
 @pytest.mark.usefixtures("all_large")
