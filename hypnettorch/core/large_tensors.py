@@ -51,7 +51,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``[N, out]`` or ``[B, N, out]``.
     """
     if torch.compiler.is_compiling():
-        return _linear_of_one_row(x, weight, bias)
+        from hypnettorch.core import large_tensors_in_graphs
+
+        return large_tensors_in_graphs.linear(x, weight, bias)
+    return linear_with_own_derivatives(x, weight, bias)
+
+
+def linear_with_own_derivatives(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`linear`, whether or not a graph is traced."""
     y: Tensor = _Linear.apply(x, weight, bias)
     return y
 
@@ -76,11 +83,18 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
         shape: Its shape.
         like: A tensor of the same dtype and device.
     """
-    count = math.prod(shape)
-    if _pool is None or count < LARGE or like.device.type != "cpu":
-        return like.new_empty(shape)
-    block = _pool.take(count * like.element_size())
-    return torch.frombuffer(block, dtype=like.dtype, count=count).view(shape)
+    pooled = _pooled(shape, like)
+    return like.new_empty(shape) if pooled is None else pooled
+
+
+def _pooled(shape: Sequence[int], *operands: Tensor) -> Tensor | None:
+    """Memory of the pool for the result of an operation; ``None``, with which it takes its own, unless it is large."""
+    if _pool is None or not all(_is_plain(tensor) and _has_memory(tensor) for tensor in operands):
+        return None
+    if (count := math.prod(shape)) < LARGE:
+        return None
+    block = _pool.take(count * operands[0].element_size())
+    return torch.frombuffer(block, dtype=operands[0].dtype, count=count).view(shape)
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -105,23 +119,12 @@ def _is_large_for_one_row(x: Tensor, weight: Tensor) -> bool:
     return known and weight.dim() == 2
 
 
-def _linear_of_one_row(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The product as the graph computes it fastest.
-
-    Those of a matrix and a vector, and the outer product that is the gradient, are loops of the graph; the products of
-    two matrices that :func:`torch.nn.functional.linear` makes are calls, and for the gradient of one row twice as slow.
-    """
-    row = x.squeeze(0)
-    y = torch.mv(weight, row) if bias is None else torch.addmv(bias, weight, row)
-    return y.unsqueeze(0)
-
-
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a b``; an operation of autograd where derivatives of higher order, or of a batch of outputs, are wanted."""
-    if torch.is_grad_enabled() or not (_has_memory(a) and _has_memory(b)):
+    """``a b``; an operation of autograd where derivatives of higher order are wanted."""
+    if torch.is_grad_enabled():
         return a @ b
-    multiply = torch.mul if a.shape[-1] == 1 else torch.matmul  # for one row of inputs twice as fast
-    return multiply(a, b, out=empty((*a.shape[:-1], b.shape[-1]), a))
+    multiply = torch.mul if a.shape[-1] == 1 else torch.matmul  # for one row of inputs up to twice as fast
+    return multiply(a, b, out=_pooled((*a.shape[:-1], b.shape[-1]), a, b))
 
 
 def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -132,7 +135,7 @@ def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y = empty((*x.shape[:-1], weight.shape[-2]), x)
+        y = _pooled((*x.shape[:-1], weight.shape[-2]), x, weight)
         if bias is None:
             return torch.matmul(x, weight.mT, out=y)
         return (torch.addmm if x.dim() == 2 else torch.baddbmm)(bias, x, weight.mT, out=y)
@@ -176,9 +179,9 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        if torch.is_grad_enabled() or not all(map(_has_memory, gradients)):
+        if torch.is_grad_enabled():
             return torch.cat(gradients, dim=-1), None
-        flat = empty((*gradients[0].shape[:-1], sum(ctx.sizes)), gradients[0])
+        flat = _pooled((*gradients[0].shape[:-1], sum(ctx.sizes)), *gradients)
         return torch.cat(gradients, dim=-1, out=flat), None
 
     @staticmethod

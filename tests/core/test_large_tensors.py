@@ -16,6 +16,7 @@ from tests.conformance.registry import HYPERNETWORKS, MAIN_NETWORKS, Entry
 from tests.conformance.test_contract import check, public_limits
 
 DOUBLE: dict[str, Any] = {"dtype": torch.float64}
+TRANSFORMS = [torch.func.grad, torch.func.hessian, torch.func.jacfwd, torch.func.jacrev]
 SHAPES = [((3, 4), (5, 4)), ((1, 4), (5, 4)), ((2, 3, 4), (2, 5, 4)), ((2, 1, 4), (2, 5, 4))]
 
 
@@ -69,9 +70,7 @@ def test_parts_that_nobody_uses_have_no_gradient() -> None:
 
 
 @pytest.mark.usefixtures("all_large")
-@pytest.mark.parametrize(
-    "transform", [torch.func.grad, torch.func.hessian, torch.func.jacfwd, torch.func.jacrev], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("in_dims", [(0, None, None), (None, 0, 0), (0, 0, None)])
 def test_transforms(transform: Callable[..., Any], in_dims: tuple[int | None, ...]) -> None:
     def value(linear: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -196,6 +195,17 @@ def test_exported_graphs_take_any_batch() -> None:
     assert program.module()(torch.randn(7, 5), torch.randn(4, 5)).shape == (7, 2)
 
 
+class FunctionalLinear(torch.nn.Module):
+    """A linear layer by our function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = torch.nn.Parameter(torch.randn(5, 4)), torch.nn.Parameter(torch.randn(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+
 class Counted(Tensor):
     """A tensor with operations of its own."""
 
@@ -230,15 +240,26 @@ def test_compiled_graphs_have_the_same_derivatives(
 
 @pytest.mark.usefixtures("all_large", "fresh_compiler")
 @pytest.mark.parametrize("rows", [1, 3])
-def test_compiled_graphs_transform(rows: int) -> None:
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda f: f.__name__)
+def test_compiled_graphs_transform(rows: int, transform: Callable[..., Any]) -> None:
     x, weight = torch.randn(rows, 4), torch.randn(5, 4)
 
-    def second_derivative(weight: Tensor) -> Tensor:
-        return torch.func.hessian(lambda weight: functional.linear(x, weight).sin().sum())(weight)
+    def derivative(weight: Tensor) -> Tensor:
+        return transform(lambda weight: functional.linear(x, weight).sin().sum())(weight)
 
-    compiled = torch.compile(second_derivative, fullgraph=True, backend="aot_eager")
-    expected = torch.func.hessian(lambda weight: (x @ weight.T).sin().sum())(weight)
+    compiled = torch.compile(derivative, fullgraph=True, backend="aot_eager")
+    expected = transform(lambda weight: (x @ weight.T).sin().sum())(weight)
     torch.testing.assert_close(compiled(weight), expected)
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("strict", [True, False])
+def test_exported_graphs_have_gradients(strict: bool) -> None:
+    layer, x = FunctionalLinear(), torch.randn(1, 4)
+    exported = torch.export.export(layer, (x,), strict=strict).module()
+    torch.testing.assert_close(exported(x), layer(x))
+    found = torch.autograd.grad(exported(x).sin().sum(), list(exported.parameters()))
+    torch.testing.assert_close(found, torch.autograd.grad(layer(x).sin().sum(), list(layer.parameters())))
 
 
 @pytest.mark.usefixtures("all_large", "fresh_compiler")
