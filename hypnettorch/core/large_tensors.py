@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
             return False
     elif weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
         return False
-    return _is_plain(x) and _is_plain(weight) and not torch.is_autocast_enabled("cpu")
+    return is_plain(x) and is_plain(weight) and not torch.is_autocast_enabled("cpu")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -54,12 +54,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         from hypnettorch.core import large_tensors_in_graphs
 
         return large_tensors_in_graphs.linear(x, weight, bias)
-    return linear_with_own_derivatives(x, weight, bias)
+    return linear_by(product, x, weight, bias)
 
 
-def linear_with_own_derivatives(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """:func:`linear`, whether or not a graph is traced."""
-    y: Tensor = _Linear.apply(x, weight, bias)
+def linear_by(
+    outer_product: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """:func:`linear`, of which the gradient of the weight is the ``outer_product`` of two matrices."""
+    y: Tensor = _Linear.apply(x, weight, bias, outer_product)
     return y
 
 
@@ -70,7 +72,7 @@ def split(flat: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
         >>> [tuple(part.shape) for part in split(torch.zeros(2, 5), [2, 3])]
         [(2, 2), (2, 3)]
     """
-    if torch.compiler.is_compiling() or flat.numel() < LARGE or not _is_plain(flat):
+    if torch.compiler.is_compiling() or flat.numel() < LARGE or not is_plain(flat):
         return flat.split_with_sizes(sizes, dim=-1)
     parts: tuple[Tensor, ...] = _Split.apply(flat, tuple(sizes))
     return parts
@@ -87,19 +89,27 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     return like.new_empty(shape) if pooled is None else pooled
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers in the memory of the CPU, and no operations of its own."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """``a b``, in memory of the pool if it is large and nobody wants its derivatives."""
+    if torch.is_grad_enabled():
+        return a @ b
+    multiply = torch.mul if a.shape[-1] == 1 else torch.matmul  # for one row of inputs up to twice as fast
+    return multiply(a, b, out=_pooled((*a.shape[:-1], b.shape[-1]), a, b))
+
+
 def _pooled(shape: Sequence[int], *operands: Tensor) -> Tensor | None:
     """Memory of the pool for the result of an operation; ``None``, with which it takes its own, unless it is large."""
-    if _pool is None or not all(_is_plain(tensor) and _has_memory(tensor) for tensor in operands):
+    if _pool is None or not all(is_plain(tensor) and _has_memory(tensor) for tensor in operands):
         return None
     if (count := math.prod(shape)) < LARGE:
         return None
     block = _pool.take(count * operands[0].element_size())
     return torch.frombuffer(block, dtype=operands[0].dtype, count=count).view(shape)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor has numbers in the memory of the CPU, and no operations of its own."""
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
 
 
 def _has_memory(tensor: Tensor) -> bool:
@@ -119,22 +129,14 @@ def _is_large_for_one_row(x: Tensor, weight: Tensor) -> bool:
     return known and weight.dim() == 2
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a b``; an operation of autograd where derivatives of higher order are wanted."""
-    if torch.is_grad_enabled():
-        return a @ b
-    multiply = torch.mul if a.shape[-1] == 1 else torch.matmul  # for one row of inputs up to twice as fast
-    return multiply(a, b, out=_pooled((*a.shape[:-1], b.shape[-1]), a, b))
-
-
 def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    product = x @ weight.mT
-    return product if bias is None else product + bias
+    y = x @ weight.mT
+    return y if bias is None else y + bias
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, outer_product: Any) -> Tensor:
         y = _pooled((*x.shape[:-1], weight.shape[-2]), x, weight)
         if bias is None:
             return torch.matmul(x, weight.mT, out=y)
@@ -142,7 +144,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        x, weight, bias = inputs
+        x, weight, bias, ctx.outer_product = inputs
         ctx.save_for_backward(x, weight)
         ctx.save_for_forward(x, weight)
         ctx.bias_shape = None if bias is None else bias.shape
@@ -150,22 +152,23 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         return (
-            _product(gradient, weight) if of_x else None,
-            _product(gradient.mT, x) if of_weight else None,
+            product(gradient, weight) if of_x else None,
+            ctx.outer_product(gradient.mT, x) if of_weight else None,
             gradient.sum_to_size(ctx.bias_shape) if of_bias else None,
+            None,
         )
 
     @staticmethod
-    def jvp(ctx: Any, x_change: Tensor, weight_change: Tensor, bias_change: Tensor | None) -> Tensor:
+    def jvp(ctx: Any, x_change: Tensor, weight_change: Tensor, bias_change: Tensor | None, _: None) -> Tensor:
         x, weight = ctx.saved_tensors
         change = x_change @ weight.mT + x @ weight_change.mT
         return change if bias_change is None else change + bias_change
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
-        return torch.func.vmap(_plain_linear, in_dims)(x, weight, bias), 0
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Tensor, int]:
+        return torch.func.vmap(_plain_linear, in_dims[:3])(*inputs[:3]), 0
 
 
 class _Split(torch.autograd.Function):

@@ -270,3 +270,20 @@ def test_compiled_graphs_take_any_number_of_rows() -> None:
     torch.testing.assert_close(compiled(x, weight), x @ weight.T)
     with torch.compiler.set_stance("fail_on_recompile"):
         torch.testing.assert_close(compiled(torch.ones(7, 4), weight), torch.ones(7, 4) @ weight.T)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_gradients_of_compiled_graphs_are_in_memory_of_the_pool(recorder: Recorder) -> None:
+    x, weight = torch.randn(1, 100, requires_grad=True), torch.randn(50_000, 100, requires_grad=True)
+    compiled = torch.compile(lambda: functional.linear(x, weight).sin().sum(), fullgraph=True, backend="aot_eager")
+    compiled().backward()
+    assert weight.grad.data_ptr() == recorder.addresses[-1]
+    expected = torch.autograd.grad((x @ weight.T).sin().sum(), [x, weight])
+    torch.testing.assert_close([x.grad, weight.grad], list(expected))
+
+
+def test_the_operation_of_graphs_keeps_the_rules_of_operations() -> None:
+    from hypnettorch.core import large_tensors_in_graphs
+
+    assert large_tensors_in_graphs.linear(torch.ones(1, 2), torch.ones(3, 2), None).shape == (1, 3)
+    torch.library.opcheck(torch.ops.hypnettorch.outer_product.default, (torch.randn(5, 1), torch.randn(1, 4)))
