@@ -3,7 +3,8 @@
 glibc takes every block above 32 MiB from the operating system and returns it as soon as it is freed. A training step
 then pays for the pages of each such tensor anew, which takes many times as long as to write the numbers. The functions
 here take the memory of their results from a pool that keeps a few such blocks. They compute what their namesakes of
-PyTorch compute, with all derivatives; on other systems than Linux and other devices they are just that.
+PyTorch compute, with all derivatives; on other systems than Linux and other devices they are just that. Tensors of the
+pool are like those of ``torch.frombuffer``: their storage cannot grow, and the profiler does not record it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -154,6 +156,20 @@ def test_gradients_that_someone_holds_are_not_overwritten() -> None:
     first, second = (torch.autograd.grad(functional.linear(x * factor, weight).sum(), weight)[0] for factor in (1, 2))
     assert torch.equal(first, x.expand_as(first))
     assert torch.equal(second, 2 * first)
+
+
+def test_tensors_of_the_pool_are_copied_saved_and_shared() -> None:
+    def tensor() -> Tensor:
+        return large_tensors.empty([3000, 2000], torch.zeros(1)).fill_(3)
+
+    saved = io.BytesIO()
+    torch.save(tensor(), saved)
+    saved.seek(0)
+    shared = tensor().share_memory_()
+    array = tensor().numpy()
+    large_tensors.empty([3000, 2000], torch.zeros(1)).fill_(5)
+    for found in (copy.deepcopy(tensor()), torch.load(saved), shared, torch.from_numpy(array)):
+        assert (found == 3).all()
 
 
 def test_other_systems_have_ordinary_memory(monkeypatch: pytest.MonkeyPatch) -> None:
