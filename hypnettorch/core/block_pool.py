@@ -6,6 +6,8 @@ import contextlib
 import mmap
 import weakref
 
+import torch
+
 LARGE_PAGE = 2**21
 
 
@@ -58,6 +60,12 @@ class BlockPool:
 
 
 def _new_block(size: int) -> mmap.mmap:
+    """A block of the system's.
+
+    The C library keeps small blocks for itself, and takes for small what is no larger than a block that was given back
+    to it (32 MiB at most). Since it gets none of ours, it is shown one as large, which is never written.
+    """
+    torch.empty(size, dtype=torch.uint8, device="cpu")
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a system without large pages
         block.madvise(mmap.MADV_HUGEPAGE)

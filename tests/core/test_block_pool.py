@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import mmap
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -80,6 +81,26 @@ def test_threads() -> None:
         assert all(threads.map(work, [number % 200 for number in range(1000)]))
     gc.collect()
     assert pool.kept <= 2 * LARGE_PAGE
+
+
+SMALL_BLOCKS = """
+import resource, torch
+from hypnettorch.core.block_pool import BlockPool
+
+BlockPool(most_kept=0).take(30 * 2**20)
+
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    [torch.ones(2**18) for _ in range(30)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print([page_faults() for _ in range(8)][-1])
+"""
+
+
+def test_the_c_library_keeps_small_blocks() -> None:
+    """There are 7680 pages in them."""
+    assert int(subprocess.check_output([sys.executable, "-c", SMALL_BLOCKS])) < 768
 
 
 def test_a_forked_process_has_copies() -> None:
