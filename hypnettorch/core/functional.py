@@ -47,7 +47,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             y = F.linear(x, weight)
             return y + per_set(bias, y, 1)
         if large_tensors.linear_is_large(x, weight) and x.dim() > 1:
-            return large_tensors.linear(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))
+            y = large_tensors.linear(x.flatten(0, -2), weight, bias)
+            return y if x.dim() == 2 else y.view(*x.shape[:-1], len(weight))
         return F.linear(x, weight, bias)
     rows = x.reshape(x.shape[0], -1, x.shape[-1])
     if large_tensors.linear_is_large(rows, weight):
@@ -58,7 +59,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         y = torch.bmm(rows, weight.mT) + (bias.unsqueeze(1) if bias.dim() == 2 else bias)
     else:
         y = torch.baddbmm(bias.unsqueeze(1) if bias.dim() == 2 else bias, rows, weight.mT)
-    return y.view(*x.shape[:-1], y.shape[-1])
+    return y if x.dim() == 3 else y.view(*x.shape[:-1], y.shape[-1])
 
 
 def add_product(a: Tensor, x: Tensor, matrix: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from hypnettorch.core.block_pool import BlockPool
 
@@ -35,7 +36,7 @@ def linear_is_large(x: Tensor, weight: Tensor) -> bool:
     if torch.compiler.is_compiling():
         if not _is_large_for_one_row(x, weight):
             return False
-    elif weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]:
+    elif (weight.numel() < LARGE and x.numel() * weight.shape[-2] < LARGE * x.shape[-1]) or _is_recorded():
         return False
     return is_plain(x) and is_plain(weight) and not torch.is_autocast_enabled("cpu")
 
@@ -73,7 +74,7 @@ def split(flat: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
         >>> [tuple(part.shape) for part in split(torch.zeros(2, 5), [2, 3])]
         [(2, 2), (2, 3)]
     """
-    if torch.compiler.is_compiling() or flat.numel() < LARGE or not is_plain(flat):
+    if torch.compiler.is_compiling() or flat.numel() < LARGE or not is_plain(flat) or _is_recorded():
         return flat.split_with_sizes(sizes, dim=-1)
     parts: tuple[Tensor, ...] = _Split.apply(flat, tuple(sizes))
     return parts
@@ -107,10 +108,15 @@ def _pooled(shape: Sequence[int], *operands: Tensor) -> Tensor | None:
     """Memory of the pool for the result of an operation; ``None``, with which it takes its own, unless it is large."""
     if _pool is None or not all(is_plain(tensor) and _has_memory(tensor) for tensor in operands):
         return None
-    if (count := math.prod(shape)) < LARGE:
+    if (count := math.prod(shape)) < LARGE or _is_recorded():
         return None
     block = _pool.take(count * operands[0].element_size())
-    return torch.frombuffer(block, dtype=operands[0].dtype, count=count).view(shape)
+    return torch.frombuffer(block, dtype=operands[0].dtype, count=count).resize_(shape)  # no view: it may be written
+
+
+def _is_recorded() -> bool:
+    """Whether operations are written down for later, where memory of ours would be a constant."""
+    return torch.jit.is_tracing() or get_proxy_mode() is not None  # type: ignore[attr-defined]
 
 
 def _has_memory(tensor: Tensor) -> bool:
@@ -155,8 +161,8 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         return (
-            product(gradient, weight) if of_x else None,
-            ctx.outer_product(gradient.mT, x) if of_weight else None,
+            product(gradient, weight.conj()) if of_x else None,
+            ctx.outer_product(gradient.mT, x.conj()) if of_weight else None,
             gradient.sum_to_size(ctx.bias_shape) if of_bias else None,
             None,
         )

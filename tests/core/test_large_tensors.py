@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from hypnettorch.core import functional, large_tensors
 from hypnettorch.core.block_pool import BlockPool
@@ -34,17 +35,22 @@ def fresh_compiler() -> None:
     torch.compiler.reset()
 
 
-def arguments(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> list[Tensor | None]:
+def arguments(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool, dtype: torch.dtype = torch.float64
+) -> list[Tensor | None]:
     bias_shape = (weight_shape[0], 1, weight_shape[1]) if len(weight_shape) == 3 else weight_shape[:1]
-    tensors = [torch.randn(shape, **DOUBLE).requires_grad_() for shape in (x_shape, weight_shape, bias_shape)]
+    tensors = [torch.randn(shape, dtype=dtype).requires_grad_() for shape in (x_shape, weight_shape, bias_shape)]
     return [*tensors[:2], tensors[2] if bias else None]
 
 
 @pytest.mark.usefixtures("all_large")
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize(("x_shape", "weight_shape"), SHAPES)
-def test_linear_and_its_derivatives(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool) -> None:
-    x, weight, b = arguments(x_shape, weight_shape, bias)
+def test_linear_and_its_derivatives(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool, dtype: torch.dtype
+) -> None:
+    x, weight, b = arguments(x_shape, weight_shape, bias, dtype)
     expected = x @ weight.mT + (0 if b is None else b)
     torch.testing.assert_close(large_tensors.linear(x, weight, b), expected)
     assert torch.autograd.gradcheck(large_tensors.linear, (x, weight, b), check_forward_ad=True)
@@ -193,6 +199,43 @@ def test_gradients_of_a_batch_of_outputs(x_shape: tuple[int, ...], weight_shape:
 
 
 @pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize(("x_shape", "weight_shape"), SHAPES)
+def test_results_are_written_in_place(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> None:
+    x, weight, _ = arguments(x_shape, weight_shape, bias=False)
+    y = F.relu_(functional.linear(x, weight))
+    expected = F.relu(x @ weight.mT)
+    torch.testing.assert_close(y, expected)
+    found, wanted = (torch.autograd.grad(value.square().sum(), (x, weight)) for value in (y, expected))
+    torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        constant = functional.linear(x, weight)
+    constant.mul_(weight.sum()).sum().backward()
+
+
+def traced_and_loaded(function: Callable[..., Any]) -> Callable[..., Any]:
+    def record(*args: Tensor) -> Any:
+        file = io.BytesIO()
+        torch.jit.save(torch.jit.trace(function, args), file)
+        file.seek(0)
+        return torch.jit.load(file)
+
+    return record
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("record", [make_fx, traced_and_loaded])
+def test_recorded_operations_take_memory_in_every_call(record: Callable[..., Any]) -> None:
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        return large_tensors.split(functional.linear(x, weight), [2, 3])[1]
+
+    x, weight = torch.randn(1, 4), torch.randn(5, 4)
+    recorded = record(function)(x, weight)
+    first, second = recorded(x, weight), recorded(2 * x, weight)
+    torch.testing.assert_close(first, function(x, weight))
+    torch.testing.assert_close(second, 2 * first)
+
+
+@pytest.mark.usefixtures("all_large")
 def test_autocast_is_left_to_torch() -> None:
     x, weight = torch.randn(3, 4), torch.randn(5, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -235,22 +278,23 @@ def test_subclasses_are_left_to_torch() -> None:
 
 @pytest.mark.usefixtures("all_large", "fresh_compiler")
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize(("x_shape", "weight_shape"), SHAPES)
 def test_compiled_graphs_have_the_same_derivatives(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], bias: bool, dtype: torch.dtype
 ) -> None:
     def gradients(x: Tensor, weight: Tensor, b: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         y = functional.linear(x, weight, b)
-        return y, torch.autograd.grad(y.sin().sum(), [tensor for tensor in (x, weight, b) if tensor is not None])
+        return y, torch.autograd.grad(y.sin().abs().sum(), [tensor for tensor in (x, weight, b) if tensor is not None])
 
-    x, weight, b = arguments(x_shape, weight_shape, bias)
+    x, weight, b = arguments(x_shape, weight_shape, bias, dtype)
     if b is not None:  # as many as there are weights
         b = b.detach().reshape(weight_shape[:-1]).requires_grad_()
     graph = torch.compile(functional.linear, fullgraph=True, backend="aot_eager")
     y = graph(x, weight, b)
     wanted, of_wanted = gradients(x, weight, b)
     torch.testing.assert_close(y, wanted)
-    found = torch.autograd.grad(y.sin().sum(), [tensor for tensor in (x, weight, b) if tensor is not None])
+    found = torch.autograd.grad(y.sin().abs().sum(), [tensor for tensor in (x, weight, b) if tensor is not None])
     torch.testing.assert_close(found, of_wanted)
 
 
