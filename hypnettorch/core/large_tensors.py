@@ -59,11 +59,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return linear_by(product, x, weight, bias)
 
 
-def linear_by(
-    outer_product: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None
-) -> Tensor:
-    """:func:`linear`, of which the gradient of the weight is the ``outer_product`` of two matrices."""
-    y: Tensor = _Linear.apply(x, weight, bias, outer_product)
+def linear_by(multiply: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:func:`linear` with the function that multiplies two matrices to the gradient of the weight."""
+    y: Tensor = _Linear.apply(x, weight, bias, multiply)
     return y
 
 
@@ -92,7 +90,7 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor has numbers in the memory of the CPU, and no operations of its own."""
+    """Whether a tensor is one of the CPU, with the operations of PyTorch and none of its own."""
     return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
 
 
@@ -143,7 +141,7 @@ def _plain_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, outer_product: Any) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, multiply: Any) -> Tensor:
         y = _pooled((*x.shape[:-1], weight.shape[-2]), x, weight)
         if bias is None:
             return torch.matmul(x, weight.mT, out=y)
@@ -151,7 +149,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        x, weight, bias, ctx.outer_product = inputs
+        x, weight, bias, ctx.multiply = inputs
         ctx.save_for_backward(x, weight)
         ctx.save_for_forward(x, weight)
         ctx.bias_shape = None if bias is None else bias.shape
@@ -162,7 +160,7 @@ class _Linear(torch.autograd.Function):
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         return (
             product(gradient, weight.conj()) if of_x else None,
-            ctx.outer_product(gradient.mT, x.conj()) if of_weight else None,
+            ctx.multiply(gradient.mT, x.conj()) if of_weight else None,
             gradient.sum_to_size(ctx.bias_shape) if of_bias else None,
             None,
         )

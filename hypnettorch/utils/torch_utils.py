@@ -274,8 +274,9 @@ def keep_large_blocks() -> bool:
     """Let this process keep large blocks of CPU memory that it frees, and use them again.
 
     glibc takes every block above 32 MiB from the operating system and returns it when it is freed, so a training step
-    pays for the pages of each such tensor anew: the gradient of the output layer of a full hypernetwork, say. After
-    this call it keeps them. The price: memory that the process once used stays with it until it ends, also if all
+    pays for the pages of each such tensor anew, unless it is one of those for which
+    :mod:`hypnettorch.core.large_tensors` has a pool: large activations of a main network, say. After this call it keeps
+    them. The price: memory that the process once used stays with it until it ends, also if all
     tensors are gone, and gaps between blocks are not always used again, so the peak can be several times what it was.
 
     Call it once, before the first large tensor. It concerns the whole process, so a library should leave it to the

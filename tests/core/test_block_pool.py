@@ -18,9 +18,6 @@ from torch import Tensor
 
 from hypnettorch.core.block_pool import LARGE_PAGE, BlockPool
 
-if sys.platform != "linux":
-    pytest.skip("the pool is for Linux", allow_module_level=True)
-
 
 def tensor_in(view: memoryview) -> Tensor:
     return torch.frombuffer(view, dtype=torch.uint8)
