@@ -5,6 +5,8 @@ take turns in short blocks. Each block begins with steps that are not timed, sin
 process that waits. After some blocks new processes take over: where a process happens to have its memory is worth a
 few percent, for all of its life. What is reported is the ratio of neighbouring blocks, never a time: machines differ
 and are noisy. Before anything is timed, the contenders must agree on their results.
+Ours settles the memory of its process by itself (``keep_large_blocks``); the others have what PyTorch gives them, also
+where they build a network of ours for its weights.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.memory import peak_tensors
+from hypnettorch.core.memory import VARIABLE
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of a worker is silent
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -121,12 +124,13 @@ def run(
     Raises:
         ValueError: If contenders disagree.
     """
+    ours, *others = case.contenders
     blocks: dict[str, list[float]] = {name: [] for name in case.contenders}
     usage: dict[str, list[Usage]] = {name: [] for name in case.contenders}
     for generation in range(processes):
         share = rounds * (generation + 1) // processes - rounds * generation // processes
         workers = {
-            name: _Worker(setup, case.arguments, threads, block_seconds, device)
+            name: _Worker(setup, case.arguments, threads, block_seconds, device, is_ours=name == ours)
             for name, setup in case.contenders.items()
         }
         try:
@@ -139,7 +143,6 @@ def run(
         finally:
             for worker in workers.values():
                 worker.close()
-    ours, *others = case.contenders
     return [_result(case, name, blocks[ours], blocks[name], usage[ours], usage[name]) for name in others]
 
 
@@ -167,12 +170,18 @@ def _largest(usage: list[Usage]) -> list[float]:
 
 class _Worker:
     def __init__(
-        self, setup: Callable[..., Step], arguments: dict[str, Any], threads: int, seconds: float, device: str
+        self,
+        setup: Callable[..., Step],
+        arguments: dict[str, Any],
+        threads: int,
+        seconds: float,
+        device: str,
+        is_ours: bool,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(child, setup, arguments, threads, seconds, device), daemon=True
+            target=_serve, args=(child, setup, arguments, threads, seconds, device, is_ours), daemon=True
         )
         self._process.start()
 
@@ -196,7 +205,10 @@ def _serve(
     threads: int,
     seconds: float,
     device: str,
+    is_ours: bool,
 ) -> None:
+    if not is_ours:
+        os.environ[VARIABLE] = "0"
     torch.set_num_threads(threads)
     synchronize = torch.cuda.synchronize if device.startswith("cuda") else _nothing
     torch.manual_seed(0)

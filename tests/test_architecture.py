@@ -6,21 +6,23 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+Graph = dict[str, set[str]]
+"""What each node imports."""
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hypnettorch"
 API_PAGES = ROOT / "docs" / "api"
 
-# From bottom to top, the groups of each level, each by the patterns of its modules. A module belongs to the first group
-# with a matching pattern; it may import from its own group and from all groups on lower levels.
+# The packages of each level, from bottom to top. A module may import from its own package and from all on lower levels.
 LAYERS = [
     ["core"],
-    ["utils.*_layer utils.torch_utils utils.init_utils"],
+    ["layers"],
     ["mnets"],
     ["hnets"],
     ["utils"],
@@ -68,14 +70,13 @@ PUBLIC_MODULES = [
 
 
 def group_of(module: str) -> tuple[int, str] | None:
-    """Level and group of a module; ``None`` for the package itself and for a subpackage with modules on two levels."""
-    local = module.removeprefix("hypnettorch").removeprefix(".")
-    if local in ("", "utils"):
+    """Level and package of a module; ``None`` for the root."""
+    if module == "hypnettorch":
         return None
-    for level, groups in enumerate(LAYERS):
-        for group in groups:
-            if any(fnmatchcase(local, name) or fnmatchcase(local, f"{name}.*") for name in group.split()):
-                return level, group
+    package = module.split(".")[1]
+    for level, packages in enumerate(LAYERS):
+        if package in packages:
+            return level, package
     raise AssertionError(f"{module} is in no layer: add it to LAYERS in {Path(__file__).name}")
 
 
@@ -86,10 +87,10 @@ def may_import(importer: str, imported: str) -> bool:
     return source == target or target[0] < source[0]
 
 
-def imports_of(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
-    """Line and full name of each module of this package that a source text imports, at any place in it."""
+def imports_in(nodes: Iterable[ast.AST], module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Line and full name of each module of this package that some statements import."""
     package = module if is_package else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -104,6 +105,96 @@ def imports_of(source: str, module: str, is_package: bool) -> Iterator[tuple[int
         for name in names:
             if name == "hypnettorch" or name.startswith("hypnettorch."):
                 yield node.lineno, name
+
+
+def imports_of(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """What a source text imports, at any place in it."""
+    return imports_in(ast.walk(ast.parse(source)), module, is_package)
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements that run when a module is imported: not those of functions, nor those for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            for other in child.orelse:
+                yield from (other, *executed(other))
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from executed(child)
+
+
+def file_graph() -> Graph:
+    """Which modules each module imports when it is imported itself."""
+    return {
+        module: {
+            name
+            for _, name in imports_in(executed(ast.parse(path.read_text())), module, path.name == "__init__.py")
+            if name != module
+        }
+        for module, path in SOURCES.items()
+    }
+
+
+def package_graph() -> Graph:
+    """Which packages each package imports, at any place."""
+    graph: Graph = {}
+    for module, path in SOURCES.items():
+        if (source := group_of(module)) is None:
+            continue
+        imported = imports_of(path.read_text(), module, path.name == "__init__.py")
+        targets = {target[1] for _, name in imported if (target := group_of(name)) is not None}
+        graph.setdefault(source[1], set()).update(targets - {source[1]})
+    return graph
+
+
+def find_cycle(graph: Graph) -> list[str]:
+    """A cycle of a graph, with its first node once more at the end; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("graph", [file_graph, package_graph])
+def test_no_import_cycle(graph: Callable[[], Graph]) -> None:
+    assert " imports ".join(reversed(find_cycle(graph()))) == ""
+
+
+def test_graphs_have_what_is_imported() -> None:
+    files, packages = file_graph(), package_graph()
+    assert "hypnettorch.layers.batchnorm_layer" in files["hypnettorch.mnets.stages"]
+    assert "hypnettorch.mnets" not in files["hypnettorch.mnets.mlp"]
+    assert set(files) == set(SOURCES)
+    assert "layers" in packages["mnets"]
+    assert set(packages) == {package for packages in LAYERS for package in packages}
+
+
+def test_cycles_are_found() -> None:
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    cycle = find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}})
+    assert cycle[0] == cycle[-1]
+    assert set(cycle) == {"b", "c"}
+
+
+def test_imports_that_do_not_run_make_no_cycle_of_files() -> None:
+    source = (
+        "from hypnettorch.core import checks\n"
+        "if TYPE_CHECKING:\n"
+        "    from hypnettorch.core import state\n"
+        "else:\n"
+        "    from hypnettorch.core import trees\n"
+        "try:\n"
+        "    from hypnettorch.core import table\n"
+        "except ImportError:\n"
+        "    pass\n"
+        "class A:\n"
+        "    from hypnettorch.core import modes\n"
+        "    def f(self):\n"
+        "        from hypnettorch.core import formats\n"
+    )
+    found = imports_in(executed(ast.parse(source)), "hypnettorch.core.weights", is_package=False)
+    assert [name.rpartition(".")[2] for _, name in found] == ["checks", "trees", "table", "modes"]
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -122,13 +213,15 @@ def test_imports_point_downwards(module: str) -> None:
     [
         ("hypnettorch.mnets.mlp", "hypnettorch.core.table", True),
         ("hypnettorch.mnets.mlp", "hypnettorch.mnets.mnet_interface", True),
-        ("hypnettorch.mnets.stages", "hypnettorch.utils.batchnorm_layer", True),
-        ("hypnettorch.utils.batchnorm_layer", "hypnettorch.utils.torch_utils", True),
+        ("hypnettorch.mnets.stages", "hypnettorch.layers.batchnorm_layer", True),
+        ("hypnettorch.layers.batchnorm_layer", "hypnettorch.core.autocast", True),
+        ("hypnettorch.utils.batchnorm_layer", "hypnettorch.layers.batchnorm_layer", True),
         ("hypnettorch.utils.hnet_regularizer", "hypnettorch.hnets.hnet_interface", True),
         ("hypnettorch.core.table", "hypnettorch.mnets.mlp", False),
         ("hypnettorch.mnets.mlp", "hypnettorch.hnets.mlp_hnet", False),
         ("hypnettorch.mnets.mlp", "hypnettorch.utils.hnet_regularizer", False),
-        ("hypnettorch.utils.batchnorm_layer", "hypnettorch.mnets.mlp", False),
+        ("hypnettorch.layers.batchnorm_layer", "hypnettorch.mnets.mlp", False),
+        ("hypnettorch.layers.batchnorm_layer", "hypnettorch.utils.torch_utils", False),
         ("hypnettorch.data.dataset", "hypnettorch.compat.hyperlight", False),
         ("hypnettorch.data.dataset", "hypnettorch.examples.hypercl.run", False),
     ],

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypnettorch.core import checks, large_tensors
+from hypnettorch.core import checks
 
 FORMATS = ("squeezed", "sequential", "flattened", "stacked")
 Shapes = Sequence[Sequence[int]]
@@ -62,7 +62,7 @@ def _views(flat: Tensor, shapes: Shapes) -> list[Tensor]:
     sizes = [math.prod(shape) for shape in shapes]
     surplus = flat.shape[-1] - sum(sizes)
     lead = flat.shape[:-1]
-    parts = large_tensors.split(flat, [*sizes, surplus] if surplus else sizes)
+    parts = flat.split([*sizes, surplus] if surplus else sizes, dim=-1)
     return [part if len(shape) == 1 else part.view((*lead, *shape)) for part, shape in zip(parts, shapes, strict=False)]
 
 
@@ -104,7 +104,7 @@ def from_padded(flat: Tensor, shapes: Shapes, ret_format: str) -> Any:
     """
     if ret_format == "flattened":
         surplus = flat.shape[-1] - num_elements(shapes)
-        return large_tensors.split(flat, [flat.shape[-1] - surplus, surplus])[0] if surplus else flat
+        return flat.split([flat.shape[-1] - surplus, surplus], dim=-1)[0] if surplus else flat
     if flat.shape[-2] > 1 or ret_format == "stacked":
         return from_stacked(_views(flat, shapes), shapes, ret_format)
     row = _views(flat.squeeze(-2), shapes)

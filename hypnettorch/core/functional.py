@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypnettorch.core import large_tensors
-
 Size = int | tuple[int, int]
 
 
@@ -46,14 +44,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if bias is not None and bias.dim() > 1:
             y = F.linear(x, weight)
             return y + per_set(bias, y, 1)
-        if large_tensors.linear_is_large(x, weight) and x.dim() > 1:
-            y = large_tensors.linear(x.flatten(0, -2), weight, bias)
-            return y if x.dim() == 2 else y.view(*x.shape[:-1], len(weight))
         return F.linear(x, weight, bias)
     rows = x.reshape(x.shape[0], -1, x.shape[-1])
-    if large_tensors.linear_is_large(rows, weight):
-        y = large_tensors.linear(rows, weight, bias if bias is None or bias.dim() == 1 else bias.unsqueeze(1))
-    elif bias is None:
+    if bias is None:
         y = torch.bmm(rows, weight.mT)
     elif torch.is_autocast_enabled(x.device.type):
         y = torch.bmm(rows, weight.mT) + (bias.unsqueeze(1) if bias.dim() == 2 else bias)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hypnettorch.core import checks, functional
 from hypnettorch.core.table import ParameterTable, uniform
+from hypnettorch.layers.self_attention_layer import AttentionWeights, attention_shapes, self_attention
 from hypnettorch.mnets.stages import Affine, Run
-from hypnettorch.utils.self_attention_layer import AttentionWeights, attention_shapes, self_attention
 
 SMALLEST_SIDE = 4
 """No side of an image is made shorter than this to have it doubled again."""
@@ -139,7 +139,7 @@ class TransposeConv:
 
 
 class SelfAttention:
-    """Self-attention unit (:func:`hypnettorch.utils.self_attention_layer.self_attention`), at first the identity.
+    """Self-attention unit (:func:`hypnettorch.layers.self_attention_layer.self_attention`), at first the identity.
 
     Args:
         table: Where its tensors are declared: kernel and bias of query, key and value, and ``gamma``.

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hypnettorch.core import large_tensors
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hypernetwork import Inputs
@@ -193,7 +192,7 @@ class _Distance(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         weight, old_weight, shift, *moments = ctx.saved_tensors
         row_gradient, row_gram, move_gram, row_sum, move_sum = (2 * gradient * moment for moment in moments)
-        weight_gradient = large_tensors.empty(weight.shape, weight)
+        weight_gradient = torch.empty_like(weight)
         bias_gradient = 2 * gradient * ctx.rows * shift
         for new, old, by, of_weight, of_bias in _blocks(weight, old_weight, shift, weight_gradient, bias_gradient):
             change = new - old

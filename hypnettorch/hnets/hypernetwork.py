@@ -15,10 +15,10 @@ from hypnettorch.core import checks, formats
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.conditional_network import EMBEDDING, ConditionalNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.mnets.batched import set_conditions
 from hypnettorch.mnets.network import equation_is_current
 from hypnettorch.mnets.stages import Norm, Run
-from hypnettorch.utils.batchnorm_layer import BatchNormLayer
 
 
 @dataclass(slots=True)

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypnettorch.core import checks
+from hypnettorch.core.initialisation import calc_fan_in_and_out
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.utils.init_utils import calc_fan_in_and_out
 
 METHODS = ("in", "out", "harmonic")
 _NEUTRAL = {"bn_scale": 1.0, "cm_scale": 1.0}

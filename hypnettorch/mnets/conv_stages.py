@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hypnettorch.core import functional
 from hypnettorch.core.table import ParameterTable
+from hypnettorch.layers.local_conv2d_layer import LocalConv2dLayer
 from hypnettorch.mnets.stages import Affine, Run
-from hypnettorch.utils.local_conv2d_layer import LocalConv2dLayer
 
 
 class Conv(Affine):
@@ -52,7 +52,7 @@ class Conv(Affine):
 
 
 class LocalConv(Affine):
-    """Convolution without weight sharing, see :class:`~hypnettorch.utils.local_conv2d_layer.LocalConv2dLayer`.
+    """Convolution without weight sharing, see :class:`~hypnettorch.layers.local_conv2d_layer.LocalConv2dLayer`.
 
     Args:
         table: Where filters ``[out, in·k·k, P]`` and bias ``[out, P]`` are declared.

@@ -16,12 +16,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, state
+from hypnettorch.core.initialisation import init_params
 from hypnettorch.core.state import install_hooks
 from hypnettorch.core.table import NAMES
 from hypnettorch.core.weights import Resolved, WeightLayout
-from hypnettorch.utils.batchnorm_layer import BatchNormLayer
-from hypnettorch.utils.context_mod_layer import ContextModLayer
-from hypnettorch.utils.torch_utils import init_params
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer
+from hypnettorch.layers.context_mod_layer import ContextModLayer
 
 Shapes = list[list[int]]
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.table import ParameterTable
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer
+from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.mnets.batched import set_conditions
 from hypnettorch.mnets.network import Network, equation_is_current
 from hypnettorch.mnets.stages import Modulation, Norm
-from hypnettorch.utils.batchnorm_layer import BatchNormLayer
-from hypnettorch.utils.context_mod_layer import ContextModLayer
 
 
 class MainNetwork(Network):

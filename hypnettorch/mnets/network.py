@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
-from hypnettorch.core import state
+from hypnettorch.core import memory, state
 from hypnettorch.core.table import ParameterTable, Row
 from hypnettorch.core.weights import Resolved
 from hypnettorch.mnets.extension_protocol import Shapes
@@ -130,6 +130,7 @@ class Network(nn.Module, MainNetInterface):
         self._positions = sorted(range(len(self._slots)), key=self._slots.__getitem__)
         self._in_order = self._positions == self._slots == list(range(len(self._table.rows)))
         self._publish_layer_tensors(values)
+        memory.keep_blocks_of((row.shape, values.get(slot)) for slot, row in enumerate(self._table.rows))
         self._is_properly_setup()
 
     def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks, functional
+from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.core.table import ParameterTable, uniform
+from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.mnets.sequences import TIME, detach_steps
-from hypnettorch.utils.context_mod_layer import ContextModLayer
-from hypnettorch.utils.torch_utils import lift_under_autocast
 
 
 class GainShift(NamedTuple):

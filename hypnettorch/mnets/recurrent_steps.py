@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import functional
+from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.mnets.recurrent_stages import Cell, GainShift, RecurrentModulation
 from hypnettorch.mnets.recurrent_weights import RecurrentWeights
 from hypnettorch.mnets.sequences import TIME
-from hypnettorch.utils.torch_utils import lift_under_autocast
 
 STEPS_IN_TIME = ("basic_rnn_step", "compute_basic_rnn_output", "lstm_rnn_step")
 STEPS = (

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.mnets.context_mod_options import parse_context_mod
 from hypnettorch.mnets.recurrent_network import RecurrentNetwork
 from hypnettorch.mnets.recurrent_stages import Cell, ElmanCell, LSTMCell, RecurrentModulation
 from hypnettorch.mnets.stages import Linear
-from hypnettorch.utils.context_mod_layer import ContextModLayer
 
 
 class SimpleRNN(RecurrentNetwork):

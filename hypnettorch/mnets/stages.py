@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hypnettorch.core import checks, functional
 from hypnettorch.core.table import ParameterTable, uniform
-from hypnettorch.utils.batchnorm_layer import BatchNormLayer
-from hypnettorch.utils.context_mod_layer import ContextModLayer
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer
+from hypnettorch.layers.context_mod_layer import ContextModLayer
 
 
 @dataclass(slots=True)

@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.initialisation import calc_fan_in_and_out
 
-
-def calc_fan_in_and_out(shape: Sequence[int]) -> tuple[int, int]:
-    """Number of inputs and of outputs of a linear or convolutional unit.
-
-    Args:
-        shape: Shape ``[out, in, *kernel]`` of a weight tensor.
-
-    Returns:
-        ``(in · r, out · r)`` with ``r`` the number of elements of the kernel.
-
-    Raises:
-        ValueError: If there are fewer than two dimensions.
-
-    Example:
-        >>> calc_fan_in_and_out([16, 8, 3, 3])
-        (72, 144)
-    """
-    sizes = checks.integers("shape", shape, 0)
-    if len(sizes) < 2:
-        checks.fail("shape", "at least 2 dimensions", sizes)
-    receptive_field = math.prod(sizes[2:])
-    return sizes[1] * receptive_field, sizes[0] * receptive_field
+__all__ = ["calc_fan_in_and_out", "xavier_fan_in_"]
 
 
 def xavier_fan_in_(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from hypnettorch.core import collectives
-from hypnettorch.utils.batchnorm_layer import BatchNormLayer, share_statistics
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer, share_statistics
 
 SPLIT = (5, 2)  # samples of each process
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from hypnettorch.core import memory
 from hypnettorch.examples.hypercl import command_line
 from hypnettorch.examples.hypercl.command_line import complete, parse
 from hypnettorch.examples.hypercl.learners import METHODS
@@ -189,10 +191,8 @@ def test_large_blocks_are_kept_unless_refused(
     arguments: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    monkeypatch.setattr("hypnettorch.examples.hypercl.run.keep_large_blocks", lambda: calls.append("kept"))
-    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(memory, "ask_for_large_blocks", lambda: calls.append("kept"))
+    monkeypatch.setenv(memory.VARIABLE, "1")
     settle_memory(parse(arguments))
     assert calls == ["kept"] * kept
-    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
-    settle_memory(parse(arguments))
-    assert calls == ["kept"] * kept
+    assert os.environ[memory.VARIABLE] == str(int(kept)), "what networks go by"

@@ -315,7 +315,7 @@ def test_smoke_run_of_the_compression_curve(tmp_path: Path) -> None:
 
 
 def test_messages_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hypnettorch.examples.hypercl.run.keep_large_blocks", lambda: True)
+    monkeypatch.setattr("hypnettorch.core.memory.ask_for_large_blocks", lambda: None)
     monkeypatch.setattr(
         sys, "argv", ["hypercl", "--cl_exp=splitmnist", f"--out_dir={tmp_path}", f"--data_dir={tmp_path}"]
     )

@@ -1,9 +1,7 @@
-"""Initialisation, optimisers, schedule, cutout."""
+"""Optimisers, schedule, cutout."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,32 +10,10 @@ import torch
 from torch import nn, optim
 
 from hypnettorch.utils.torch_utils import (
-    BufferSets,
     CutoutTransform,
     get_optimizer,
-    init_params,
-    keep_large_blocks,
     lambda_lr_schedule,
-    lift_under_autocast,
 )
-
-
-@pytest.mark.parametrize("module", [nn.Linear(7, 50), nn.Conv2d(3, 40, 3), nn.Conv1d(4, 30, 2)])
-def test_init_params_is_what_modules_do(module: nn.Module) -> None:
-    torch.manual_seed(3)
-    module.reset_parameters()
-    expected = [p.detach().clone() for p in module.parameters()]
-    torch.manual_seed(3)
-    init_params(module.weight, module.bias)
-    torch.testing.assert_close([p.detach() for p in module.parameters()], expected)
-    assert module.weight.requires_grad
-
-
-def test_init_params_errors() -> None:
-    with pytest.raises(ValueError, match="at least 2 dimensions"):
-        init_params(torch.empty(3))
-    with pytest.raises(TypeError, match="weights: expected a tensor"):
-        init_params([1.0])
 
 
 def parameters(count: int = 3) -> list[nn.Parameter]:
@@ -128,59 +104,3 @@ def test_cutout_errors() -> None:
         CutoutTransform(-1, 2)
     with pytest.raises(ValueError, match=r"img: expected shape \[C, H, W\], got \(2, 2\)"):
         CutoutTransform(1, 1)(torch.ones(2, 2))
-
-
-def test_lift_under_autocast() -> None:
-    half, double = torch.ones(1).half(), torch.ones(1).double()
-    assert lift_under_autocast(half) is half
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert lift_under_autocast(half).dtype == torch.float32
-        assert lift_under_autocast(double) is double
-        meta = half.to("meta")
-        assert lift_under_autocast(meta) is meta
-
-
-def test_buffer_sets_of_a_subclass() -> None:
-    class Counters(BufferSets):
-        def __init__(self) -> None:
-            super().__init__(["count"], "_num")
-
-        def _blank_set(self) -> list[torch.Tensor]:
-            return [torch.zeros(2)]
-
-    source, target = Counters(), Counters()
-    for value in (1.0, 2.0):
-        source._append_set([torch.full((2,), value)])
-    target.load_state_dict(source.state_dict())
-    assert torch.equal(target._get_set(1)[0], torch.full((2,), 2.0))
-    with pytest.raises(NotImplementedError):
-        BufferSets(["count"], "_num")._blank_set()
-
-
-PAGE_FAULTS = """
-import resource, sys, torch
-from hypnettorch.utils.torch_utils import keep_large_blocks
-
-if sys.argv[1] == "keep":
-    assert keep_large_blocks()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(30):
-    torch.ones(10_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-def test_large_blocks_are_kept_on_request() -> None:
-    faults = {}
-    for mode in ("keep", "return"):
-        output = subprocess.run(
-            [sys.executable, "-c", PAGE_FAULTS, mode], capture_output=True, text=True, check=True
-        ).stdout
-        faults[mode] = int(output)
-    assert faults["keep"] < faults["return"] / 2
-
-
-def test_another_c_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    with pytest.warns(UserWarning, match="keep_large_blocks: no effect, since the C library is not glibc"):
-        assert keep_large_blocks() is False

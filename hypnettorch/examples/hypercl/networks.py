@@ -11,7 +11,7 @@ from hypnettorch.examples.hypercl.labelling_rnn import LabellingRNN
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings
-from hypnettorch.utils.batchnorm_layer import share_statistics
+from hypnettorch.layers.batchnorm_layer import share_statistics
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.sim_utils import get_hypernet, get_mnet_model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, memory
 from hypnettorch.core.collectives import ProcessLostError
 from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl import command_line, distributed, folder, plots, report
@@ -25,7 +25,6 @@ from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, test, train
 from hypnettorch.hpsearch.summary import write_summary
 from hypnettorch.utils.safe_files import write_json
-from hypnettorch.utils.torch_utils import keep_large_blocks
 
 __all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
 
@@ -78,9 +77,11 @@ def main() -> None:
 
 
 def settle_memory(given: Mapping[str, Any]) -> None:
-    """Let this process keep large blocks of memory, unless the options say otherwise."""
-    if given.get("keep_large_blocks", Options.keep_large_blocks) and platform.libc_ver()[0] == "glibc":
-        keep_large_blocks()
+    """Let this process keep large blocks of memory, unless the options or the environment say otherwise."""
+    if given.get("keep_large_blocks", Options.keep_large_blocks):
+        memory.ask_for_large_blocks()
+    else:
+        os.environ[memory.VARIABLE] = "0"  # for the networks of this process and of those that it starts
 
 
 def execute(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypnettorch.utils.local_conv2d_layer import LocalConv2dLayer
+from hypnettorch.layers.local_conv2d_layer import LocalConv2dLayer
 
 SIZES = {"in_channels": 2, "out_channels": 3, "in_height": 5, "in_width": 4, "kernel_size": 3}
 

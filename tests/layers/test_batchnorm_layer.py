@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hypnettorch.utils.batchnorm_layer import BatchNormLayer
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 
 C = 3
 

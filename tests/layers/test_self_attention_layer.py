@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.utils import self_attention_layer
-from hypnettorch.utils.self_attention_layer import (
+from hypnettorch.layers import self_attention_layer
+from hypnettorch.layers.self_attention_layer import (
     AttentionWeights,
     SelfAttnLayer,
     SelfAttnLayerV2,

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hypnettorch.utils.context_mod_layer import ContextModLayer
+from hypnettorch.layers.context_mod_layer import ContextModLayer
 
 
 def rand(*shape: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Layers that take their weights from outside; the networks of this package are built of them."""
