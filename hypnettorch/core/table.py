@@ -1,157 +1,170 @@
-"""The parameter table: what parameter tensors a network has, declared once.
+"""The table of a network: which tensors it has, each under one name.
 
-A network *declares* rows in the order in which it uses them and *publishes* them in the documented order
-(context modulation, batch norm, layers). Rows hold positions, never tensors: the values live in the network's
-``internal_params``, so that moving, copying or re-creating a network cannot make the two disagree.
+A :class:`Row` says where a tensor lives (a module and a key), never what it is: the value is looked up at each call, so
+that moving, copying, replacing or re-creating parameters cannot make table and network disagree. Everything that a
+network can be asked about its parameters is read off the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 _RANK = {"embedding": 0, "cm_scale": 1, "cm_shift": 1, "bn_scale": 2, "bn_shift": 2}
-"""Published order of the roles; every other role comes after them."""
+"""Documented order of the roles within a block; every other role comes after them."""
 
-NAMES = ("weight", "bias", "bn_scale", "bn_shift", "cm_scale", "cm_shift", "embedding", None)
+ROLES = ("weight", "bias", "bn_scale", "bn_shift", "cm_scale", "cm_shift", "embedding", None)
 """Values of the key ``name`` in ``param_shapes_meta``."""
 
-Init = Callable[[Tensor], Any]
+MODULATION = ("cm_scale", "cm_shift")
+"""Roles of context modulation."""
+
+ALL = -1
+"""The condition of a row that holds the tensors of all conditions, one after the other, in its first dimension."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
-    """One parameter tensor.
+    """One tensor.
 
     Attributes:
-        shape: Shape of the tensor.
-        role: What the tensor is for, one of :data:`NAMES`.
-        layer: Number of the layer it belongs to; tensors of one layer share it, ``-1`` means unknown.
-        external: Whether the value must be passed to ``forward``.
-        condition: The condition that the tensor belongs to; ``None`` if all conditions share it.
-        order: Sort key of the published order; rows with equal keys stay in the order of declaration.
-        extra: Further entries of the row's dictionary in ``param_shapes_meta``.
+        name: Unique in the table; the key of the tensor in ``state_dict()`` and ``named_parameters()``.
+        shape: Its shape.
+        role: What it is for, one of :data:`ROLES`.
+        layer: Number of the layer that it belongs to; tensors of one layer share it, ``-1`` means unknown.
+        owner: The module that holds it; ``None`` if it is *external*, passed to ``forward``.
+        key: The name that it has in its owner.
+        kind: The family of tensors that belong to single conditions; ``None`` if all conditions share the tensor.
+        condition: The condition that it belongs to, or :data:`ALL`.
+        order: Sort key of the documented order; rows with equal keys stay in the order of declaration.
+        meta: Further entries of its dictionary in ``param_shapes_meta``.
     """
 
+    name: str
     shape: tuple[int, ...]
     role: str | None
     layer: int = -1
-    external: bool = False
+    owner: nn.Module | None = None
+    key: str = ""
+    kind: str | None = None
     condition: int | None = None
     order: tuple[int, ...] = (0, 3)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def external(self) -> bool:
+        """Whether the value must be passed to ``forward``."""
+        return self.owner is None
+
+    def value(self) -> Any:
+        """The tensor that the owner holds; ``None`` for an external row."""
+        owner = self.owner
+        if owner is None:
+            return None
+        held = owner._parameters.get(self.key)
+        return getattr(owner, self.key) if held is None else held
+
+    def inside(self, prefix: str, block: int, first_layer: int | None, meta: Mapping[str, Any]) -> Row:
+        """The row as a network sees it that has the owner of this table as a part.
+
+        Args:
+            prefix: Name of the part.
+            block: Where the rows of the part stand.
+            first_layer: Number that layer 0 of the part gets; ``None`` makes all layers unknown.
+            meta: What is added to ``meta``.
+        """
+        layer = -1 if self.layer < 0 or first_layer is None else first_layer + self.layer
+        return replace(
+            self,
+            name=f"{prefix}.{self.name}",
+            layer=layer,
+            order=(block, *self.order),
+            meta={**self.meta, **meta},
+        )
 
 
-class ParameterTable:
-    """Rows in order of declaration; the number of a row is its *slot* and never changes."""
+def order_of(block: int, role: str | None) -> tuple[int, int]:
+    """The place of a row in the documented order: its block, then its role."""
+    return block, _RANK.get(role or "", 3)
+
+
+class Table:
+    """Rows in the documented order, with all that follows from them; always current.
+
+    Attributes:
+        rows: All rows. The position of a row is that in ``param_shapes``.
+        by_name: The rows by name.
+        shared: Rows that do not belong to single conditions.
+        learned: External rows, the order of ``hyper_shapes_learned``.
+        kinds: Rows that belong to single conditions by kind, each in the order of the conditions.
+    """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self._values: dict[int, nn.Parameter] = {}
-        self._layers = 0
+        self.num_layers = 0
+        self._refresh()
 
     def next_layer(self) -> int:
         """The number of a new layer, counted from 0 in order of use."""
-        self._layers += 1
-        return self._layers - 1
+        self.num_layers += 1
+        return self.num_layers - 1
 
-    def add(
-        self,
-        shape: Sequence[int],
-        role: str | None,
-        layer: int = -1,
-        *,
-        value: nn.Parameter | None = None,
-        init: Init | None = None,
-        like: Tensor | None = None,
-        external: bool = False,
-        condition: int | None = None,
-        block: int = 0,
-        extra: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Declare one tensor and return its slot.
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Declare further rows.
 
-        Args:
-            shape: Shape of the tensor.
-            role: See :class:`Row`.
-            layer: See :class:`Row`.
-            value: The parameter that holds the value, if it exists already.
-            init: Fills a new parameter in place (default: zeros).
-            like: A tensor whose type and device a new parameter gets.
-            external: See :class:`Row`; such a row has no value.
-            condition: See :class:`Row`.
-            block: Blocks are published one after the other.
-            extra: See :class:`Row`.
+        Raises:
+            ValueError: If a name is taken.
         """
-        order = (block, _RANK.get(role or "", 3))
-        row = Row(tuple(shape), role, layer, external, condition, order, dict(extra or {}))
-        if not external and value is None:
-            value = nn.Parameter(torch.zeros(row.shape) if like is None else like.new_zeros(row.shape))
-            if init is not None:
-                with torch.no_grad():
-                    init(value)
-        return self._append(row, value)
+        new = list(rows)
+        taken = [row.name for row in new if row.name in self.by_name]
+        if taken:
+            raise ValueError(f"name: expected a name that no other tensor has, got '{taken[0]}'")
+        if len(new) > 8:
+            self.rows = sorted([*self.rows, *new], key=_order)
+        else:
+            for row in new:
+                insort(self.rows, row, key=_order)
+        self.num_layers = max([self.num_layers, *(row.layer + 1 for row in new)])
+        self._refresh()
 
-    @property
-    def num_layers(self) -> int:
-        """How many layer numbers are in use."""
-        return self._layers
+    def _refresh(self) -> None:
+        rows = self.rows
+        self.by_name = {row.name: row for row in rows}
+        self.shared = [row for row in rows if row.kind is None]
+        self.learned = [row for row in rows if row.owner is None]
+        self.required = [row.name for row in self.shared if row.owner is None]
+        self.modulation = [row for row in rows if row.role in MODULATION]
+        self.kinds: dict[str, list[Row]] = {}
+        for row in rows:
+            if row.kind is not None:
+                self.kinds.setdefault(row.kind, []).append(row)
+        self.shared_names = [row.name for row in self.shared]
+        self.learned_names = [row.name for row in self.learned]
+        self.learned_shapes = [row.shape for row in self.learned]
+        self.takes_all = bool(rows) and len(self.learned) == len(self.shared) == len(rows)
 
-    def include(
-        self,
-        rows: Sequence[Row],
-        values: Sequence[nn.Parameter | None],
-        block: int,
-        first_layer: int | None = 0,
-        extra: Mapping[str, Any] | None = None,
-    ) -> list[int]:
-        """Declare the rows of another table as one block, sharing their parameters.
+    def internal(self) -> list[Row]:
+        """Rows whose tensors the network holds."""
+        return [row for row in self.rows if row.owner is not None]
 
-        Args:
-            rows: Rows of the included network, in order of declaration.
-            values: Their parameters, ``None`` for external rows.
-            block: Where the block is published.
-            first_layer: Number that layer 0 of the included network gets; ``None`` makes all layers unknown.
-            extra: See :class:`Row`; added to what the rows have.
-
-        Returns:
-            The slots in this table, parallel to ``rows``.
-        """
-        slots = []
-        for row, value in zip(rows, values, strict=True):
-            layer = -1 if row.layer < 0 or first_layer is None else first_layer + row.layer
-            included = replace(row, order=(block, *row.order), layer=layer, extra={**row.extra, **(extra or {})})
-            slots.append(self._append(included, value))
-            self._layers = max(self._layers, layer + 1)
-        return slots
-
-    def _append(self, row: Row, value: nn.Parameter | None) -> int:
-        slot = len(self.rows)
-        self.rows.append(row)
-        if value is not None:
-            self._values[slot] = value
-        return slot
-
-    def take_values(self) -> dict[int, nn.Parameter]:
-        """Hand over the parameters declared since the last call, by slot."""
-        values, self._values = self._values, {}
-        return values
-
-    def published(self) -> list[int]:
-        """The slots in published order: entry ``i`` is the slot of ``param_shapes[i]``."""
-        return sorted(range(len(self.rows)), key=lambda slot: self.rows[slot].order)
+    def position(self, name: str) -> int:
+        """The position of a row in ``param_shapes``."""
+        return next(i for i, row in enumerate(self.rows) if row.name == name)
 
 
-def uniform(bound: float) -> Init:
-    """Initialiser U(-bound, bound)."""
-    return partial(nn.init.uniform_, a=-bound, b=bound)
+def _order(row: Row) -> tuple[int, ...]:
+    return row.order
 
 
-def normal(std: float) -> Init:
-    """Initialiser N(0, std²)."""
-    return partial(nn.init.normal_, mean=0.0, std=std)
+def names_of(rows: Sequence[Row]) -> list[str]:
+    """The names of some rows."""
+    return [row.name for row in rows]
+
+
+def values_of(rows: Iterable[Row]) -> list[Tensor]:
+    """What the owners of some rows hold."""
+    return [row.value() for row in rows]

@@ -1,0 +1,217 @@
+"""The values of a table for one evaluation: what a user passes as ``weights=``, and what the network holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from hypnettorch.core import checks, formats
+from hypnettorch.core.table import Row, Table
+
+NOTHING: Mapping[str, Any] = {}
+
+
+class Values:
+    """One evaluation of a network: its tensors by name, and what else its stages have to know.
+
+    Attributes:
+        tensors: Tensors by full name: ``[*shape]``, or ``[B, *shape]`` where they were passed for ``B`` weight sets.
+            Those of single conditions are in it only if they were passed.
+        given: The entries of ``tensors`` that were passed.
+        sets: Number ``B`` of weight sets; ``None`` for an ordinary evaluation.
+        stats_id: Which batch norm statistics to use: an id, one per weight set, or ``None`` for the latest.
+        ckpt_id: Which checkpointed modulation to use: an id, one per weight set, or ``None`` for none.
+        statistics: Running mean and variance by the name of the layer, which replace those of the layers.
+        prefix: What names in this network have in front of them in ``tensors``.
+    """
+
+    __slots__ = ("ckpt_id", "given", "prefix", "sets", "statistics", "stats_id", "tensors")
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Any],
+        given: Mapping[str, Any] = NOTHING,
+        sets: int | None = None,
+        stats_id: Any = None,
+        ckpt_id: Any = None,
+        statistics: Mapping[str, Sequence[Tensor]] | None = None,
+        prefix: str = "",
+    ) -> None:
+        self.tensors = tensors
+        self.given = given
+        self.sets = sets
+        self.stats_id = stats_id
+        self.ckpt_id = ckpt_id
+        self.statistics = statistics
+        self.prefix = prefix
+
+    def __getitem__(self, name: str) -> Any:
+        """The tensor of this name.
+
+        Raises:
+            ValueError: If it is external and nobody passed it.
+        """
+        found = self.tensors.get(self.prefix + name)
+        if found is None:
+            fail_missing(self.prefix + name)
+        return found
+
+    def of(self, row: Row) -> Any:
+        """The tensor of a row, also of a single condition: passed, else held by its owner, else ``None``."""
+        found = self.tensors.get(self.prefix + row.name)
+        return row.value() if found is None else found
+
+    def is_given(self, name: str) -> bool:
+        """Whether the tensor of this name was passed."""
+        return self.prefix + name in self.given
+
+    def part(self, name: str) -> Values:
+        """The evaluation as a part of the network sees it, by the name of the part."""
+        return Values(
+            self.tensors,
+            self.given,
+            self.sets,
+            self.stats_id,
+            self.ckpt_id,
+            self.statistics,
+            f"{self.prefix}{name}.",
+        )
+
+
+def fail_missing(name: str) -> NoReturn:
+    """Raise the error of an external tensor that nobody passed."""
+    checks.fail("weights", f"a tensor for the external '{name}'", "none")
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The lists that ``weights`` may be, and the keys that a dictionary may have besides names.
+
+    Attributes:
+        lists: Rows by what the list is called; the first that fits counts.
+        parts: Rows by key, the default key last.
+    """
+
+    lists: Mapping[str, Sequence[Row]]
+    parts: Mapping[str, Sequence[Row]]
+
+
+def resolve(table: Table, weights: Any, forms: Forms, stacked: bool) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Tensors by name, and those among them that were passed.
+
+    Args:
+        table: The table.
+        weights: ``None``, a list, a dictionary by name or part, or flat ``hyper_shapes_learned``.
+        forms: Which lists and dictionaries are understood.
+        stacked: Whether passed tensors have a leading dimension of weight sets.
+
+    Raises:
+        ValueError: If nothing fits.
+        TypeError: If ``weights`` or an entry has the wrong type.
+    """
+    if weights is None:
+        return {row.name: row.value() for row in table.shared if row.owner is not None}, NOTHING
+    if type(weights) is list and table.takes_all and _have_shapes(weights, table.learned_shapes, stacked):
+        tensors = dict(zip(table.learned_names, weights, strict=True))
+        return tensors, tensors
+    chosen = _chosen(table, weights, forms, stacked)
+    tensors = {row.name: row.value() for row in table.shared if row.owner is not None and row.name not in chosen}
+    tensors.update(chosen)
+    return tensors, chosen
+
+
+def count_sets(tensors: Iterable[Tensor]) -> int:
+    """The leading dimension ``B`` that all of some stacked tensors have."""
+    sizes = {int(tensor.shape[0]) for tensor in tensors}
+    if not sizes:
+        checks.fail("weights", "at least one stacked tensor [B, *shape]", "none")
+    if len(sizes) > 1:
+        checks.fail("weights", "the same number B of weight sets in every tensor", sorted(sizes))
+    return sizes.pop()
+
+
+def _chosen(table: Table, weights: Any, forms: Forms, stacked: bool) -> dict[str, Tensor]:
+    """The passed tensors by name."""
+    if isinstance(weights, Mapping):
+        return _from_dict(table, weights, forms, stacked)
+    if isinstance(weights, Tensor):
+        return _from_flat(table, weights, stacked)
+    if not isinstance(weights, Sequence) and not hasattr(weights, "__getitem__"):
+        raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
+    return _from_list(list(weights), forms, stacked)
+
+
+def _from_dict(table: Table, weights: Mapping[str, Any], forms: Forms, stacked: bool) -> dict[str, Tensor]:
+    unknown = [key for key in weights if key not in forms.parts and key not in table.by_name]
+    if unknown or not weights:
+        expected = f"a dictionary with some of the keys {list(forms.parts)}, or by names as {_examples(table)}"
+        checks.fail("weights", expected, f"keys {list(weights)}")
+    chosen: dict[str, Tensor] = {}
+    for key, given in weights.items():
+        name, rows = f"weights['{key}']", forms.parts.get(key)
+        if given is None:
+            continue
+        if rows is None:
+            row = table.by_name[key]
+            checks.tensor(name, given)
+            pairs = [(name, row, given)]
+        else:
+            if isinstance(given, Tensor) or not hasattr(given, "__len__"):
+                raise TypeError(f"{name}: expected a list of tensors, got {type(given).__name__}")
+            checks.length(name, given, len(rows))
+            pairs = [((name, i), row, tensor) for i, (row, tensor) in enumerate(zip(rows, given, strict=True))]  # type: ignore[misc]
+        for label, row, tensor in pairs:
+            checks.tensor(label, tensor)
+            if not _fits(row, tensor, stacked):
+                checks.fail(label, f"shape {_wanted(row, stacked)}", tuple(tensor.shape))
+            chosen[row.name] = tensor
+    return chosen
+
+
+def _examples(table: Table) -> str:
+    shown = ", ".join(repr(row.name) for row in table.rows[:3])
+    return f"{shown}, ..." if len(table.rows) > 3 else shown
+
+
+def _from_flat(table: Table, weights: Tensor, stacked: bool) -> dict[str, Tensor]:
+    expected = formats.num_elements(table.learned_shapes)
+    if not table.learned or weights.dim() != 1 + stacked or weights.shape[-1] != expected:
+        lead = "(B, " if stacked else "("
+        checks.fail("weights", f"flat hyper_shapes_learned of shape {lead}{expected})", tuple(weights.shape))
+    return dict(zip(table.learned_names, formats.unflatten(weights, table.learned_shapes), strict=True))
+
+
+def _from_list(weights: list[Any], forms: Forms, stacked: bool) -> dict[str, Tensor]:
+    for i, tensor in enumerate(weights):
+        checks.tensor(("weights", i), tensor)
+    for rows in forms.lists.values():
+        if len(rows) == len(weights) and all(
+            _fits(row, tensor, stacked) for row, tensor in zip(rows, weights, strict=True)
+        ):
+            return {row.name: tensor for row, tensor in zip(rows, weights, strict=True)}
+    for title, rows in forms.lists.items():
+        for i, (row, tensor) in enumerate(zip(rows, weights, strict=False)):
+            if len(rows) == len(weights) and not _fits(row, tensor, stacked):
+                checks.fail(("weights", i), f"shape {_wanted(row, stacked)} ({title})", tuple(tensor.shape))
+    lengths = ", ".join(f"{len(rows)} ({title})" for title, rows in forms.lists.items())
+    return checks.fail("weights", f"{lengths} tensors", len(weights))
+
+
+def _have_shapes(weights: list[Any], shapes: Sequence[tuple[int, ...]], stacked: bool) -> bool:
+    """Whether these are tensors of exactly these shapes."""
+    found = [tensor.shape[stacked:] if stacked else tensor.shape for tensor in weights if isinstance(tensor, Tensor)]
+    return found == shapes and len(found) == len(weights)
+
+
+def _fits(row: Row, tensor: Tensor, stacked: bool) -> bool:
+    """Whether a tensor has the shape of a row; one for modulation may have one more dimension, of samples."""
+    extra = tensor.dim() - len(row.shape)
+    allowed = (stacked, stacked + 1) if row.role in ("cm_scale", "cm_shift") else (stacked,)
+    return extra in allowed and tuple(tensor.shape[extra:]) == row.shape
+
+
+def _wanted(row: Row, stacked: bool) -> str:
+    return f"({', '.join(['B', *map(str, row.shape)])})" if stacked else str(row.shape)
