@@ -7,9 +7,10 @@ network can be asked about its parameters is read off the table.
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ class Row:
             meta: What is added to ``meta``.
         """
         layer = -1 if self.layer < 0 or first_layer is None else first_layer + self.layer
-        return replace(
+        return dataclasses.replace(
             self,
             name=f"{prefix}.{self.name}",
             layer=layer,
@@ -129,6 +130,11 @@ class Table:
             for row in new:
                 insort(self.rows, row, key=_order)
         self.num_layers = max([self.num_layers, *(row.layer + 1 for row in new)])
+        self._refresh()
+
+    def replace(self, row: Row, new: Row) -> None:
+        """Put another row in the place of one, under the same name."""
+        self.rows[self.rows.index(row)] = new
         self._refresh()
 
     def _refresh(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
-from hypnettorch.core import checks, formats
+from hypnettorch.core import autocast, checks, formats
 from hypnettorch.core.table import Row, Table
 
 NOTHING: Mapping[str, Any] = {}
@@ -18,17 +18,16 @@ class Values:
     """One evaluation of a network: its tensors by name, and what else its stages have to know.
 
     Attributes:
-        tensors: Tensors by full name: ``[*shape]``, or ``[B, *shape]`` where they were passed for ``B`` weight sets.
-            Those of single conditions are in it only if they were passed.
+        tensors: Tensors by name: ``[*shape]``, or ``[B, *shape]`` where they were passed for ``B`` weight sets. Those
+            of single conditions are in it only if they were passed.
         given: The entries of ``tensors`` that were passed.
         sets: Number ``B`` of weight sets; ``None`` for an ordinary evaluation.
         stats_id: Which batch norm statistics to use: an id, one per weight set, or ``None`` for the latest.
         ckpt_id: Which checkpointed modulation to use: an id, one per weight set, or ``None`` for none.
         statistics: Running mean and variance by the name of the layer, which replace those of the layers.
-        prefix: What names in this network have in front of them in ``tensors``.
     """
 
-    __slots__ = ("ckpt_id", "given", "prefix", "sets", "statistics", "stats_id", "tensors")
+    __slots__ = ("ckpt_id", "given", "sets", "statistics", "stats_id", "tensors")
 
     def __init__(
         self,
@@ -38,7 +37,6 @@ class Values:
         stats_id: Any = None,
         ckpt_id: Any = None,
         statistics: Mapping[str, Sequence[Tensor]] | None = None,
-        prefix: str = "",
     ) -> None:
         self.tensors = tensors
         self.given = given
@@ -46,60 +44,52 @@ class Values:
         self.stats_id = stats_id
         self.ckpt_id = ckpt_id
         self.statistics = statistics
-        self.prefix = prefix
 
     def __getitem__(self, name: str) -> Any:
-        """The tensor of this name.
-
-        Raises:
-            ValueError: If it is external and nobody passed it.
-        """
-        found = self.tensors.get(self.prefix + name)
-        if found is None:
-            fail_missing(self.prefix + name)
-        return found
+        """The tensor of this name."""
+        return self.tensors[name]
 
     def of(self, row: Row) -> Any:
         """The tensor of a row, also of a single condition: passed, else held by its owner, else ``None``."""
-        found = self.tensors.get(self.prefix + row.name)
+        found = self.tensors.get(row.name)
         return row.value() if found is None else found
-
-    def is_given(self, name: str) -> bool:
-        """Whether the tensor of this name was passed."""
-        return self.prefix + name in self.given
 
     def part(self, name: str) -> Values:
         """The evaluation as a part of the network sees it, by the name of the part."""
-        return Values(
-            self.tensors,
-            self.given,
-            self.sets,
-            self.stats_id,
-            self.ckpt_id,
-            self.statistics,
-            f"{self.prefix}{name}.",
-        )
+        tensors = _inside(name, self.tensors)
+        given = NOTHING if not self.given else tensors if self.given is self.tensors else _inside(name, self.given)
+        statistics = None if self.statistics is None else _inside(name, self.statistics)
+        return Values(tensors, given, self.sets, self.stats_id, self.ckpt_id, statistics)
+
+    def with_tensors(self, tensors: Mapping[str, Any]) -> Values:
+        """The same evaluation with other tensors in some places."""
+        found = {**self.tensors, **tensors}
+        return Values(found, {**self.given, **tensors}, self.sets, self.stats_id, self.ckpt_id, self.statistics)
 
 
-def fail_missing(name: str) -> NoReturn:
-    """Raise the error of an external tensor that nobody passed."""
-    checks.fail("weights", f"a tensor for the external '{name}'", "none")
+def _inside(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a part, by their names in it."""
+    prefix = f"{name}."
+    return {full[len(prefix) :]: entry for full, entry in entries.items() if full.startswith(prefix)}
 
 
-@dataclass(frozen=True)
-class Forms:
-    """The lists that ``weights`` may be, and the keys that a dictionary may have besides names.
+class Forms(Protocol):
+    """What can say which lists and dictionaries ``weights`` may be."""
 
-    Attributes:
-        lists: Rows by what the list is called; the first that fits counts.
-        parts: Rows by key, the default key last.
-    """
+    @property
+    def lists(self) -> Mapping[str, Sequence[Row]]:
+        """Rows by what a list is called; the first that fits counts."""
+        ...
 
-    lists: Mapping[str, Sequence[Row]]
-    parts: Mapping[str, Sequence[Row]]
+    @property
+    def parts(self) -> Mapping[str, Sequence[Row]]:
+        """Rows by the key of a dictionary."""
+        ...
 
 
-def resolve(table: Table, weights: Any, forms: Forms, stacked: bool) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def resolve(
+    table: Table, weights: Any, forms: Forms, stacked: bool, x: Any = None
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Tensors by name, and those among them that were passed.
 
     Args:
@@ -107,6 +97,7 @@ def resolve(table: Table, weights: Any, forms: Forms, stacked: bool) -> tuple[di
         weights: ``None``, a list, a dictionary by name or part, or flat ``hyper_shapes_learned``.
         forms: Which lists and dictionaries are understood.
         stacked: Whether passed tensors have a leading dimension of weight sets.
+        x: The input, with whose dtype passed weights and biases have to agree (unless autocast is on).
 
     Raises:
         ValueError: If nothing fits.
@@ -114,10 +105,13 @@ def resolve(table: Table, weights: Any, forms: Forms, stacked: bool) -> tuple[di
     """
     if weights is None:
         return {row.name: row.value() for row in table.shared if row.owner is not None}, NOTHING
-    if type(weights) is list and table.takes_all and _have_shapes(weights, table.learned_shapes, stacked):
+    dtype = x.dtype if isinstance(x, Tensor) and x.is_floating_point() else None
+    if type(weights) is list and table.takes_all and _are(weights, table.learned_shapes, stacked, dtype):
         tensors = dict(zip(table.learned_names, weights, strict=True))
         return tensors, tensors
     chosen = _chosen(table, weights, forms, stacked)
+    if dtype is not None and not autocast.autocast_is_on(x.device):
+        _check_dtypes(table, chosen, dtype)
     tensors = {row.name: row.value() for row in table.shared if row.owner is not None and row.name not in chosen}
     tensors.update(chosen)
     return tensors, chosen
@@ -200,10 +194,23 @@ def _from_list(weights: list[Any], forms: Forms, stacked: bool) -> dict[str, Ten
     return checks.fail("weights", f"{lengths} tensors", len(weights))
 
 
-def _have_shapes(weights: list[Any], shapes: Sequence[tuple[int, ...]], stacked: bool) -> bool:
-    """Whether these are tensors of exactly these shapes."""
-    found = [tensor.shape[stacked:] if stacked else tensor.shape for tensor in weights if isinstance(tensor, Tensor)]
-    return found == shapes and len(found) == len(weights)
+def _are(weights: list[Any], shapes: Sequence[tuple[int, ...]], stacked: bool, dtype: torch.dtype | None) -> bool:
+    """Whether these are tensors of exactly these shapes, and of this dtype."""
+    if len(weights) != len(shapes):
+        return False
+    for tensor, shape in zip(weights, shapes, strict=True):
+        if not isinstance(tensor, Tensor) or (tensor.shape[1:] if stacked else tensor.shape) != shape:
+            return False
+        if dtype is not None and tensor.dtype != dtype:
+            return False
+    return True
+
+
+def _check_dtypes(table: Table, chosen: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Raise where a product would meet two dtypes."""
+    for name, tensor in chosen.items():
+        if tensor.dtype != dtype and table.by_name[name].role in ("weight", "bias"):
+            raise TypeError(f"weights['{name}']: expected dtype {dtype} as the input, got {tensor.dtype}")
 
 
 def _fits(row: Row, tensor: Tensor, stacked: bool) -> bool:

@@ -15,7 +15,7 @@ from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
 from hypnettorch.hnets.targets import Plan, Start, Target, describe_targets, start_of
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 INIT = "init"
 """Stands for weights that are drawn."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import formats
-from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.hnets.old_hypernetwork import HyperNetwork
 from hypnettorch.hnets.partwise_hyperfan import PartwiseHyperfan
 from hypnettorch.hnets.targets import Start
 

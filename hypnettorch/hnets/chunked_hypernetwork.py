@@ -15,9 +15,9 @@ from hypnettorch.hnets import hyperfan, inputs
 from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.conditional_network import EMBEDDING
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
-from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.old_hypernetwork import Inputs
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 CHUNKS = "chunk_embs"
 """The kind of conditional tensor that holds chunk embeddings, and its key in ``weights``."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from hypnettorch.core import checks, formats
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.hnets.old_hypernetwork import HyperNetwork
 from hypnettorch.hnets.partwise_hyperfan import PartwiseHyperfan
-from hypnettorch.mnets.network import Inclusion, equation_is_current
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_network import Inclusion, equation_is_current
+from hypnettorch.mnets.old_stages import Run
 
 INPUTS = ("uncond_input", "cond_input", "cond_id")
 PARTS = ("uncond_weights", "cond_weights")

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.table import normal
+from hypnettorch.core.old_table import normal
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.network import Inclusion, Network
+from hypnettorch.mnets.old_network import Inclusion, Network
 
 EMBEDDING = "embedding"
 """The kind of conditional tensor that is an input: what ``cond_input`` replaces."""

@@ -25,10 +25,10 @@ from hypnettorch.hnets import deconv_hyperfan, hyperfan
 from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, plan_upsamplings
 from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
-from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.old_hypernetwork import Inputs
 from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
+from hypnettorch.mnets.old_stages import Elementwise, Linear, Run, Stage
 
 LAST_FILTERS = 128
 """Default number of filters in the last hidden layer."""

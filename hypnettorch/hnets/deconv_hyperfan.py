@@ -40,7 +40,7 @@ from hypnettorch.hnets import hyperfan
 from hypnettorch.hnets.calibrated_output import DOUBLE
 from hypnettorch.hnets.deconv_stages import TransposeConv, Upsampling
 from hypnettorch.hnets.hyperfan import fill_uniform, gaussian_moments
-from hypnettorch.mnets.stages import Affine, Run
+from hypnettorch.mnets.old_stages import Affine, Run
 
 if TYPE_CHECKING:
     from hypnettorch.hnets.deconv_hnet import HDeconv

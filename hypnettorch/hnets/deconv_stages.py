@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import checks, functional
-from hypnettorch.core.table import ParameterTable, uniform
+from hypnettorch.core.old_table import ParameterTable, uniform
 from hypnettorch.layers.self_attention_layer import AttentionWeights, attention_shapes, self_attention
-from hypnettorch.mnets.stages import Affine, Run
+from hypnettorch.mnets.old_stages import Affine, Run
 
 SMALLEST_SIDE = 4
 """No side of an image is made shorter than this to have it doubled again."""

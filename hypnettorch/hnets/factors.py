@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hypernetwork import Inputs
+from hypnettorch.hnets.old_hypernetwork import Inputs
 from hypnettorch.hnets.mlp_hnet import HMLP
 
 BLOCK = 2**17

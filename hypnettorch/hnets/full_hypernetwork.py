@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Inputs
-from hypnettorch.mnets.stages import Run, chain
+from hypnettorch.hnets.old_hypernetwork import HyperNetwork, Inputs
+from hypnettorch.mnets.old_stages import Run, chain
 
 
 class FullHyperNetwork(HyperNetwork):

@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.table import NAMES, normal
+from hypnettorch.core.old_table import NAMES, normal
 from hypnettorch.hnets import assembly, hyperfan, inputs, partwise_hyperfan
 from hypnettorch.hnets.composite import INPUTS, Call, CompositeHyperNetwork, arguments_of
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hypernetwork import common_bias
+from hypnettorch.hnets.old_hypernetwork import common_bias
 from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 HNETS = "hnets"
 COND_TENSORS = "cond_tensors"

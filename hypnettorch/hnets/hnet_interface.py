@@ -17,6 +17,7 @@ from hypnettorch.core import checks, formats
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.conditional_parameters import ConditionalParameters
+from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.extension_protocol import Shapes
 
@@ -331,3 +332,6 @@ class HyperNetInterface(ConditionalParameters):
             f"{formats.num_elements(uncond)} unconditional ({internal['uncond']} internal), "
             f"{formats.num_elements(cond)} conditional ({internal['cond']} internal)"
         )
+
+
+HyperNetInterface.register(HyperNetwork)

@@ -13,7 +13,7 @@ from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.inputs import common_size
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 OUTPUT = "output_handler(...)"
 """The result of an output handler, in messages."""

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.table import NAMES
+from hypnettorch.core.old_table import NAMES
 from hypnettorch.hnets.targets import METHODS, Plan, Start, describe_targets, start_of
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 

@@ -1,100 +1,265 @@
-"""The base of the hypernetworks of this package: declare parameters, write the equation, get the interface."""
+"""The base of all hypernetworks: what belongs to a condition, inputs, return formats, and how one uses another.
+
+A hypernetwork ``h(e; θ)`` is a network whose output is the weights of another network, the main (or target) network
+(Ha et al., "HyperNetworks", 2016, https://arxiv.org/abs/1609.09106). Its tensors are *unconditional* (θ, shared by all
+conditions) or *conditional* (they belong to one condition, as an embedding ``e`` does).
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks, formats
-from hypnettorch.hnets import inputs
-from hypnettorch.hnets.conditional_network import EMBEDDING, ConditionalNetwork
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.layers.batchnorm_layer import BatchNormLayer
-from hypnettorch.mnets.batched import set_conditions
-from hypnettorch.mnets.network import equation_is_current
-from hypnettorch.mnets.stages import Norm, Run
+from hypnettorch.core import checks, formats, trees
+from hypnettorch.core.low_rank import Key, LowRank
+from hypnettorch.core.table import ALL, Row, values_of
+from hypnettorch.core.values import NOTHING, Values, resolve
+from hypnettorch.hnets import inputs, output_constants
+from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
+from hypnettorch.mnets.network import Fill, Network, Shapes, computes
+
+EMBEDDINGS = "embeddings"
+"""The kind of conditional tensor that is an input: what ``cond_input`` replaces."""
+
+PARTS = ("uncond_weights", "cond_weights")
 
 
-@dataclass(slots=True)
-class Inputs:
-    """The inputs of one evaluation, all of one batch size ``N`` (with many parameter sets ``[B, N, ...]``).
+@dataclass(frozen=True)
+class Request:
+    """What a hypernetwork is asked for; with many parameter sets tensors are ``[B, N, ...]``.
 
     Attributes:
         uncond: Unconditional input ``[N, uncond_in_size]``.
-        cond: Conditional tensors ``[N, *shape]`` by kind.
+        cond: Conditional input ``[N, cond_in_size]``.
+        ids: Which conditions are meant, as far as they are not looked up.
+        given: Other conditional tensors ``[N, *shape]`` by kind (a list where a kind has several), and what else
+            ``weights`` holds besides tensors with a name.
     """
 
-    uncond: Tensor | None
-    cond: dict[str, Tensor] = field(default_factory=dict)
+    uncond: Tensor | None = None
+    cond: Tensor | None = None
+    ids: inputs.Ids | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
-class HyperNetwork(ConditionalNetwork):
+@dataclass(frozen=True)
+class Family:
+    """The tensors of one kind that each condition has (see :meth:`HyperNetwork.per_condition`)."""
+
+    kind: str
+    shapes: Sequence[tuple[int, ...]]
+    single: bool
+    external: bool
+    init: Fill
+    roles: Sequence[str | None]
+    layer: int
+    block: int
+    table: bool
+    metas: Sequence[Mapping[str, Any]]
+    condition_key: str | None
+
+    def name(self, condition: int, i: int) -> str:
+        """The name of a tensor: ``'embeddings.3'``, or ``'chunk_embs.3.0'`` if a condition has several."""
+        if self.table:
+            return f"{self.kind}.weight" if self.single else f"{self.kind}.{i}.weight"
+        return f"{self.kind}.{condition}" if self.single else f"{self.kind}.{condition}.{i}"
+
+
+class Produced:
+    """Weights that a hypernetwork produced.
+
+    Args:
+        value: Flat weights ``[N, n]``, or a tensor ``[N, *shape]`` per target (with many parameter sets ``[B, N, ...]``).
+        shapes: The target shapes.
+    """
+
+    def __init__(self, value: Tensor | Sequence[Tensor], shapes: Shapes) -> None:
+        self.value = value
+        self.shapes = shapes
+
+    @property
+    def flat(self) -> Tensor:
+        """``[N, num_outputs]``."""
+        if isinstance(self.value, Tensor):
+            return formats.from_padded(self.value, self.shapes, "flattened")  # type: ignore[no-any-return]
+        return formats.flatten(self.value, self.shapes)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """One tensor ``[N, *shape]`` per target."""
+        if isinstance(self.value, Tensor):
+            return formats.from_padded(self.value, self.shapes, "stacked")  # type: ignore[no-any-return]
+        return list(self.value)
+
+
+class HyperNetwork(Network):
     """A hypernetwork, given by its declaration and its equation.
 
-    A subclass declares stages and, with ``_declare_condition``, what belongs to one condition, calls ``_publish()`` and
-    implements :meth:`_generate`, the equation. Kinds of conditional tensors that users may pass instead of
-    ``cond_id`` (keys of the dictionary ``weights``) stand in ``_cond_keys``, those among them that are lists also in
-    ``_list_keys``. The output layer is the last ``_output_pieces`` layer tensors.
+    A subclass declares tensors as every network does, says with :meth:`per_condition` what belongs to each condition,
+    and implements :meth:`generate`, the equation. It uses other hypernetworks by :meth:`include` and :meth:`ask`.
+
+    Args:
+        target_shapes: Shapes of the tensors to produce.
+        uncond_in_size: Size of the unconditional input.
+        cond_in_size: Size of the conditional input.
+
+    Raises:
+        ValueError: If there is no target shape, or a size is negative.
     """
 
-    _cond_keys: tuple[str, ...] = ()
-    _list_keys: tuple[str, ...] = ()
-    _output_pieces = 1
-
-    def __init__(self, target_shapes: Any, uncond_in_size: int, cond_in_size: int) -> None:
+    def __init__(self, target_shapes: Any, uncond_in_size: int = 0, cond_in_size: int = 0) -> None:
         super().__init__()
         self._target_shapes = checks.shapes("target_shapes", target_shapes)
         if not self._target_shapes:
             checks.fail("target_shapes", "at least one shape", "none")
         self._uncond_in_size = checks.integer("uncond_in_size", uncond_in_size, 0)
         self._cond_in_size = checks.integer("cond_in_size", cond_in_size, 0)
+        self._num_known_conds = 0
+        self._families: list[Family] = []
+        self._learned_is_list = True
+        output_constants.prepare(self)
+        self.register_load_state_dict_pre_hook(_fit_tables)
 
-    @abstractmethod
-    def _generate(self, given: Any, run: Run) -> Tensor | list[Tensor]:
-        """The equation, from what :meth:`_prepare` made of the arguments.
+    # ------------------------------------------------------------------------------------------- declaration
+
+    def per_condition(
+        self,
+        kind: str,
+        shape: Sequence[int] | Sequence[Sequence[int]],
+        count: int,
+        *,
+        external: bool = False,
+        init: Fill = nn.init.normal_,
+        role: str | None | Sequence[str | None] = "embedding",
+        layer: int = 0,
+        block: int = 0,
+        table: bool = False,
+        condition_key: str | None = None,
+        metas: Sequence[Mapping[str, Any]] | None = None,
+        **meta: Any,
+    ) -> None:
+        """Declare what belongs to each condition; further conditions (:meth:`add_conditions`) get the same.
+
+        Args:
+            kind: What the tensors are, such as ``'embeddings'``; their names begin with it.
+            shape: Shape of the tensor, or a list of shapes of several.
+            count: Number of conditions.
+            external: Whether the tensors must be passed to ``forward``.
+            init: Fills a new tensor in place.
+            role: ``name`` in ``param_shapes_meta``, or one for each tensor.
+            layer: ``layer`` in ``param_shapes_meta``.
+            block: Where the tensors stand, condition by condition.
+            table: Whether those of all conditions are one parameter ``[count, *shape]``, from which rows are read.
+            condition_key: Key in ``param_shapes_meta`` under which the condition stands.
+            metas: Further entries in ``param_shapes_meta`` for each of several tensors.
+            **meta: Further entries for all.
+        """
+        single = not shape or not isinstance(shape[0], Sequence)
+        shapes = [tuple(shape)] if single else [tuple(one) for one in shape]  # type: ignore[arg-type, union-attr]
+        roles = [role] * len(shapes) if role is None or isinstance(role, str) else list(role)
+        own = [dict(meta, **entry) for entry in metas or [{}] * len(shapes)]
+        family = Family(kind, shapes, single, external, init, roles, layer, block, table, own, condition_key)
+        self._families.append(family)
+        self._num_known_conds = count
+        if table:
+            self._declare_table(family, count)
+        else:
+            self._declare_conditions([family], range(count))
+
+    def embed(self, num_cond_embs: int, external: bool = False, table: bool = False) -> None:
+        """Declare an input embedding ``[cond_in_size]`` for each condition, drawn from N(0, 1).
+
+        Args:
+            num_cond_embs: Number of conditions; without conditional input it has no effect, and a warning says so.
+            external: Whether the embeddings must be passed to ``forward``.
+            table: Whether they are one parameter ``[num_cond_embs, cond_in_size]``.
+        """
+        count = checks.integer("num_cond_embs", num_cond_embs, 0)
+        checks.flag("embedding_table", table)
+        if self._cond_in_size == 0 and count > 0:
+            warnings.warn("num_cond_embs has no effect without conditional input (cond_in_size=0)", stacklevel=3)
+            count = 0
+        elif self._cond_in_size > 0 and count == 0 and not external:
+            warnings.warn("num_cond_embs=0: every conditional input must be passed as cond_input", stacklevel=3)
+        self.table.next_layer()
+        self._num_cond_embs = count
+        if self._cond_in_size > 0:
+            self.per_condition(EMBEDDINGS, [self._cond_in_size], count, external=external, table=table)
+
+    def _declare_conditions(self, families: Sequence[Family], conditions: Sequence[int]) -> None:
+        """Declare the tensors of some conditions, each one by itself."""
+        like, rows = self._like(), []
+        for condition in conditions:
+            for family in families:
+                for i, shape in enumerate(family.shapes):
+                    name, owner, key = family.name(condition, i), None, ""
+                    if not family.external:
+                        owner, key = self._place(name)
+                        value = nn.Parameter(like.new_empty(shape))
+                        with torch.no_grad():
+                            family.init(value)
+                        owner.register_parameter(key, value)
+                    meta = dict(family.metas[i])
+                    if family.condition_key:
+                        meta[family.condition_key] = condition
+                    order = (family.block, 0, condition)
+                    rows.append(
+                        Row(name, shape, family.roles[i], family.layer, owner, key, family.kind, condition, order, meta)
+                    )
+        if rows:
+            self._extend(rows)
+
+    def _declare_table(self, family: Family, count: int) -> None:
+        """Declare the tensors of all conditions as one parameter each."""
+        rows = []
+        for i, shape in enumerate(family.shapes):
+            name, owner, key = family.name(0, i), None, ""
+            if not family.external:
+                owner, key = self._place(name)
+                value = nn.Parameter(self._like().new_empty((count, *shape)))
+                with torch.no_grad():
+                    family.init(value)
+                owner.register_parameter(key, value)
+            order, meta = (family.block, 0, ALL), family.metas[i]
+            rows.append(
+                Row(name, (count, *shape), family.roles[i], family.layer, owner, key, family.kind, ALL, order, meta)
+            )
+        self._extend(rows)
+
+    # ------------------------------------------------------------------------------------------- evaluation
+
+    def generate(self, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
+        """The equation.
+
+        Args:
+            request: The inputs, all of one batch size ``N``; what belongs to conditions is looked up.
+            values: The tensors by name.
 
         Returns:
-            Flat weights ``[N, num_outputs]``, with or without surplus numbers at the end, or a list with a tensor
-            ``[N, *shape]`` per target; with many parameter sets ``[B, N, ...]``.
+            Flat weights ``[N, num_outputs]``, with or without surplus numbers at the end, or a tensor ``[N, *shape]``
+            per target; with many parameter sets ``[B, N, ...]``.
         """
+        raise NotImplementedError(f"{type(self).__name__} implements neither generate nor forward")
 
-    def _format(self, generated: Tensor | list[Tensor], ret_format: str) -> Any:
-        """Bring generated weights into a return format."""
-        convert = formats.from_padded if isinstance(generated, Tensor) else formats.from_stacked
-        return convert(generated, self.target_shapes, ret_format)  # type: ignore[arg-type]
+    def ask(self, name: str, request: Request, values: Values) -> Produced:
+        """What another hypernetwork, a part of this one, produces.
 
-    def _norm_stage(self, size: int, external: bool) -> Norm:
-        """A batch norm layer of this network, with its statistics."""
-        if self._batchnorm_layers is None:
-            self._batchnorm_layers = nn.ModuleList()
-        self._batchnorm_layers.append(BatchNormLayer(size, affine=not external))
-        number = len(self._batchnorm_layers) - 1
-        return Norm(self._table, self._batchnorm_layers[number], number, external)  # type: ignore[arg-type]
+        Args:
+            name: Name of the part.
+            request: What it is asked for.
+            values: The evaluation of this network.
+        """
+        network: Any = self.get_submodule(name)
+        return Produced(evaluate(network, request, values.part(name)), network.target_shapes)
 
-    def _start_at_zero(self) -> None:
-        inner = [part.network for part in self._inclusions if isinstance(part.network, HyperNetInterface)]
-        for hnet in inner:
-            hnet._start_at_zero()
-        if inner:
-            return
-        if not self.unconditional_params:
-            raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
-        pieces = self._output_pieces
-        for param in (*self.layer_weight_tensors[-pieces:], *self.layer_bias_vectors[-pieces:]):
-            if param is not None:
-                nn.init.zeros_(param)
-
-    def _takes_input(self) -> bool:
-        """Whether there is anything that ``forward`` could be given."""
-        return self._uncond_in_size > 0 or self._takes_conditions()
-
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         uncond_input: Tensor | None = None,
         cond_input: Tensor | None = None,
@@ -104,16 +269,21 @@ class HyperNetwork(ConditionalNetwork):
         condition: int | None = None,
         ret_format: str = "squeezed",
     ) -> Any:
-        """Compute the weights of the target network.
+        """Compute weights of the target network.
 
         Args:
-            uncond_input: Unconditional input ``[N, uncond_in_size]``.
-            cond_input: Conditional input ``[N, cond_in_size]``.
-            cond_id: Id or ids of conditions; excludes ``cond_input``.
-            weights: External parameters (:class:`~hypnettorch.hnets.hnet_interface.HyperNetInterface`).
+            uncond_input: Unconditional input ``[N, uncond_in_size]``, e.g. noise.
+            cond_input: Conditional input ``[N, cond_in_size]``, e.g. embeddings that are kept elsewhere.
+            cond_id: Which internally kept conditions to use: an int, a list of ints or a 1-D ``LongTensor``. Excludes
+                ``cond_input``. Under ``torch.compile`` and ``vmap`` a tensor is an index into all conditions: one graph
+                for all values, no check of the range, and zero gradients instead of ``None`` for the others.
+            weights: External tensors: a dictionary by name (:attr:`param_names`), a list that fits
+                ``hyper_shapes_learned`` or ``param_shapes``, or a dictionary with the keys ``uncond_weights`` and/or
+                ``cond_weights``. It may also hold conditional tensors by kind, as ``chunk_embs``.
             distilled_params: Must be ``None``.
             condition: Id of the batch norm statistics; ignored without batch norm.
-            ret_format: ``'squeezed'``, ``'sequential'``, ``'flattened'`` or ``'stacked'``.
+            ret_format: ``'squeezed'``, ``'sequential'``, ``'flattened'`` or ``'stacked'``
+                (:mod:`hypnettorch.core.formats`).
 
         Returns:
             The weights in the format that was asked for.
@@ -124,8 +294,11 @@ class HyperNetwork(ConditionalNetwork):
         """
         if distilled_params is not None:
             raise checks.Unavailable(f"distilled_params: expected None, got {type(distilled_params).__name__}")
-        given, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, ret_format)
-        return self._format(self._generate(given, run), ret_format)
+        request, values = self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format)
+        produced = evaluate_own(self, request, values)
+        if isinstance(produced, Tensor):
+            return formats.from_padded(produced, self._target_shapes, ret_format)
+        return formats.from_stacked(produced, self._target_shapes, ret_format)
 
     def batched_forward(  # type: ignore[override]
         self,
@@ -139,117 +312,630 @@ class HyperNetwork(ConditionalNetwork):
     ) -> Any:
         """Evaluate the hypernetwork with ``B`` sets of its own parameters, in one pass of batched products.
 
-        See :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.batched_forward`.
+        Args:
+            uncond_input: As for ``forward`` with a leading dimension ``[B, N, ...]``; without it if ``share_input``.
+            cond_input: Likewise.
+            cond_id: As for ``forward``, shared by all sets.
+            weights: As for ``forward``, each tensor ``[B, *shape]``.
+            share_input: Whether all sets see the same inputs.
+            condition: One condition, or ``B`` of them.
+            ret_format: ``'flattened'``: ``[B, N, D]``; ``'stacked'``: a list of ``[B, N, *shape]``; ``'sequential'``:
+                ``N`` lists of ``[B, *shape]``; ``'squeezed'``: as sequential, the inner list itself if ``N == 1``.
+
+        Returns:
+            The weights, equal to a loop over the sets.
+
+        Raises:
+            ValueError: If the number of sets differs between arguments.
         """
-        if not self._takes_many_sets():
-            return super().batched_forward(
-                uncond_input, cond_input, cond_id, weights, share_input, condition, ret_format
-            )
         sets = inputs.count_stacked(weights)
         for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
             inputs.check_sets(name, value, sets, share_input)
+        if not self.takes_many_sets():
+            checks.one_of("ret_format", ret_format, formats.FORMATS)
+            flat = _mapped(self, uncond_input, cond_input, cond_id, weights, share_input, condition, sets)
+            return formats.from_flat(flat, self.target_shapes, ret_format)
         if share_input:
             uncond_input, cond_input = (
                 value if value is None else value.expand(sets, *value.shape) for value in (uncond_input, cond_input)
             )
         ids = None if condition is None else set_conditions(condition, sets)
-        given, run = self._prepare(uncond_input, cond_input, cond_id, weights, ids, ret_format, sets)
-        return self._format(self._generate(given, run), ret_format)
+        request, values = self.read(uncond_input, cond_input, cond_id, weights, ids, ret_format, sets)
+        return _formatted(evaluate_own(self, request, values), self._target_shapes, ret_format)
 
-    def _takes_many_sets(self) -> bool:
+    def takes_many_sets(self) -> bool:
         """Whether the equation is what ``forward`` evaluates, and can be evaluated for many parameter sets at once."""
-        return equation_is_current(type(self), "_generate")
+        return computes(type(self), "generate")
 
-    def _prepare(
+    def read(
         self,
-        uncond_input: Tensor | None,
-        cond_input: Tensor | None,
+        uncond_input: Any,
+        cond_input: Any,
         cond_id: Any,
         weights: Any,
         condition: Any,
         ret_format: str,
         sets: int | None = None,
-    ) -> tuple[Any, Run]:
-        """Check the arguments of ``forward`` and resolve them: what the equation computes with."""
-        checks.one_of("ret_format", ret_format, formats.FORMATS)
-        weights, passed = self._split_weights(weights)
-        if passed and cond_id is not None:
-            checks.fail("cond_id", f"None, since weights has the keys {sorted(passed)}", cond_id)
-        inputs.check_combination(uncond_input, cond_input, cond_id, required=not passed and self._takes_input())
-        optional = frozenset() if cond_id is not None else frozenset(self.conditional_param_shapes_ref)
-        run = self._resolve(weights, optional, condition, sets)
-        cond = self._conditions(cond_input, cond_id, passed, run)
-        given = Inputs(uncond_input, cond)
-        if (uncond_input is not None) + len(given.cond) > 1:
-            given = self._join_batches(given, by_id=cond_id is not None, dim=0 if sets is None else 1)
-        self._check_inputs(given)
-        return given, run
+    ) -> tuple[Request, Values]:
+        """The arguments of ``forward``, checked: what is asked for, and the tensors.
 
-    def _join_batches(self, given: Inputs, by_id: bool, dim: int) -> Inputs:
-        """Inputs of batch size 1 expanded to that of the others; the batch is dimension ``dim``."""
-        values = {_source(kind, by_id): value for kind, value in given.cond.items()}
-        uncond, *cond = inputs.join_batches({"uncond_input": given.uncond, **values}, dim)
-        return Inputs(uncond, dict(zip(given.cond, cond, strict=True)))  # type: ignore[arg-type]
+        Raises:
+            ValueError: If an argument is wrong.
+            TypeError: If an argument has the wrong type.
+        """
+        if ret_format not in formats.FORMATS:
+            checks.one_of("ret_format", ret_format, formats.FORMATS)
+        given: Mapping[str, Any] = NOTHING
+        if weights is not None and isinstance(weights, Mapping):
+            weights, given = self._split(weights)
+        if uncond_input is not None or cond_input is not None:
+            inputs.check_combination(uncond_input, cond_input, None if self.keeps_both else cond_id, required=False)
+        ids = None if cond_id is None else inputs.parse_cond_id(cond_id, self.num_known_conds)
+        tensors, passed = resolve(self.table, weights, self, stacked=sets is not None)
+        return Request(uncond_input, cond_input, ids, given), Values(tensors, passed, sets, condition)
 
-    def _resolve(self, weights: Any, optional: frozenset[int], condition: Any, sets: int | None) -> Run:
-        """An evaluation with these weights, of which the ``optional`` positions may be missing."""
-        resolved = self._resolve_weights(weights, sets is not None and weights is not None, optional)
-        run = self._start_run(resolved, condition)
-        run.sets = sets
-        return run
+    keeps_both = False
+    """Whether ``cond_input`` and ``cond_id`` may be given together."""
 
-    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Any]]:
-        """Separate what is passed in ``weights`` under one of ``_cond_keys`` from parameters; lists entry by entry."""
-        if weights is None or not isinstance(weights, Mapping):
-            return weights, {}
-        passed = {key: weights[key] for key in self._cond_keys if key in weights}
-        for key, value in passed.items():
+    def _split(self, weights: Mapping[Any, Any]) -> tuple[Any, Mapping[str, Any]]:
+        """Separate tensors with a name, or lists of them, from everything else."""
+        named = {key: value for key, value in weights.items() if key in PARTS or "." in str(key)}
+        given = {key: value for key, value in weights.items() if key not in named}
+        self.check_given(given)
+        return (named if named or not weights else None), given
+
+    def check_given(self, given: Mapping[str, Any]) -> None:
+        """Raise unless everything that ``weights`` holds besides named tensors belongs to this network."""
+        kinds = {family.kind: family for family in self._families if family.kind != EMBEDDINGS}
+        for key, value in given.items():
+            if key not in kinds:
+                known = [*PARTS, *kinds]
+                checks.fail("weights", f"a dictionary with some of the keys {known}, or by names", f"keys {list(given)}")
             name = f"weights['{key}']"
-            if key not in self._list_keys:
+            if kinds[key].single:
                 checks.tensor(name, value)
-                continue
-            checks.instance(name, value, (list, tuple), "a list")
-            if not value:
-                checks.fail(name, "at least one entry", "none")
-        rest = {key: value for key, value in weights.items() if key not in passed}
-        return (None if passed and not rest else rest), inputs.split_lists(passed)
+            else:
+                checks.instance(name, value, (list, tuple), "a list")
+                if not value:
+                    checks.fail(name, "at least one entry", "none")
 
-    def _conditions(
-        self, cond_input: Tensor | None, cond_id: Any, passed: Mapping[str, Tensor], run: Run
-    ) -> dict[str, Tensor]:
-        """The conditional tensors of this evaluation by kind."""
-        if cond_id is None:
-            given = {EMBEDDING: cond_input, **passed}
-            return {kind: value for kind, value in given.items() if value is not None}
-        ids = inputs.parse_cond_id(cond_id, self.num_known_conds)
+    def select(self, request: Request, values: Values) -> Request:
+        """Look up what belongs to conditions, and bring all inputs to one batch size.
+
+        Raises:
+            ValueError: If an input is missing, superfluous or of the wrong shape.
+        """
+        cond, given = request.cond, request.given
+        if request.ids is not None:
+            found = self.conditions(request.ids, values)
+            if given:
+                checks.fail("cond_id", f"None, since weights has the keys {sorted(given)}", request.ids)
+            cond, given = found.pop(EMBEDDINGS, None), found
+        elif cond is None and request.uncond is None and not given and self.takes_input():
+            raise checks.StateError("forward: expected uncond_input, cond_input or cond_id, got no input at all")
+        if (request.uncond is not None) + (cond is not None) + len(given) > 1:
+            request = self._joined(request, cond, given, 0 if values.sets is None else 1)
+        else:
+            request = Request(request.uncond, cond, None, given)
+        self.check_inputs(request)
+        return request
+
+    def _joined(self, request: Request, cond: Tensor | None, given: Mapping[str, Any], dim: int) -> Request:
+        """Inputs of batch size 1 expanded to that of the others; the batch is dimension ``dim``."""
+        by_id = request.ids is not None
+        leaves, structure = trees.flatten(dict(given))
+        named = {"uncond_input": request.uncond, f"cond_id ({EMBEDDINGS})" if by_id else "cond_input": cond}
+        named.update({f"weights[{list(given)}][{i}]": leaf for i, leaf in enumerate(leaves)})
+        uncond, cond, *rest = inputs.join_batches(named, dim)
+        return Request(uncond, cond, None, trees.unflatten(rest, structure) if rest else given)
+
+    def check_inputs(self, request: Request) -> None:
+        """Check the width of each input by itself."""
+        inputs.check_width("uncond_input", request.uncond, self._uncond_in_size)
+        inputs.check_width("cond_input", request.cond, self._cond_in_size)
+
+    def takes_input(self) -> bool:
+        """Whether there is anything that ``forward`` could be given."""
+        return self._uncond_in_size > 0 or self._cond_in_size > 0 or bool(self._families)
+
+    # ------------------------------------------------------------------------------------------- conditions
+
+    def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
+        """The tensors ``[N, *shape]`` of some conditions by kind; a list where a kind has several.
+
+        Args:
+            ids: Checked ids.
+            values: The evaluation; with many parameter sets tensors are ``[B, N, *shape]``.
+        """
         found = {}
-        for kind, slots in self._conditional.items():
-            values = [run.values[slot] for slot in slots]
-            stacked = run.sets is not None and values[0] is not None and run.given[slots[0]]
-            tensor = inputs.select(values, ids, int(stacked))
-            if run.sets is not None and not stacked:
-                tensor = tensor.expand(run.sets, *tensor.shape)
-            found[kind] = tensor
+        for family in self._families:
+            rows = self.table.kinds.get(family.kind, [])
+            number = len(family.shapes)
+            tensors = [_select(rows[i::number], ids, values) for i in range(number)]
+            found[family.kind] = tensors[0] if family.single else tensors
         return found
 
-    def _check_inputs(self, given: Inputs) -> None:
-        """Check the width of each input by itself."""
-        inputs.check_width("uncond_input", given.uncond, self._uncond_in_size)
-        inputs.check_width("cond_input", given.cond.get(EMBEDDING), self._cond_in_size)
+    @property
+    def num_known_conds(self) -> int:
+        """Number of conditions that the hypernetwork knows by id."""
+        return self._num_known_conds
 
-    def _concat_inputs(self, given: Inputs) -> Tensor:
-        """``[uncond_input, cond_input]`` along the last dimension."""
-        uncond, cond = given.uncond, given.cond.get(EMBEDDING)
-        if uncond is None or cond is None:
-            return cond if uncond is None else uncond  # type: ignore[return-value]
-        return torch.cat([uncond, cond], dim=-1)
+    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
+        """Look conditions up, as arguments of ``forward`` that replace ``cond_id``.
+
+        ``hnet(**hnet.condition_inputs(ids))`` equals ``hnet(cond_id=ids)``. Done outside of a compiled region, it
+        leaves one graph for all conditions, checks the ids and keeps the gradients of other conditions ``None``.
+
+        Args:
+            cond_id: As for ``forward``.
+
+        Returns:
+            Keyword arguments of ``forward``.
+
+        Raises:
+            ValueError: If an id is out of range, or conditional parameters are external.
+        """
+        found = self.conditions(inputs.parse_cond_id(cond_id, self.num_known_conds), Values({}))
+        arguments: dict[str, Any] = {}
+        if EMBEDDINGS in found:
+            arguments["cond_input"] = found.pop(EMBEDDINGS)
+        if found:
+            arguments["weights"] = found
+        return arguments
+
+    def takes_conditions(self) -> bool:
+        """Whether something depends on the condition, so that :meth:`add_conditions` concerns this network."""
+        return bool(self._families)
+
+    def condition_owners(self) -> list[str]:
+        """The parts that have to know a new condition, too."""
+        return [name for name in self._parts if _takes_conditions(self.get_submodule(name))]
+
+    def add_conditions(self, n: int, init: Fill | None = None) -> list[nn.Parameter]:
+        """Let the network know ``n`` more conditions.
+
+        Parameters that exist stay the same objects, so an optimiser keeps its state. Networks whose batch norm keeps
+        statistics per condition get further statistics. Embeddings that are kept as a table (``embedding_table=True``)
+        are copied into a larger one, which is a new parameter: an optimiser has to be told, and starts anew for it.
+
+        Args:
+            n: Number of new conditions.
+            init: Fills each new tensor in place (default: as the constructor does).
+
+        Returns:
+            The new parameters, for ``optimizer.add_param_group``; empty if they are external.
+
+        Raises:
+            ValueError: If ``n`` is not positive, or the network has no conditional parameters.
+
+        Example:
+            >>> from hypnettorch.hnets import HMLP
+            >>> hnet = HMLP([[4, 3]], cond_in_size=2, num_cond_embs=1, verbose=False)
+            >>> [tuple(p.shape) for p in hnet.add_conditions(2)], hnet.num_known_conds
+            ([(2,), (2,)], 3)
+        """
+        checks.integer("n", n, 1)
+        checks.function("init", init)
+        known = {id(param) for param in values_of(self.table.internal())}
+        first, owners = self.num_known_conds, self.condition_owners()
+        if not (self._families or owners):
+            raise checks.StateError(f"add_conditions: {type(self).__name__} has no conditional parameters")
+        for name in owners:
+            part: Any = self.get_submodule(name)
+            part.add_conditions(n, init)
+            self.refresh_part(name)
+        families = [family for family in self._families if not family.table]
+        self._declare_conditions(families, range(first, first + n))
+        for family in self._families:
+            if family.table:
+                self._enlarge(family, first + n, init)
+        self._num_known_conds = first + n
+        for _, layer in self._norms:
+            if first > 1 and layer.num_stats == first:
+                for _ in range(n):
+                    layer.checkpoint_stats()
+        rows = [row for row in self.table.internal() if id(row.value()) not in known]
+        if init is not None:
+            with torch.no_grad():
+                for row in rows:
+                    if row.condition != ALL and not any(row.name.startswith(f"{name}.") for name in owners):
+                        init(row.value())
+        return values_of(rows)  # type: ignore[return-value]
+
+    def _enlarge(self, family: Family, count: int, init: Fill | None) -> None:
+        """Replace tables by larger ones that begin with their rows."""
+        for i, shape in enumerate(family.shapes):
+            row = self.table.by_name[family.name(0, i)]
+            larger = replace(row, shape=(count, *shape))
+            if row.owner is not None:
+                old = row.value().detach()
+                new = old.new_empty((count, *shape))
+                new[: len(old)] = old
+                for one in [new[len(old) :]] if init is None else new[len(old) :]:
+                    (init or family.init)(one)
+                row.owner.register_parameter(row.key, nn.Parameter(new))
+            self.table.replace(row, larger)
+
+    def refresh_part(self, name: str) -> None:
+        """Take over rows that a part has and this table has not."""
+        part: Any = self.get_submodule(name)
+        own = self.table.by_name
+        rows = [self._row_of_part(name, row) for row in part.table.rows]
+        self._extend([row for row in rows if row.name not in own])
+        for row in rows:
+            if row.name in own and own[row.name].shape != row.shape:
+                self.table.replace(own[row.name], row)
+
+    def parameters_of_condition(self, cond_id: int) -> list[Tensor]:
+        """The internal parameters that belong to one condition, in the documented order.
+
+        Raises:
+            NotImplementedError: If those of all conditions are one table.
+        """
+        rows = [row for row in self.table.internal() if row.kind is not None]
+        if any(row.condition == ALL for row in rows):
+            raise checks.Unavailable(
+                "parameters_of_condition: expected embedding_table=False, since rows of a table are no parameters"
+            )
+        return [row.value() for row in rows if row.condition == cond_id]
+
+    def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
+        """Internal input embeddings with the id of their condition."""
+        return ((c, tensor) for c, tensor, _ in self._held(EMBEDDINGS))
+
+    def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
+        """Internal chunk embeddings with the id of the chunk and, if they belong to one, of the condition."""
+        for name in self._parts:
+            part = self.get_submodule(name)
+            if hasattr(part, "chunk_embeddings"):
+                yield from part.chunk_embeddings()
+
+    def _held(self, kind: str) -> Iterator[tuple[int, Tensor, Row]]:
+        """Internal tensors of one kind, condition by condition; rows of tables are views."""
+        for row in self.table.kinds.get(kind, []):
+            if row.owner is not None:
+                value = row.value()
+                if row.condition == ALL:
+                    yield from ((c, value[c], row) for c in range(len(value)))
+                else:
+                    yield row.condition, value, row  # type: ignore[misc]
+
+    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
+        """The input embedding of a condition.
+
+        Args:
+            cond_id: Id of the condition.
+
+        Returns:
+            The parameter ``[cond_in_size]`` itself; with a table a view of its row.
+
+        Raises:
+            RuntimeError: If the embeddings are not internal or there is no such condition (the class is a
+                ``ValueError`` as well).
+        """
+        return self.conditional_tensors(EMBEDDINGS, cond_id)[0]  # type: ignore[return-value]
+
+    def conditional_tensors(self, kind: str, cond_id: Any) -> list[Tensor]:
+        """The internal tensors of one kind that belong to a condition.
+
+        Raises:
+            RuntimeError: If they are not internal or there is no such condition (the class is a ``ValueError``, too).
+        """
+        if isinstance(cond_id, bool) or not hasattr(cond_id, "__index__"):
+            raise checks.StateError(f"cond_id: expected an integer, got {type(cond_id).__name__}")
+        held = list(self._held(kind))
+        found = [tensor for condition, tensor, _ in held if condition == int(cond_id)]
+        if not found:
+            known = len({condition for condition, _, _ in held})
+            raise checks.StateError(
+                f"cond_id: expected the id of one of {known} internally kept conditions, got {cond_id}"
+            )
+        return found
+
+    # ------------------------------------------------------------------------------------------- what can be asked
+
+    @property
+    def target_shapes(self) -> Shapes:
+        """Shapes of the tensors that the hypernetwork produces."""
+        return self._target_shapes
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of weights that the hypernetwork produces."""
+        return formats.num_elements(self.target_shapes)
+
+    @property
+    def hyper_shapes_learned(self) -> Shapes | None:
+        """Shapes of the tensors that must be passed as ``weights=``; empty if all are internal."""
+        learned = [list(row.shape) for row in self.table.learned]
+        return learned if learned or self._learned_is_list else None
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[Row]]:
+        """The keys that a dictionary ``weights`` may have besides names, and the rows that each stands for."""
+        return {
+            "uncond_weights": self.table.shared,
+            "cond_weights": [row for row in self.table.rows if row.kind is not None],
+        }
+
+    @property
+    def unconditional_param_shapes_ref(self) -> list[int]:
+        """Positions in ``param_shapes`` of the unconditional parameters."""
+        return [i for i, row in enumerate(self.table.rows) if row.kind is None]
+
+    @property
+    def unconditional_param_shapes(self) -> Shapes:
+        """Shapes of the unconditional parameters, internal or not."""
+        return [list(row.shape) for row in self.table.shared]
+
+    @property
+    def conditional_param_shapes_ref(self) -> list[int]:
+        """Positions in ``param_shapes`` of the conditional parameters."""
+        return [i for i, row in enumerate(self.table.rows) if row.kind is not None]
+
+    @property
+    def conditional_param_shapes(self) -> Shapes:
+        """Shapes of the conditional parameters, internal or not."""
+        return [list(row.shape) for row in self.table.rows if row.kind is not None]
+
+    @property
+    def unconditional_params_ref(self) -> list[int] | None:
+        """Positions in ``internal_params`` of the unconditional parameters; ``None`` if none is internal."""
+        return [i for i, row in enumerate(self.table.internal()) if row.kind is None] or None
+
+    @property
+    def unconditional_params(self) -> list[nn.Parameter] | None:
+        """Internal parameters that all conditions share; ``None`` if there are none."""
+        return [row.value() for row in self.table.internal() if row.kind is None] or None
+
+    @property
+    def conditional_params(self) -> list[nn.Parameter] | None:
+        """Internal parameters that belong to single conditions; an empty list if there are none."""
+        return [row.value() for row in self.table.internal() if row.kind is not None]
+
+    def get_task_embs(self) -> list[nn.Parameter] | None:
+        """Deprecated: use :attr:`conditional_params`."""
+        warnings.warn("'get_task_embs' is deprecated, use 'conditional_params'", DeprecationWarning, stacklevel=2)
+        return self._task_embs()
+
+    def get_task_emb(self, task_id: int) -> nn.Parameter:
+        """Deprecated: use :attr:`conditional_params`."""
+        warnings.warn("'get_task_emb' is deprecated, use 'conditional_params'", DeprecationWarning, stacklevel=2)
+        embeddings = self._task_embs()
+        return embeddings[checks.integer("task_id", task_id, 0, len(embeddings) - 1)]
+
+    def _task_embs(self) -> list[nn.Parameter]:
+        params = self.conditional_params or []
+        if len(params) != self.num_known_conds:
+            raise checks.StateError(
+                f"get_task_embs: expected one conditional tensor per condition ({self.num_known_conds}), "
+                f"got {len(params)}"
+            )
+        return params
+
+    def add_to_uncond_params(self, dparams: Sequence[Tensor], params: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Add changes to the unconditional parameters.
+
+        Args:
+            dparams: The changes.
+            params: What to add them to (default: :attr:`unconditional_params`).
+
+        Returns:
+            The sums; the parameters themselves stay as they are.
+
+        Raises:
+            ValueError: If there are no parameters to add to, or the numbers or shapes of tensors differ.
+        """
+        own: Sequence[Tensor] | None = self.unconditional_params if params is None else params
+        if own is None:
+            checks.fail("params", "tensors, since no unconditional parameter is internal", None)
+        checks.length("dparams", dparams, len(own))
+        for i, (param, dparam) in enumerate(zip(own, dparams, strict=True)):
+            checks.shape(("dparams", i), dparam, param.shape)
+        return [param + dparam for param, dparam in zip(own, dparams, strict=True)]
+
+    def convert_out_format(self, hnet_out: Any, src_format: str, trgt_format: str) -> Any:
+        """Convert generated weights from one return format to another.
+
+        Args:
+            hnet_out: Weights in the format ``src_format``.
+            src_format: Format of ``hnet_out``; a ``'squeezed'`` list of tensors is one weight set.
+            trgt_format: Wanted format.
+
+        Returns:
+            The weights in the format ``trgt_format``; views where possible.
+
+        Raises:
+            ValueError: If a format is unknown or the weights do not fit it.
+        """
+        return formats.convert(hnet_out, self.target_shapes, src_format, trgt_format)
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
         return None
 
+    @property
+    def makes_updates(self) -> bool:
+        """Whether what is produced are low-rank updates of weights, which :meth:`factors` gives as pairs."""
+        return False
 
-def common_bias(hnets: Sequence[HyperNetInterface]) -> bool:
+    def factors(self, *args: Any, **kwargs: Any) -> dict[Key, LowRank]:
+        """Weights as products of thin matrices (:class:`hypnettorch.hnets.low_rank_hnet.HLowRank`).
+
+        Raises:
+            NotImplementedError: If the network does not produce such.
+        """
+        raise checks.Unavailable(
+            f"{type(self).__name__} produces no factors: expected an HLowRank, or a wrapper around one"
+        )
+
+    @property
+    def output_scale(self) -> Tensor:
+        """What each weight is multiplied by, ``[num_outputs]``: ones until an initialisation sets it."""
+        return output_constants.expanded(self, output_constants.SCALE, 1.0)
+
+    @property
+    def output_offset(self) -> Tensor:
+        """What is added to each weight, ``[num_outputs]``: zeros until an initialisation sets it."""
+        return output_constants.expanded(self, output_constants.OFFSET, 0.0)
+
+    def __str__(self) -> str:
+        internal = {
+            "uncond": sum(p.numel() for p in self.unconditional_params or ()),
+            "cond": sum(p.numel() for p in self.conditional_params or ()),
+        }
+        ratio = self.num_params / max(self.num_outputs, 1)
+        return (
+            f"{type(self).__name__} with {self.num_params} weights for {self.num_outputs} outputs "
+            f"(compression ratio {ratio:.2f}): "
+            f"{formats.num_elements(self.unconditional_param_shapes)} unconditional ({internal['uncond']} internal), "
+            f"{formats.num_elements(self.conditional_param_shapes)} conditional ({internal['cond']} internal)"
+        )
+
+
+def evaluate(network: Any, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
+    """What a hypernetwork produces: by its equation, or by ``forward`` of a class that implements that by itself.
+
+    Args:
+        network: The hypernetwork.
+        request: What it is asked for.
+        values: The evaluation as this network sees it.
+    """
+    if not computes(type(network), "generate"):
+        return _by_forward(network, request, values)
+    network.check_given(request.given)
+    return evaluate_own(network, request, values)
+
+
+def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
+    """What a hypernetwork produces by its equation, with the constants of its output."""
+    if network.table.required:
+        network.check_complete(values.tensors, values.given or None)
+    produced = network.generate(network.select(request, values), values)
+    if network._buffers["output_scale"] is not None or network._buffers["output_offset"] is not None:
+        return output_constants.apply(network, produced)
+    return produced
+
+
+def _by_forward(network: Any, request: Request, values: Values) -> Tensor:
+    """What a hypernetwork produces by its public method, called with the documented keywords."""
+    weights: dict[str, Any] = dict(request.given)
+    refs = zip(PARTS, (network.unconditional_param_shapes_ref, network.conditional_param_shapes_ref), strict=True)
+    for key, positions in refs:
+        rows = [network.table.rows[position] for position in positions]
+        changed = values.sets is not None or any(row.name in values.given for row in rows)
+        tensors = [values.of(row) for row in rows]
+        if rows and changed and all(tensor is not None for tensor in tensors):
+            weights[key] = [
+                tensor if values.sets is None or row.name in values.given else tensor.expand(values.sets, *tensor.shape)
+                for row, tensor in zip(rows, tensors, strict=True)
+            ]
+    call = network.forward if values.sets is None else network.batched_forward
+    return call(  # type: ignore[no-any-return]
+        uncond_input=request.uncond,
+        cond_input=request.cond,
+        cond_id=request.ids,
+        weights=weights or None,
+        condition=values.stats_id,
+        ret_format="flattened",
+    )
+
+
+def _mapped(
+    network: HyperNetwork,
+    uncond_input: Tensor | None,
+    cond_input: Tensor | None,
+    cond_id: Any,
+    weights: Any,
+    share_input: bool,
+    condition: Any,
+    sets: int,
+) -> Tensor:
+    """Flat weights ``[B, N, D]``, by ``torch.func.vmap`` of ``forward``."""
+
+    def one_set(condition: Any, **arguments: Any) -> Tensor:
+        flat: Tensor = network.forward(**arguments, cond_id=cond_id, condition=condition, ret_format="flattened")
+        return flat
+
+    arguments = {"uncond_input": uncond_input, "cond_input": cond_input, "weights": weights}
+    mapped = {name: value is not None and not share_input for name, value in arguments.items()}
+    conditions = set_conditions(condition, sets)
+    loop = writes_statistics(network)
+    flat: Tensor = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=loop)
+    return flat
+
+
+def _formatted(produced: Tensor | Sequence[Tensor], shapes: Shapes, ret_format: str) -> Any:
+    if isinstance(produced, Tensor):
+        return formats.from_padded(produced, shapes, ret_format)
+    return formats.from_stacked(produced, shapes, ret_format)
+
+
+def _select(rows: Sequence[Row], ids: inputs.Ids, values: Values) -> Tensor:
+    """The tensors of some conditions, ``[N, *shape]``; with many parameter sets ``[B, N, *shape]``."""
+    if rows and rows[0].condition == ALL:
+        table = values.of(rows[0])
+        stacked = values.sets is not None and rows[0].name in values.given
+        tensor = inputs.read_rows(table, ids, int(stacked))
+    else:
+        if isinstance(ids, Tensor):
+            chosen = [values.of(row) for row in rows]
+        else:
+            chosen = [values.of(rows[i]) for i in ids]
+            ids = list(range(len(ids)))
+        stacked = values.sets is not None and bool(rows) and rows[0].name in values.given
+        tensor = inputs.select(chosen, ids, int(stacked))
+    if values.sets is not None and not stacked:
+        tensor = tensor.expand(values.sets, *tensor.shape)
+    return tensor
+
+
+def _takes_conditions(network: Any) -> bool:
+    """Whether a part has to know of new conditions."""
+    if isinstance(network, HyperNetwork):
+        return network.takes_conditions()
+    return getattr(network, "num_known_conds", 0) > 0
+
+
+def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Let files with tables load where each condition has a parameter of its own, and the other way round.
+
+    A table with another number of conditions is loaded with ``strict=False`` as far as both have the conditions.
+    """
+    strict, errors = rest[1], rest[4]
+    for family in network._families:
+        if not family.external:
+            for i in range(len(family.shapes)):
+                _fit_table(network, family, i, state_dict, prefix, strict, errors)
+
+
+def _fit_table(
+    network: HyperNetwork, family: Family, i: int, state_dict: dict[str, Any], prefix: str, strict: bool, errors: Any
+) -> None:
+    as_table, single = replace(family, table=True), replace(family, table=False)
+    key = prefix + as_table.name(0, i)
+    count = network._num_known_conds
+    if not family.table:
+        if key in state_dict:
+            rows = state_dict.pop(key)
+            state_dict.update({prefix + single.name(c, i): row for c, row in enumerate(rows.unbind())})
+        return
+    if key not in state_dict:
+        names = {}
+        while prefix + single.name(len(names), i) in state_dict:
+            name = prefix + single.name(len(names), i)
+            names[name] = state_dict.pop(name)
+        if names:
+            state_dict[key] = torch.stack(list(names.values()))
+    loaded = state_dict.get(key)
+    if loaded is not None and loaded.dim() > 0 and len(loaded) != count and loaded.shape[1:] == family.shapes[i]:
+        if strict:
+            errors.append(f"{key}: expected {count} conditions, got {len(loaded)} (strict=False loads them)")
+        own = network.table.by_name[family.name(0, i)].value().detach()
+        state_dict[key] = torch.cat([loaded[:count].to(own), own[len(loaded) :]])
+
+
+def common_bias(hnets: Sequence[Any]) -> bool:
     """Whether all of some networks have biases; a warning if some have and some have not."""
     found = {bool(hnet.has_bias) for hnet in hnets}
     if len(found) > 1:
@@ -257,9 +943,21 @@ def common_bias(hnets: Sequence[HyperNetInterface]) -> bool:
     return found == {True}
 
 
-def _source(kind: str, by_id: bool) -> str:
-    """Where a conditional tensor came from, for messages."""
-    if by_id:
-        return f"cond_id ({kind})"
-    key, bracket, number = kind.partition("[")
-    return "cond_input" if kind == EMBEDDING else f"weights['{key}']{bracket}{number}"
+def normal(std: float) -> Fill:
+    """Initialiser N(0, std²)."""
+    return partial(nn.init.normal_, mean=0.0, std=std)
+
+
+def concat(request: Request) -> Tensor:
+    """``[uncond, cond]`` along the last dimension."""
+    if request.uncond is None or request.cond is None:
+        return request.cond if request.uncond is None else request.uncond  # type: ignore[return-value]
+    return torch.cat([request.uncond, request.cond], dim=-1)
+
+
+def sizes_of(shapes: Shapes) -> list[int]:
+    """Number of elements of tensors of these shapes."""
+    return [math.prod(shape) for shape in shapes]
+
+
+AnyCallable = Callable[..., Any]

@@ -26,12 +26,12 @@ from hypnettorch.hnets import inputs
 from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.conditional_network import EMBEDDING
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.hnets.old_hypernetwork import HyperNetwork
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.hnets.targets import Plan
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_input, check_without_conditions
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 def cos_sin(values: Tensor) -> Tensor:

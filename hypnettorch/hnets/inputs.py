@@ -93,6 +93,23 @@ def _complete(values: Sequence[Tensor | None]) -> list[Tensor]:
     return tensors
 
 
+def read_rows(table: Tensor | None, ids: Ids, dim: int = 0) -> Tensor:
+    """The rows of conditions in a table ``[num_conds, *shape]``; with ``dim=1`` in tables ``[B, num_conds, *shape]``.
+
+    Returns:
+        ``[N, *shape]`` or ``[B, N, *shape]``.
+    """
+    if table is None:
+        raise checks.StateError("cond_id: expected conditional weights for the chosen conditions, got none")
+    if not isinstance(ids, Tensor):
+        if len(ids) == 1:
+            return table.narrow(dim, ids[0], 1)
+        ids = torch.tensor(ids, device=table.device)
+    if dim == 0 and table.dim() == 2:
+        return torch.nn.functional.embedding(ids, table)
+    return table.index_select(dim, ids.to(table.device))
+
+
 def split_lists(passed: Mapping[str, Any]) -> dict[str, Any]:
     """Lists in a dictionary as one entry ``key[i]`` per element.
 

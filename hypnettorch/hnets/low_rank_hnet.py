@@ -18,7 +18,7 @@ from hypnettorch.hnets.targets import Plan, Target
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class HLowRank(WrapperHyperNetwork):

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
 from hypnettorch.hnets import hyperfan, partwise_hyperfan
-from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
-from hypnettorch.hnets.hypernetwork import Inputs
-from hypnettorch.hnets.split_head import SplitHead, refit_head
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat, sizes_of
 from hypnettorch.hnets.targets import Plan
+from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Elementwise, Linear, Run, chain
 
 
-class HMLP(FullHyperNetwork):
+class HMLP(HyperNetwork):
     """``h(u, e) = W_L σ(… σ(W_1 [u, e] + b_1) …) + b_L``, cut into tensors of the target shapes.
 
     ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the
@@ -41,6 +41,9 @@ class HMLP(FullHyperNetwork):
             target weight, so this is expensive.
         use_batch_norm: Whether hidden layers are batch-normalised; in training it needs more than one weight set per
             call.
+        embedding_table: Whether the embeddings of all conditions are one parameter ``[num_cond_embs, cond_in_size]``,
+            read by index: what many conditions (users, images) need. Without it each is a parameter of its own, which
+            can be optimised, frozen and saved by itself.
         split_head: Whether the output layer is one weight and bias per target (key ``target`` of the weight in
             ``param_shapes_meta``) instead of one for all: the same function, but a training step of a large target
             network takes a fraction of the time, since no gradient is larger than a target. Files of one form load into
@@ -75,63 +78,77 @@ class HMLP(FullHyperNetwork):
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
         split_head: bool = False,
+        embedding_table: bool = False,
     ) -> None:
-        super().__init__(
-            target_shapes,
-            uncond_in_size,
-            cond_in_size,
-            activation_fn,
-            use_bias,
-            no_uncond_weights,
-            no_cond_weights,
-            num_cond_embs,
-            use_spectral_norm,
-            use_batch_norm,
-        )
-        self._dropout_rate = checks.dropout_rate("dropout_rate", dropout_rate)
-        self._dropout = nn.Dropout(max(self._dropout_rate, 0.0))
+        super().__init__(target_shapes, uncond_in_size, cond_in_size)
+        if self._uncond_in_size + self._cond_in_size == 0:
+            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
+        checks.flag("use_bias", use_bias)
         checks.flag("split_head", split_head)
+        checks.function("activation_fn", activation_fn)
         if split_head and use_spectral_norm:
             checks.fail("split_head", "False, since spectral norm divides the output layer as a whole", True)
-        if split_head:
-            self._output_pieces = len(self.target_shapes)
+        self._no_cond_weights, self._no_uncond_weights = no_cond_weights, no_uncond_weights
+        self._act_fn = activation_fn
+        self._use_batch_norm, self._use_spectral_norm = use_batch_norm, use_spectral_norm
+        self._dropout_rate = checks.dropout_rate("dropout_rate", dropout_rate)
+        self._dropout = nn.Dropout(max(self._dropout_rate, 0.0))
+        self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
-        self._stages = self._declare(
-            [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1)], split_head
-        )
-        self._publish()
+        self.embed(num_cond_embs, no_cond_weights, embedding_table)
+        self.register_load_state_dict_pre_hook(refit_head)
+        sizes = [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1)]
+        self._hidden = self._declare_hidden(sizes)
+        self._pieces = self._declare_head(sizes[-1], split_head)
         if verbose:
             print(self)
 
-    def _declare(self, sizes: Sequence[int], split_head: bool) -> list[Any]:
-        """The stages of the network in order of use."""
-        table, external = self._table, self._no_uncond_weights
-        stages: list[Any] = []
-        for fan_in, size in pairwise(sizes):
-            stages.append(Linear(table, fan_in, size, bool(self._has_bias), external, self._use_spectral_norm))
+    def _declare_hidden(self, sizes: Sequence[int]) -> list[Stage]:
+        """The stages of the hidden layers in order of use."""
+        external, stages = self._no_uncond_weights, []
+        for i, (fan_in, size) in enumerate(pairwise(sizes)):
+            stages.append(self._linear(f"layers.{i}", fan_in, size))
             if self._use_batch_norm:
-                stages.append(self._norm_stage(size, external))
+                stages.append(self.norm(f"norms.{i}", size, external))
             if self._dropout_rate > 0:
                 stages.append(Elementwise(self._dropout))
             if self._act_fn is not None:
                 stages.append(Elementwise(self._act_fn))
-        if split_head:
-            return [*stages, SplitHead(table, sizes[-1], self.target_shapes, bool(self._has_bias), external)]
-        output = Linear(table, sizes[-1], self.num_outputs, bool(self._has_bias), external, self._use_spectral_norm)
-        return [*stages, output]
+        return stages
 
-    def _last_layer(self, given: Inputs, run: Run) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
+    def _declare_head(self, fan_in: int, split: bool) -> list[Linear]:
+        """The output layer, whole or in pieces."""
+        if not split:
+            return [self._linear("head", fan_in, self.num_outputs)]
+        layer, sizes = self.table.next_layer(), sizes_of(self.target_shapes)
+        return [self._linear(f"head.{i}", fan_in, size, layer=layer, target=i) for i, size in enumerate(sizes)]
+
+    def _linear(self, name: str, fan_in: int, fan_out: int, **options: Any) -> Linear:
+        options |= {"external": self._no_uncond_weights, "spectral_norm": self._use_spectral_norm}
+        return self.linear(name, fan_in, fan_out, bool(self._has_bias), **options)
+
+    def generate(self, request: Request, values: Values) -> Tensor | list[Tensor]:
+        """The equation."""
+        x = concat(request)
+        for stage in self._hidden:
+            x = stage(x, values)
+        if len(self._pieces) == 1:
+            return self._pieces[0](x, values)  # type: ignore[no-any-return]
+        lead = x.shape[:-1]
+        rows = [piece(x, values) for piece in self._pieces]
+        return [row.view((*lead, *shape)) for row, shape in zip(rows, self.target_shapes, strict=True)]
+
+    @property
+    def output_layers(self) -> int:
+        """Into how many pieces the output layer is cut."""
+        return len(self._pieces)
+
+    def last_layer(self, request: Request, values: Values) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
         """Last hidden activations ``[N, k]`` with weight and bias of each piece of the output layer."""
-        *hidden, output = self._stages
-        pieces = output.tensors(run) if isinstance(output, SplitHead) else [output._tensors(run)]
-        return chain(hidden, self._concat_inputs(given), run), pieces
+        x = chain(self._hidden, concat(request), values)
+        return x, [piece.tensors(values) for piece in self._pieces]
 
-    def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
-        if not self._no_uncond_weights:
-            refit_head(state_dict, prefix, self.target_shapes, self._output_pieces > 1, bool(self._has_bias))
-        super()._rename_loaded_state(state_dict, prefix)
-
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
         given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
         hyperfan.check_arguments(self, plan.method, given)
         starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
@@ -180,3 +197,29 @@ class HMLP(FullHyperNetwork):
             mnet,
             hyperfan.Given(w_val, w_var, b_val, b_var),
         )
+
+    def start_at_zero(self) -> None:
+        """Let the output layer produce zeros; gradients reach it in the first step, all other layers from the second.
+
+        Raises:
+            ValueError: If it is external, or divided by its spectral norm.
+        """
+        if self._use_spectral_norm:
+            raise checks.StateError("start at zero: expected a hypernetwork without spectral norm, got one with it")
+        if self._no_uncond_weights:
+            raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
+        for piece in self._pieces:
+            for tensor in piece.parameters():
+                nn.init.zeros_(tensor)
+
+
+def refit_head(network: HMLP, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Bring the output layer in a file into the form that a network has: in pieces, or whole."""
+    sizes = sizes_of(network.target_shapes)
+    split = "head.0.weight" in network.table.by_name
+    for key in ("weight", "bias"):
+        whole, pieces = f"{prefix}head.{key}", [f"{prefix}head.{i}.{key}" for i in range(len(sizes))]
+        if split and whole in state_dict and len(state_dict[whole]) == sum(sizes):
+            state_dict.update(dict(zip(pieces, state_dict.pop(whole).split(sizes), strict=True)))
+        elif not split and all(piece in state_dict for piece in pieces):
+            state_dict[whole] = torch.cat([state_dict.pop(piece) for piece in pieces])

@@ -18,14 +18,14 @@ from hypnettorch.hnets import inputs
 from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
 from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.hnets.old_hypernetwork import HyperNetwork
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.hnets.targets import Plan
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 HIDDEN_OF_CHUNKS = (100, 100)
 """Hidden layers of a chunked head: a linear one would change all chunks alike."""

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hypnettorch.core.table import ParameterTable
+from hypnettorch.core.old_table import ParameterTable
 from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
 from hypnettorch.mnets.layer_types import describe_parameter
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class ModulePart:

@@ -28,7 +28,7 @@ from hypnettorch.core import checks, functional
 from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_without_conditions
-from hypnettorch.mnets.stages import Linear, Run
+from hypnettorch.mnets.old_stages import Linear, Run
 
 State = tuple[Tensor, ...]
 """The tensors ``[N, size]`` of a state, the first of which is the condition."""

@@ -15,7 +15,7 @@ from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.hnets.targets import Plan
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class HResidual(BaseWeights):

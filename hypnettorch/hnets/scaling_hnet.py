@@ -15,7 +15,7 @@ from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
 from hypnettorch.hnets.targets import Plan, Target
 from hypnettorch.mnets.extension_protocol import Shapes
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class HScaling(BaseWeights):

@@ -14,7 +14,7 @@ from hypnettorch.hnets.composite import Call
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_input
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 def mean_of_set(encoded: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import functional
-from hypnettorch.core.table import ParameterTable
-from hypnettorch.mnets.stages import Affine, Run
+from hypnettorch.core.old_table import ParameterTable
+from hypnettorch.mnets.old_stages import Affine, Run
 
 
 class SplitHead:

@@ -14,11 +14,11 @@ from hypnettorch.hnets import assembly, inputs, partwise_hyperfan
 from hypnettorch.hnets.calibrated_output import DOUBLE, NEUTRAL_VARIANCE, CalibratedOutput
 from hypnettorch.hnets.chunked_hypernetwork import CHUNKS
 from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.hypernetwork import Inputs, common_bias
+from hypnettorch.hnets.old_hypernetwork import Inputs, common_bias
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.targets import Plan, Start
 from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 RESERVED = (
     "target_shapes",

@@ -2,82 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.composite import PARTS, CompositeHyperNetwork
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.partwise_hyperfan import Destinations
-from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.network import Inclusion
+from hypnettorch.core.low_rank import Key, LowRank
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import inputs
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, evaluate
+from hypnettorch.mnets.network import is_network
+
+Pairs = list[LowRank]
+"""The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
 
 
-class WrapperHyperNetwork(CompositeHyperNetwork):
+class Wrapper(HyperNetwork):
     """``g(h(f(input)))``: changes what goes into a hypernetwork ``h``, or what comes out of it.
 
-    A subclass calls this constructor, declares tensors of its own before or after :meth:`_wrap`, publishes with
-    ``_publish()`` and implements ``_generate``. Conditions are those of ``h``, unless it says otherwise.
+    A subclass declares tensors of its own before or after :meth:`wrap` and implements any of :meth:`before`,
+    :meth:`after` and :meth:`updates`. Conditions are those of ``h``, unless it declares some itself.
 
     Args:
         hnet: The hypernetwork ``h``: any of this package (containers and wrappers as well), or of a user's own class.
         target_shapes: Shapes of the tensors to produce (default: those of ``h``).
+
+    Attributes:
+        hnet: ``h``.
     """
 
-    def __init__(self, hnet: HyperNetInterface, target_shapes: Any = None) -> None:
-        checks.instance("hnet", hnet, HyperNetInterface)
-        checks.instance("hnet", hnet, nn.Module)
-        super().__init__(hnet.target_shapes if target_shapes is None else target_shapes, [hnet])
+    hnet: Any
 
-    def _wrap(self, hnet: HyperNetInterface, block: int = 0) -> None:
-        """Make ``h`` a part of this network, published as one block."""
-        self._hnet = hnet
-        self._include(hnet, block=block)
-        self._num_known_conds = hnet.num_known_conds
-        self._has_bias = hnet.has_bias
+    def __init__(self, hnet: Any, target_shapes: Any = None) -> None:
+        check_hypernetwork("hnet", hnet)
+        sizes = [getattr(hnet, name, 0) for name in ("_uncond_in_size", "_cond_in_size")]
+        super().__init__(hnet.target_shapes if target_shapes is None else target_shapes, *sizes)
         self._has_fc_out = self._has_linear_out = self._mask_fc_out = False
 
+    def wrap(self, hnet: Any, block: int = 0) -> None:
+        """Make ``h`` a part of this network, whose rows stand as one block."""
+        self.include("hnet", hnet, block=block)
+        self._has_bias = hnet.has_bias
+        self._learned_is_list = hnet.hyper_shapes_learned is not None
+
     @property
-    def internal_hnet(self) -> HyperNetInterface:
+    def internal_hnet(self) -> Any:
         """The hypernetwork inside."""
-        return self._hnet
+        return self.hnet
+
+    # ---------------------------------------------------------------------------------------------- the equation
+
+    def before(self, request: Request, values: Values) -> Request:
+        """What ``h`` is asked for, from what this network is asked for."""
+        return request
+
+    def after(self, produced: Produced, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
+        """The weights, from what ``h`` produced; ``request`` is what this network was asked for."""
+        return produced.value
+
+    def updates(self, request: Request, values: Values) -> Pairs:
+        """Low-rank updates: those of ``h``, if this network does not change what ``h`` produces.
+
+        Raises:
+            NotImplementedError: If ``h`` makes none, or this network changes them.
+        """
+        if type(self).after is not Wrapper.after:
+            raise checks.Unavailable(
+                f"{type(self).__name__} changes weights: expected it inside of HLowRank, got an HLowRank inside of it"
+            )
+        return self.inner_updates(self.before(request, values), values)
+
+    def inner_updates(self, request: Request, values: Values) -> Pairs:
+        """The low-rank updates that ``h`` makes."""
+        if not isinstance(self.hnet, Wrapper):
+            self.hnet.factors()
+        inside = values.part("hnet")
+        self.hnet.check_complete(inside.tensors, inside.given or None)
+        return self.hnet.updates(self.hnet.select(request, inside), inside)  # type: ignore[no-any-return]
+
+    def generate(self, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
+        """``g(h(f(input)))``."""
+        inner = evaluate(self.hnet, self.before(request, values), values.part("hnet"))
+        return self.after(Produced(inner, self.hnet.target_shapes), request, values)
+
+    def select(self, request: Request, values: Values) -> Request:
+        """Inputs are checked, and conditions looked up, by ``h``, unless this network has conditions of its own."""
+        return super().select(request, values) if self._families else request
+
+    def check_given(self, given: Any) -> None:
+        """What belongs to no tensor of this network is checked by ``h``."""
+
+    def check_complete(self, tensors: Any, weights: Any = None) -> None:
+        """The tensors of ``h`` are checked by ``h``."""
+        missing = [name for name in self.table.required if not name.startswith("hnet.") and name not in tensors]
+        if missing:
+            checks.fail("weights", f"tensors for {missing}", "None" if weights is None else "only other tensors")
+
+    # ---------------------------------------------------------------------------------------------- conditions
 
     @property
-    def _part(self) -> Inclusion:
-        """The inner hypernetwork as a part of this one."""
-        return self._inclusions[0]
+    def num_known_conds(self) -> int:
+        """Number of conditions that the hypernetwork knows by id."""
+        return self._num_known_conds if self._families else self.hnet.num_known_conds  # type: ignore[no-any-return]
 
-    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
-        """The input embedding of a condition, as the hypernetwork inside defines it."""
-        embedding: nn.Parameter = self._hnet.get_cond_in_emb(cond_id)  # type: ignore[attr-defined]
-        return embedding
+    def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
+        """Conditions as the hypernetwork inside looks them up."""
+        if self._families:
+            return super().conditions(ids, values)
+        return self.hnet.conditions(ids, values.part("hnet"))  # type: ignore[no-any-return]
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Conditions as the hypernetwork inside looks them up."""
-        return self._hnet.condition_inputs(cond_id)
+        return super().condition_inputs(cond_id) if self._families else self.hnet.condition_inputs(cond_id)
 
-    def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:
-        return (None, None) if self._hnet.hyper_shapes_learned is None else ([], [])
+    def takes_conditions(self) -> bool:
+        """Whether something depends on the condition."""
+        return bool(self._families) or bool(self.condition_owners())
 
-    def _publish_layer_tensors(self, values: Mapping[int, nn.Parameter]) -> None:
-        inner = set(self._part.slots)
-        super()._publish_layer_tensors({slot: value for slot, value in values.items() if slot in inner})
+    def condition_owners(self) -> list[str]:
+        """The hypernetwork inside, unless this network has conditions of its own."""
+        return [] if self._families else super().condition_owners()
 
-    def _split_weights(self, weights: Any) -> tuple[Any, dict[str, Any]]:
-        if not isinstance(weights, Mapping):
-            return weights, {}
-        own = {key: value for key, value in weights.items() if key in PARTS}
-        passed = {key: value for key, value in weights.items() if key not in PARTS}
-        return (None if passed and not own else own), passed
+    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
+        """The input embedding of a condition, as the hypernetwork inside defines it."""
+        if self._families:
+            return super().get_cond_in_emb(cond_id)
+        return self.hnet.get_cond_in_emb(cond_id)  # type: ignore[no-any-return]
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
-        self._hnet._start_at(destinations, plan)
+    def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
+        """Internal input embeddings with the id of their condition."""
+        if self._families:
+            return super().condition_embeddings()
+        return self.hnet.condition_embeddings()  # type: ignore[no-any-return]
+
+    # ---------------------------------------------------------------------------------------------- what can be asked
+
+    @property
+    def makes_updates(self) -> bool:
+        """Whether what is produced are low-rank updates of weights."""
+        return bool(getattr(self.hnet, "makes_updates", False))
+
+    @property
+    def target_keys(self) -> list[Key]:
+        """The keys of :meth:`factors`, in the order of ``target_shapes``."""
+        return self.hnet.target_keys  # type: ignore[no-any-return]
+
+    def factors(
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+        weights: Any = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> dict[Key, LowRank]:
+        """The updates as pairs, scale and gate inside of ``B``.
+
+        Args:
+            uncond_input: As for ``forward``, as all that follows.
+            cond_input: Conditional input ``[N, cond_in_size]``.
+            cond_id: Id or ids of conditions.
+            weights: External parameters.
+            condition: Id of the batch norm statistics.
+            ret_format: ``'squeezed'``, or ``'stacked'`` to have the leading dimension also for ``N = 1``.
+
+        Returns:
+            ``{key: (A, B)}`` with ``A [r, n]`` and ``B [out, r]``; for ``N > 1`` conditions ``A [N, r, n]`` and
+            ``B [N, out, r]``.
+
+        Raises:
+            ValueError: If inputs or weights are missing or do not fit.
+            NotImplementedError: If no low-rank updates are made, or they would be changed.
+        """
+        checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
+        request, values = self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format)
+        self.check_complete(values.tensors, weights)
+        pairs = self.updates(self.select(request, values), values)
+        if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
+            pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
+        return dict(zip(self.target_keys, pairs, strict=True))
+
+    def _layer_rows(self) -> list[Any]:
+        return [pair for pair in super()._layer_rows() if pair[0].name.startswith("hnet.")]
+
+    def start_at_zero(self) -> None:
+        """Change as little as it takes to produce zeros, in such a way that gradients change that."""
+        self.hnet.start_at_zero()
+
+    def start_at(self, destinations: Any, plan: Any) -> None:
+        """Initialise ``h`` for the targets."""
+        self.hnet.start_at(destinations, plan)
 
 
-def check_without_conditions(hnet: HyperNetInterface, reason: str) -> int:
+def is_hypernetwork(value: Any) -> bool:
+    """Whether a value is a module that describes its parameters and the tensors that it produces."""
+    return is_network(value) and hasattr(value, "target_shapes")
+
+
+def check_hypernetwork(name: checks.Name, value: Any) -> None:
+    """Raise ``TypeError`` unless ``value`` is a hypernetwork."""
+    if not is_hypernetwork(value):
+        raise TypeError(f"{checks.label(name)}: expected a hypernetwork, got {type(value).__name__}")
+
+
+def check_without_conditions(hnet: Any, reason: str) -> int:
     """The size of the conditional input of a hypernetwork that knows no condition by id.
 
     Raises:
@@ -92,7 +221,7 @@ def check_without_conditions(hnet: HyperNetInterface, reason: str) -> int:
     return check_input(hnet, "cond")
 
 
-def check_input(hnet: HyperNetInterface, which: str) -> int:
+def check_input(hnet: Any, which: str) -> int:
     """The size of the input ``'cond'`` or ``'uncond'`` of a hypernetwork.
 
     Raises:
@@ -102,3 +231,6 @@ def check_input(hnet: HyperNetInterface, which: str) -> int:
     if not size:
         checks.fail("hnet", f"a hypernetwork with a {'' if which == 'cond' else 'un'}conditional input", "one without")
     return int(size)
+
+
+__all__ = ["EMBEDDINGS", "Pairs", "Wrapper", "check_hypernetwork", "check_input", "check_without_conditions"]

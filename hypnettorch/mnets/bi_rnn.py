@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
 from hypnettorch.mnets.mlp import MLP
-from hypnettorch.mnets.network import Inclusion
+from hypnettorch.mnets.old_network import Inclusion
 from hypnettorch.mnets.recurrent_weights import RecurrentWeights
 from hypnettorch.mnets.sequences import TIME, Padding
 from hypnettorch.mnets.simple_rnn import SimpleRNN
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class BiRNN(RecurrentWeights):

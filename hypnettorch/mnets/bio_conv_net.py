@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.mnets.conv_net import ConvNet
-from hypnettorch.mnets.stages import Affine, Run
+from hypnettorch.mnets.old_stages import Affine, Run
 
 
 class BioConvNet(ConvNet):

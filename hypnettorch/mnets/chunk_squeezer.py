@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.table import normal
+from hypnettorch.core.old_table import normal
 from hypnettorch.mnets.main_network import MainNetwork
 from hypnettorch.mnets.mlp import MLP
-from hypnettorch.mnets.stages import Linear, Run
+from hypnettorch.mnets.old_stages import Linear, Run
 
 
 class ChunkSqueezer(MainNetwork):

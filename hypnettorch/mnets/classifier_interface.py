@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.mnets.main_network import MainNetwork
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class Classifier(MainNetwork):

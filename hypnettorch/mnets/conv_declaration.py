@@ -22,7 +22,7 @@ from hypnettorch.mnets.classifier_interface import Classifier
 from hypnettorch.mnets.context_mod_options import ContextModOptions
 from hypnettorch.mnets.conv_stages import Conv, LocalConv, OnImages, average, flatten
 from hypnettorch.mnets.residual import Residual
-from hypnettorch.mnets.stages import Elementwise, Linear, Stage
+from hypnettorch.mnets.old_stages import Elementwise, Linear, Stage
 
 SHORTCUTS, LAYERS = 0, 1
 """Blocks of the parameter table: kernels of shortcuts (with modulation and batch norm), then all other layers."""

@@ -14,7 +14,7 @@ from hypnettorch.core import checks
 from hypnettorch.mnets.classifier_interface import Classifier
 from hypnettorch.mnets.context_mod_options import parse_context_mod
 from hypnettorch.mnets.conv_declaration import ConvDeclaration, ConvOptions
-from hypnettorch.mnets.stages import Run, Stage, chain
+from hypnettorch.mnets.old_stages import Run, Stage, chain
 
 
 class ConvNet(Classifier):

@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import functional
-from hypnettorch.core.table import ParameterTable
+from hypnettorch.core.old_table import ParameterTable
 from hypnettorch.layers.local_conv2d_layer import LocalConv2dLayer
-from hypnettorch.mnets.stages import Affine, Run
+from hypnettorch.mnets.old_stages import Affine, Run
 
 
 class Conv(Affine):

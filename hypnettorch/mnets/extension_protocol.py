@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, state
 from hypnettorch.core.initialisation import init_params
 from hypnettorch.core.state import install_hooks
-from hypnettorch.core.table import NAMES
-from hypnettorch.core.weights import Resolved, WeightLayout
+from hypnettorch.core.old_table import NAMES
+from hypnettorch.core.old_weights import Resolved, WeightLayout
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.table import ParameterTable
+from hypnettorch.core.old_table import ParameterTable
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.mnets.batched import set_conditions
-from hypnettorch.mnets.network import Network, equation_is_current
-from hypnettorch.mnets.stages import Modulation, Norm
+from hypnettorch.mnets.old_network import Network, equation_is_current
+from hypnettorch.mnets.old_stages import Modulation, Norm
 
 
 class MainNetwork(Network):

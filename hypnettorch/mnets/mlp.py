@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.main_network import MainNetwork
-from hypnettorch.mnets.stages import Elementwise, Linear, Run, Stage
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Elementwise, Stage
+from hypnettorch.mnets.network import Network
 
 
-class MLP(MainNetwork):
+class MLP(Network):
     """``y = W_L σ(… σ(W_1 x + b_1) …) + b_L``.
 
     A hidden layer is the linear map, context modulation, batch norm, dropout and the nonlinearity, in this order
@@ -86,6 +87,7 @@ class MLP(MainNetwork):
             *checks.integers("hidden_layers", hidden_layers, 1),
             checks.integer("n_out", n_out, 1),
         ]
+        self._in_shape = (self._sizes[0],)
         checks.flag("use_bias", use_bias)
         checks.function("activation_fn", activation_fn)
         checks.function("out_fn", out_fn)
@@ -111,55 +113,47 @@ class MLP(MainNetwork):
         self._stages = self._declare(
             use_spectral_norm, context_mod_inputs, context_mod_post_activation, not no_last_layer_context_mod
         )
-        self._publish()
-        self._load_init_weights(init_weights)
+        self.load_init_weights(init_weights)
         if verbose:
             print(f"Created an MLP {'-'.join(map(str, self._sizes))} with {self.num_params} weights.")
 
     def _declare(self, spectral_norm: bool, mod_inputs: bool, mod_late: bool, mod_output: bool) -> list[Stage]:
         """The stages of the network in order of use."""
-        table = self._table
-
-        def linear(fan_in: int, fan_out: int) -> Linear:
-            return Linear(table, fan_in, fan_out, bool(self._has_bias), self._no_weights, spectral_norm)
-
-        def modulation(size: int, wanted: bool) -> list[Stage]:
-            if not (wanted and self._use_context_mod):
-                return []
-            return [
-                self._modulation_stage(
-                    table,
-                    [size],
-                    self._context_mod_no_weights,
-                    self._context_mod_gain_offset,
-                    self._context_mod_gain_softplus,
-                )
-            ]
-
-        stages: list[Stage] = modulation(self._sizes[0], mod_inputs)
+        affine = {"bias": bool(self._has_bias), "external": self._no_weights, "spectral_norm": spectral_norm}
+        stages: list[Stage] = self._modulated(self._sizes[0], mod_inputs)
         *hidden, output = pairwise(self._sizes)
-        for fan_in, size in hidden:
-            stages.append(linear(fan_in, size))
-            stages += modulation(size, not mod_late)
+        for i, (fan_in, size) in enumerate(hidden):
+            stages.append(self.linear(f"layers.{i}", fan_in, size, **affine))
+            stages += self._modulated(size, not mod_late)
             if self._use_batch_norm:
-                stages.append(
-                    self._norm_stage(table, size, self._no_weights, self._bn_track_stats, self._distill_bn_stats)
-                )
+                statistics = {"track": self._bn_track_stats, "distill": self._distill_bn_stats}
+                stages.append(self.norm(f"norms.{i}", size, self._no_weights, **statistics))
             if self._dropout_rate > 0:
                 stages.append(Elementwise(self._dropout))
             if self._a_fun is not None:
                 stages.append(Elementwise(self._a_fun))
-            stages += modulation(size, mod_late)
-        stages.append(linear(*output))
-        return stages + modulation(output[1], mod_output)
+            stages += self._modulated(size, mod_late)
+        stages.append(self.linear(f"layers.{len(hidden)}", *output, **affine))
+        return stages + self._modulated(output[1], mod_output)
 
-    def _prepare_input(self, x: Tensor, sets: int | None) -> Tensor:
-        checks.width("x", x, self._sizes[0])
+    def _modulated(self, size: int, wanted: bool) -> list[Stage]:
+        """A context-modulation layer, if one is wanted here."""
+        if not (wanted and self._use_context_mod):
+            return []
+        name = f"modulations.{len(self._modulations)}"
+        offset, softplus = self._context_mod_gain_offset, self._context_mod_gain_softplus
+        return [self.modulation(name, [size], self._context_mod_no_weights, offset, softplus)]
+
+    def prepare(self, x: Tensor, sets: int | None) -> Tensor:
+        """Check the width of the input."""
+        if not isinstance(x, Tensor) or x.shape[-1:] != self._in_shape:
+            checks.width("x", x, self._sizes[0])
         return x
 
-    def _compute(self, x: Tensor, run: Run) -> Any:
+    def compute(self, x: Tensor, values: Values) -> Any:
+        """The equation."""
         for stage in self._stages:
-            x = stage(x, run)
+            x = stage(x, values)
         return x if self._out_fn is None else (self._out_fn(x), x)
 
     @staticmethod

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, formats
 from hypnettorch.mnets.batched import batched_by_vmap
 from hypnettorch.mnets.extension_protocol import HandFilledLists, Shapes
+from hypnettorch.mnets.network import Network
 
 
 class MainNetInterface(HandFilledLists):
@@ -341,3 +342,6 @@ class MainNetInterface(HandFilledLists):
             distilled_params=distilled_params,
             **kwargs,
         )
+
+
+MainNetInterface.register(Network)

@@ -1,185 +1,808 @@
-"""What the networks of this package share: a parameter table, published into the interface."""
+"""The base of all networks: tensors with names, an equation, and everything that can be asked about both.
+
+A network declares its tensors in the constructor, in the order in which it uses them, and computes with the values of
+one evaluation. All that the interface promises is read off the table: shapes and roles, which tensors come from
+outside, forms of ``weights=``, many weight sets at once, files.
+"""
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import memory, state
-from hypnettorch.core.table import ParameterTable, Row
-from hypnettorch.core.weights import Resolved
-from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.stages import Run
+from hypnettorch.core import checks, formats, memory, old_files
+from hypnettorch.core.table import MODULATION, Row, Table, order_of, values_of
+from hypnettorch.core.values import Values, count_sets, resolve
+from hypnettorch.layers.batchnorm_layer import BatchNormLayer
+from hypnettorch.layers.context_mod_layer import ContextModLayer
+from hypnettorch.layers.stages import Affine, Linear, Modulation, Norm, statistics_of
+from hypnettorch.mnets.batched import batched_by_vmap, set_conditions
+
+Shapes = list[list[int]]
+Fill = Callable[[Tensor], Any]
+"""Initialises a tensor in place."""
+
+AnyAffine = TypeVar("AnyAffine", bound=Affine)
+
+STATS, CKPT = "bn_stats_id", "cmod_ckpt_id"
+"""What a condition can select: keys of the dictionary."""
 
 
-@dataclass
-class Inclusion:
-    """A network that is a part of another one and shares its parameters with it.
+class Group(nn.Module):
+    """Tensors, or groups of them, that belong together; their numbers or names are those in the name of a tensor."""
+
+    def __getitem__(self, key: int | str) -> Any:
+        """The member of this number or name."""
+        return getattr(self, str(key))
+
+
+class Network(nn.Module):
+    """A network, given by its declaration and its equation.
+
+    A subclass declares what it has by :meth:`linear`, :meth:`affine`, :meth:`norm`, :meth:`modulation`,
+    :meth:`declare` and :meth:`include`, and implements :meth:`compute`, the equation. Names have at least one dot; they
+    are the keys of ``state_dict()``.
 
     Attributes:
-        network: The inner network.
-        block: Where its rows are published in the outer network.
-        first_layer: The outer number of its layer 0; ``None`` if its layers have no number there.
-        first_norm: The position of its first batch norm layer among those of the outer network.
-        extra: What is added to its rows in ``param_shapes_meta``.
-        slots: The outer slot of each of its rows.
+        table: Its tensors.
+        condition_keys: What a plain ``condition`` stands for: keys of the dictionary.
     """
 
-    network: Any
-    block: int
-    first_layer: int | None
-    first_norm: int
-    extra: Mapping[str, Any]
-    slots: list[int] = field(default_factory=list)
-
-    def rows(self) -> tuple[Sequence[Row], Mapping[int, nn.Parameter]]:
-        """The rows of the inner network, and the values of those that are internal."""
-        if _is_declared(self.network):
-            return self.network._table.rows, self.network._values_by_slot()
-        metas, params = self.network.param_shapes_meta, self.network.internal_params or ()
-        rows = []
-        for i, (shape, meta) in enumerate(zip(self.network.param_shapes, metas, strict=True)):
-            extra = {key: value for key, value in meta.items() if key not in ("name", "index", "layer")}
-            condition = self.network._condition_of(i)
-            rows.append(Row(tuple(shape), meta["name"], meta["layer"], meta["index"] < 0, condition, extra=extra))
-        return rows, {i: params[meta["index"]] for i, meta in enumerate(metas) if meta["index"] >= 0}
-
-    def positions(self) -> list[int]:
-        """The outer slot of each entry of the inner network's ``param_shapes``."""
-        if _is_declared(self.network):
-            return [self.slots[slot] for slot in self.network._slots]
-        return self.slots
-
-    def part(self, run: Run) -> Run:
-        """An evaluation of the outer network as the inner network sees it."""
-        values, given, distilled = run.values, run.given, run.distilled
-        if distilled is not None:
-            last = self.first_norm + len(self.network.batchnorm_layers or ())
-            distilled = distilled[2 * self.first_norm : 2 * last]
-        return Run(
-            [values[slot] for slot in self.slots],
-            [given[slot] for slot in self.slots],
-            run.sets,
-            run.stats_id,
-            run.ckpt_id,
-            distilled,
-        )
-
-
-class Network(nn.Module, MainNetInterface):
-    """A network that is declared: a table of parameters, and stages that compute with them.
-
-    A constructor declares rows and stages, sets the flags ``_has_bias``, ``_has_fc_out``, ``_mask_fc_out`` and
-    ``_has_linear_out``, and calls :meth:`_publish`.
-    """
+    condition_keys: tuple[str, ...] = (STATS,)
 
     def __init__(self) -> None:
-        nn.Module.__init__(self)
-        MainNetInterface.__init__(self)
-        self._table = ParameterTable()
-        self._slots: list[int] = []  # the slot of each position in param_shapes
-        self._positions: list[int] = []  # the inverse: the position of each slot
-        self._in_order = False  # whether both are the same
-        self._inclusions: list[Inclusion] = []
+        super().__init__()
+        self.table = Table()
+        self._norms: list[tuple[str, BatchNormLayer]] = []
+        self._modulations: list[tuple[str, ContextModLayer]] = []
+        self._distilled: list[int] = []
+        self._parts: dict[str, tuple[int, int | None, Mapping[str, Any]]] = {}
+        self._has_bias: bool | None = None
+        self._has_fc_out: bool | None = None
+        self._mask_fc_out: bool | None = None
+        self._has_linear_out: bool | None = None
+        self.register_load_state_dict_pre_hook(old_files.rename)
 
-    def _include(self, inner: MainNetInterface, block: int = 0, numbered: bool = True, **extra: Any) -> Inclusion:
-        """Make a registered submodule a part of this network, with its parameters, batch norm and modulation layers.
+    # ------------------------------------------------------------------------------------------- declaration
+
+    def declare(
+        self,
+        name: str,
+        shape: Sequence[int],
+        role: str | None = None,
+        layer: int = -1,
+        *,
+        init: Fill | None = None,
+        value: nn.Parameter | None = None,
+        external: bool = False,
+        block: int = 0,
+        order: tuple[int, ...] | None = None,
+        **meta: Any,
+    ) -> str:
+        """Declare one tensor.
 
         Args:
-            inner: The inner network.
-            block: Where its rows are published, as one block.
-            numbered: Whether its layers continue the numbers of this network's layers; otherwise they have none.
-            **extra: Further entries of its rows in ``param_shapes_meta``.
+            name: Its name, as ``'layers.0.weight'``.
+            shape: Its shape.
+            role: What it is for (``name`` in ``param_shapes_meta``).
+            layer: Number of its layer (:meth:`Table.next_layer <hypnettorch.core.table.Table.next_layer>`).
+            init: Fills a new parameter in place (default: zeros).
+            value: The parameter, if it exists already.
+            external: Whether it must be passed to ``forward``.
+            block: Blocks stand one after the other in the documented order.
+            order: The place in that order, if block and role do not say it.
+            **meta: Further entries in ``param_shapes_meta``.
+
+        Returns:
+            The name.
+
+        Raises:
+            ValueError: If the name has no dot, or is taken.
         """
-        first_norm = len(self._batchnorm_layers or ())
-        inclusion = Inclusion(inner, block, self._table.num_layers if numbered else None, first_norm, extra)
-        self._inclusions.append(inclusion)
-        for name in ("_batchnorm_layers", "_context_mod_layers"):
-            own, new = getattr(self, name), getattr(inner, name)
-            if new is not None:
-                setattr(self, name, nn.ModuleList([*(own or ()), *new]))
-        if inner.hyper_shapes_distilled is not None:
-            self._hyper_shapes_distilled = [*(self._hyper_shapes_distilled or []), *inner.hyper_shapes_distilled]
-        self._sync_inclusions()
-        return inclusion
+        owner, key = (None, "") if external else self._place(name)
+        if owner is not None:
+            if value is None:
+                value = nn.Parameter(self._like().new_zeros(tuple(shape)))
+                if init is not None:
+                    with torch.no_grad():
+                        init(value)
+            owner.register_parameter(key, value)
+        row = Row(name, tuple(shape), role, layer, owner, key, order=order or order_of(block, role), meta=meta)
+        self._extend([row])
+        return name
 
-    def _sync_inclusions(self) -> None:
-        """Take over rows that inner networks have and this table has not."""
-        for part in self._inclusions:
-            rows, values = part.rows()
-            new = range(len(part.slots), len(rows))
-            part.slots += self._table.include(
-                [rows[i] for i in new], [values.get(i) for i in new], part.block, part.first_layer, part.extra
-            )
+    def linear(self, name: str, fan_in: int, fan_out: int, bias: bool = True, **options: Any) -> Linear:
+        """Declare a linear map ``W x + b``.
 
-    def _publish(self) -> None:
-        """Write the table into the lists of the interface, keeping the parameters that exist."""
-        values = self._values_by_slot()
-        values.update(self._table.take_values())
-        self._slots = self._table.published()
-        self._param_shapes, self._param_shapes_meta = [], []
-        self._hyper_shapes_learned, self._hyper_shapes_learned_ref = self._start_learned()
-        self._internal_params = nn.ParameterList()
-        for slot in self._slots:
-            row = self._table.rows[slot]
-            self._add_param(row.shape, row.role, row.layer, values.get(slot), **row.extra)
-        self._positions = sorted(range(len(self._slots)), key=self._slots.__getitem__)
-        self._in_order = self._positions == self._slots == list(range(len(self._table.rows)))
-        self._publish_layer_tensors(values)
-        memory.keep_blocks_of((row.shape, values.get(slot)) for slot, row in enumerate(self._table.rows))
-        self._is_properly_setup()
+        Args:
+            name: Name of the layer.
+            fan_in: Number of inputs.
+            fan_out: Number of outputs.
+            bias: Whether there is a bias.
+            **options: ``spectral_norm``, and options of :meth:`affine`.
+        """
+        spectral_norm = options.pop("spectral_norm", False)
+        return self.affine(Linear(name, fan_in, fan_out, bias, spectral_norm=spectral_norm), **options)
 
-    def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:
-        """What ``hyper_shapes_learned`` and its references are before any external tensor is added."""
-        return None, None
+    def affine(
+        self,
+        stage: AnyAffine,
+        external: bool = False,
+        block: int = 0,
+        layer: int | None = None,
+        init: Fill | None = None,
+        **meta: Any,
+    ) -> AnyAffine:
+        """Declare the tensors of a stage with weight and bias.
 
-    def _publish_layer_tensors(self, values: Mapping[int, nn.Parameter]) -> None:
-        weights, biases = nn.ParameterList(), nn.ParameterList()
-        rows = [(self._table.rows[slot], values.get(slot)) for slot in self._slots]
-        for (row, weight), following in zip(rows, [*rows, None][1:], strict=True):
-            if row.role != "weight" or weight is None:
-                continue
-            paired = following is not None and following[0].role == "bias" and following[0].layer == row.layer
-            weights.append(weight)
-            biases.append(following[1] if following is not None and paired else None)
-        self._layer_weight_tensors = weights
-        self._layer_bias_vectors = biases if any(bias is not None for bias in biases) else nn.ParameterList()
+        Args:
+            stage: The stage; it becomes the submodule of its name.
+            external: Whether weight and bias must be passed to ``forward``.
+            block: See :meth:`declare`.
+            layer: Number of the layer (default: the next one).
+            init: Fills both tensors (default: U(-a, a) with ``a = 1 / √fan_in``).
+            **meta: Further entries of the weight in ``param_shapes_meta``.
+        """
+        number = self.table.next_layer() if layer is None else layer
+        self._register(stage.name, stage)
+        bound = stage.fan_in**-0.5 if stage.fan_in else 0.0
+        fill = init or (lambda tensor: tensor.uniform_(-bound, bound))
+        rows = []
+        for key, shape in (("weight", stage.weight_shape), ("bias", stage.bias_shape)):
+            if shape is None or external:
+                stage.register_parameter(key, None)
+            else:
+                value = nn.Parameter(self._like().new_zeros(shape))
+                with torch.no_grad():
+                    fill(value)
+                stage.register_parameter(key, value)
+            if shape is not None:
+                extra = meta if key == "weight" else {}
+                owner = None if external else stage
+                order = order_of(block, key)
+                rows.append(Row(f"{stage.name}.{key}", tuple(shape), key, number, owner, key, order=order, meta=extra))
+        self._extend(rows)
+        return stage
 
-    def _values_by_slot(self) -> dict[int, nn.Parameter]:
-        """The published parameters by slot."""
-        if self._internal_params is None:
-            return {}
-        params = state.internal_params(self)
-        indices = [meta["index"] for meta in (self._param_shapes_meta or [])[: len(self._slots)]]
-        return {slot: params[index] for slot, index in zip(self._slots, indices, strict=True) if index >= 0}
+    def norm(
+        self, name: str, size: int, external: bool = False, track: bool = True, distill: bool = False, block: int = 0
+    ) -> Norm:
+        """Declare a batch norm layer.
 
-    def _start_run(
-        self, resolved: Resolved, stats_id: Any = None, ckpt_id: Any = None, distilled: Sequence[Tensor] | None = None
-    ) -> Run:
-        """One evaluation with these weights, which stages address by slot."""
-        values, given = resolved.values, resolved.given
-        if not self._in_order:
-            values = [values[position] for position in self._positions]
-            given = [given[position] for position in self._positions]
-        return Run(values, given, resolved.sets, stats_id, ckpt_id, distilled)
+        Args:
+            name: Name of the layer; its tensors are ``<name>.scale`` and ``<name>.bias``.
+            size: Number of features.
+            external: Whether scale and shift must be passed to ``forward``.
+            track: Whether it keeps running statistics.
+            distill: Whether these are to be distilled (:attr:`hyper_shapes_distilled`).
+            block: See :meth:`declare`.
+        """
+        layer = BatchNormLayer(size, affine=not external, track_running_stats=track)
+        self._register(name, layer)
+        self._norms.append((name, layer))
+        if distill:
+            self._distilled.append(size)
+        self._declare_pair(name, layer, [size], {"scale": "bn_scale", "bias": "bn_shift"}, external, block)
+        return Norm(name, layer)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
-        second_names = state.aliases(self)
-        super()._apply(fn, recurse)
-        state.retie(self, second_names)
-        return self
+    def modulation(
+        self,
+        name: str,
+        shape: Sequence[int],
+        external: bool = False,
+        offset: bool = False,
+        softplus: bool = False,
+        layer: int | None = None,
+    ) -> Modulation:
+        """Declare a context-modulation layer.
+
+        Args:
+            name: Name of the layer; its tensors are ``<name>.gain`` and ``<name>.shift``.
+            shape: Shape of both.
+            external: Whether they must be passed to ``forward``.
+            offset: Whether gains are relative to 1.
+            softplus: Whether gains pass through a softplus.
+            layer: Number of the layer (default: the next one).
+        """
+        modulating = ContextModLayer(
+            list(shape), no_weights=external, apply_gain_offset=offset, apply_gain_softplus=softplus
+        )
+        self._register(name, modulating)
+        self._modulations.append((name, modulating))
+        roles = {"gain": "cm_scale", "shift": "cm_shift"}
+        self._declare_pair(name, modulating, shape, roles, external, 0, layer)
+        return Modulation(name, modulating)
+
+    def include(self, name: str, network: Any, block: int = 0, numbered: bool = True, **meta: Any) -> None:
+        """Make another network a part of this one, with its tensors.
+
+        Args:
+            name: Name of the part.
+            network: The network.
+            block: Where its rows stand.
+            numbered: Whether its layers continue the numbers of this network's layers; otherwise they have none.
+            **meta: Further entries of its rows in ``param_shapes_meta``.
+        """
+        self._register(name, network)
+        self._parts[name] = (block, self.table.num_layers if numbered else None, meta)
+        inside = network.__dict__
+        self._norms += [(f"{name}.{inner}", layer) for inner, layer in inside.get("_norms", ())]
+        self._modulations += [(f"{name}.{inner}", layer) for inner, layer in inside.get("_modulations", ())]
+        self._distilled += inside.get("_distilled", ())
+        self._extend([self._row_of_part(name, row) for row in network.table.rows])
+
+    def _row_of_part(self, name: str, row: Row) -> Row:
+        """A row of a part as a row of this network."""
+        block, first_layer, meta = self._parts[name]
+        return row.inside(name, block, first_layer, meta)
+
+    def _declare_pair(
+        self,
+        name: str,
+        owner: nn.Module,
+        shape: Sequence[int],
+        roles: Mapping[str, str],
+        external: bool,
+        block: int,
+        layer: int | None = None,
+    ) -> None:
+        """Declare two tensors of one shape that a layer holds."""
+        number = self.table.next_layer() if layer is None else layer
+        holder = None if external else owner
+        self._extend(
+            [
+                Row(f"{name}.{key}", tuple(shape), role, number, holder, key, order=order_of(block, role))
+                for key, role in roles.items()
+            ]
+        )
+
+    def _extend(self, rows: Sequence[Row]) -> None:
+        self.table.extend(rows)
+        self.__dict__.pop("_views", None)
+        memory.keep_blocks_of((row.shape, row.value()) for row in rows[:64])
+        self._sort_children()
+
+    def _like(self) -> Tensor:
+        """A tensor of the type and on the device that new parameters should have."""
+        held = next((row for row in self.table.rows if row.owner is not None), None)
+        return torch.empty(0) if held is None else held.value()
+
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        """The module that is to hold a tensor, made if there is none, and the key."""
+        path, _, key = name.rpartition(".")
+        if not path:
+            checks.fail("name", "a name with a dot, as 'layers.0.weight'", repr(name))
+        owner: nn.Module = self
+        for child in path.split("."):
+            if child not in owner._modules:
+                _add(owner, child, Group(), name)
+            owner = owner._modules[child]  # type: ignore[assignment]
+        return owner, key
+
+    def _register(self, name: str, module: nn.Module) -> None:
+        """Make a module the submodule of a name."""
+        path, _, key = name.rpartition(".")
+        owner: nn.Module = self
+        for child in path.split(".") if path else ():
+            if child not in owner._modules:
+                _add(owner, child, nn.ModuleList(), name)
+            owner = owner._modules[child]  # type: ignore[assignment]
+        if owner._modules.get(key) is not module:
+            _add(owner, key, module, name)
+
+    def _sort_children(self) -> None:
+        """Let ``parameters()`` be in the order of the table."""
+        first: dict[str, int] = {}
+        for position, row in enumerate(self.table.rows):
+            first.setdefault(row.name.partition(".")[0], position)
+        names = sorted(self._modules, key=lambda name: first.get(name, -1))
+        if names != list(self._modules):
+            for name in names:
+                self._modules[name] = self._modules.pop(name)
+
+    # ------------------------------------------------------------------------------------------- evaluation
+
+    def compute(self, x: Any, values: Values) -> Any:
+        """The equation of the network, for one weight set or for many (``values.sets``).
+
+        Args:
+            x: What :meth:`prepare` made of the input.
+            values: The tensors by name.
+
+        Returns:
+            The output of ``forward``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} implements neither compute nor forward")
+
+    def prepare(self, x: Tensor, sets: int | None) -> Any:
+        """Check and reshape the input of ``forward``, ``[N, ...]``; of many weight sets ``[B, N, ...]``."""
+        checks.tensor("x", x)
+        return x
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Any = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: int | Mapping[str, int] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Compute the output of the network.
+
+        Args:
+            x: The input ``[N, ...]``.
+            weights: External weights: a dictionary of tensors by name (:attr:`param_names`); the first list that fits
+                of ``hyper_shapes_learned``, the context-modulation tensors (optionally ``[N, *shape]``, one modulation
+                per sample) and ``param_shapes``; a dictionary of such lists with the keys ``internal_weights`` and/or
+                ``mod_weights``; or the flat ``hyper_shapes_learned``. What is not given is that of the network.
+            distilled_params: Running means and variances ``[mean, var, mean, var, ...]`` that replace those of the
+                batch norm layers.
+            condition: Id of the batch norm statistics, or a dictionary with the keys ``bn_stats_id`` and/or
+                ``cmod_ckpt_id`` (checkpointed modulation). Ignored where nothing depends on it.
+            **options: Options of the equation, where a class has some.
+
+        Returns:
+            The output of the network.
+
+        Raises:
+            ValueError: If the input, the weights or the distilled tensors have the wrong shape, or external weights
+                are missing.
+            TypeError: If an argument has the wrong type.
+        """
+        prepared = self.prepare(x, None)
+        return self.compute(prepared, self.evaluation(weights, distilled_params, condition, x), **options)
+
+    def batched_forward(
+        self,
+        x: Tensor,
+        weights: Any,
+        share_input: bool = False,
+        condition: int | Sequence[int] | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Evaluate the network with ``B`` weight sets in one pass of batched products.
+
+        Batch norm in training mode normalises each set by itself; set ``b`` updates the statistics ``condition[b]``,
+        and sets that share statistics update them one after the other. A class that implements ``forward`` by itself
+        has it mapped by ``torch.func.vmap``.
+
+        Args:
+            x: The input of ``forward`` with a leading dimension: ``[B, N, ...]``; with ``share_input`` without it.
+            weights: As for ``forward``, each tensor ``[B, *shape]``.
+            share_input: Whether all sets see the same input.
+            condition: One condition, or ``B`` of them.
+            distilled_params: As for ``forward``, each tensor ``[B, *shape]``.
+            **options: As for ``forward``.
+
+        Returns:
+            What ``forward`` returns with a leading ``B`` on every tensor, equal to a loop over the sets.
+
+        Raises:
+            ValueError: If the number of sets differs between arguments.
+
+        Example:
+            >>> from hypnettorch.mnets import MLP
+            >>> net = MLP(n_in=4, n_out=2, no_weights=True, verbose=False)
+            >>> weights = [torch.randn(3, *shape) for shape in net.hyper_shapes_learned]
+            >>> net.batched_forward(torch.randn(3, 5, 4), weights).shape
+            torch.Size([3, 5, 2])
+        """
+        if not computes(type(self)):
+            return batched_by_vmap(self, x, weights, share_input, condition, distilled_params, **options)
+        checks.tensor("x", x)
+        values = self.evaluation(weights, distilled_params, condition, x, stacked=True)
+        sets: int = values.sets  # type: ignore[assignment]
+        if share_input:
+            x = x.expand(sets, *x.shape)
+        elif x.dim() == 0 or x.shape[0] != sets:
+            checks.fail("x", f"a leading dimension of {sets} weight sets", f"shape {tuple(x.shape)}")
+        return self.compute(self.prepare(x, sets), values, **options)
+
+    def evaluation(
+        self, weights: Any, distilled_params: Any, condition: Any, x: Any = None, stacked: bool = False
+    ) -> Values:
+        """Read the arguments of ``forward`` that are not the input.
+
+        Args:
+            weights: See :meth:`forward`.
+            distilled_params: See :meth:`forward`.
+            condition: See :meth:`forward`.
+            x: The input, with whose dtype passed weights have to agree.
+            stacked: Whether passed tensors have a leading dimension of weight sets.
+
+        Raises:
+            ValueError: If something does not fit or is missing.
+            TypeError: If an argument has the wrong type.
+        """
+        tensors, given = resolve(self.table, weights, self, stacked, x)
+        if given is not tensors:
+            self.check_complete(tensors, weights)
+        values = Values(tensors, given, count_sets(given.values()) if stacked else None)
+        if condition is not None:
+            values.stats_id, values.ckpt_id = self._parse_condition(condition, values.sets)
+        if distilled_params is not None:
+            values.statistics = self._parse_distilled(distilled_params, values.sets)
+        return values
+
+    def check_complete(self, tensors: Mapping[str, Any], weights: Any = None) -> None:
+        """Raise unless there is a tensor for every external row that does not belong to a single condition."""
+        for name in self.table.required:
+            if name not in tensors:
+                own = [key for key, rows in self.parts.items() if any(row.name == name for row in rows)]
+                got = "None" if weights is None else "only other tensors"
+                expected = f"the external tensors (hyper_shapes_learned, or a dictionary with key '{own[0]}')"
+                checks.fail("weights", expected, got)
+
+    def _parse_condition(self, condition: Any, sets: int | None) -> list[Any]:
+        """Ids of batch norm statistics and of checkpointed modulation, each one per weight set if there are many."""
+        known = (STATS, CKPT)
+        ids = condition if isinstance(condition, Mapping) else dict.fromkeys(self.condition_keys, condition)
+        if not ids or set(ids) - set(known):
+            checks.fail("condition", f"a dictionary with some of the keys {list(known)}", f"keys {list(ids)}")
+        return [_parse_id(ids.get(key), sets) for key in known]
+
+    def _parse_distilled(self, distilled: Any, sets: int | None) -> Mapping[str, tuple[Tensor, Tensor]]:
+        shapes = self.hyper_shapes_distilled
+        if shapes is None:
+            checks.fail("distilled_params", "None, since the network was built without distilled statistics", "tensors")
+        checks.length("distilled_params", distilled, len(shapes))
+        lead = [] if sets is None else [sets]
+        for i, (param, shape) in enumerate(zip(distilled, shapes, strict=True)):
+            checks.shape(("distilled_params", i), param, lead + shape)
+        return statistics_of(self._norms, distilled)
+
+    def distillation_targets(self) -> list[Tensor] | None:
+        """The latest running statistics ``[mean, var, mean, var, ...]``; ``None`` unless they are to be distilled."""
+        if self.hyper_shapes_distilled is None:
+            return None
+        return [stat for _, layer in self._norms for stat in layer.get_stats()]
+
+    # ------------------------------------------------------------------------------------------- forms of weights
+
+    @property
+    def lists(self) -> Mapping[str, Sequence[Row]]:
+        """The lists that ``weights`` may be, by what they are called: the first that fits counts."""
+        table = self.table
+        lists = {} if self.hyper_shapes_learned is None else {"hyper_shapes_learned": table.learned}
+        if table.modulation:
+            lists["context-modulation tensors"] = table.modulation
+        return {**lists, "param_shapes": table.rows}
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[Row]]:
+        """The keys that a dictionary ``weights`` may have besides names, and the rows that each stands for."""
+        rest = [row for row in self.table.rows if row.role not in MODULATION]
+        return {"internal_weights": rest, **({"mod_weights": self.table.modulation} if self.table.modulation else {})}
+
+    # ------------------------------------------------------------------------------------------- what can be asked
+
+    @property
+    def param_names(self) -> list[str]:
+        """Names of all tensors, parallel to :attr:`param_shapes`: keys of ``state_dict()`` where they are internal."""
+        return [row.name for row in self.table.rows]
+
+    @property
+    def param_shapes(self) -> Shapes:
+        """Shapes of all parameter tensors, wherever their values come from."""
+        return [list(row.shape) for row in self.table.rows]
+
+    @property
+    def param_shapes_meta(self) -> list[dict[str, Any]]:
+        """One dictionary per entry of :attr:`param_shapes`.
+
+        Keys: ``name`` (``weight``, ``bias``, ``bn_scale``, ``bn_shift``, ``cm_scale``, ``cm_shift``, ``embedding`` or
+        ``None``), ``index`` (position in :attr:`internal_params`, or ``-1``), ``layer`` (equal for tensors of one
+        layer, ``-1`` if unknown). Networks may add keys.
+        """
+        metas, index = [], -1
+        for row in self.table.rows:
+            index += not row.external
+            entry = {**row.meta, "name": row.role, "index": -1 if row.external else index, "layer": row.layer}
+            metas.append(entry)
+        return metas
+
+    @property
+    def internal_params(self) -> nn.ParameterList | None:
+        """Tensors owned by the network: what goes to the optimiser."""
+        return self._view("internal", values_of(self.table.internal()))
+
+    @property
+    def weights(self) -> nn.ParameterList | None:
+        """Deprecated name of :attr:`internal_params`."""
+        warnings.warn("'weights' is deprecated, use 'internal_params'", DeprecationWarning, stacklevel=2)
+        return self.internal_params
+
+    @property
+    def internal_params_ref(self) -> list[int] | None:
+        """Position in :attr:`param_shapes` of every tensor in :attr:`internal_params`."""
+        return [i for i, row in enumerate(self.table.rows) if row.owner is not None]
+
+    @property
+    def hyper_shapes_learned(self) -> Shapes | None:
+        """Shapes of the tensors that must be passed as ``weights=``; ``None`` if all are internal."""
+        return [list(row.shape) for row in self.table.learned] or None
+
+    @property
+    def hyper_shapes_learned_ref(self) -> list[int] | None:
+        """Position in :attr:`param_shapes` of every entry of :attr:`hyper_shapes_learned`."""
+        if self.hyper_shapes_learned is None:
+            return None
+        return [i for i, row in enumerate(self.table.rows) if row.owner is None]
+
+    @property
+    def hyper_shapes_distilled(self) -> Shapes | None:
+        """Shapes of tensors that the network computes and that can be distilled; ``None`` if there are none."""
+        return [[size] for size in self._distilled for _ in range(2)] or None
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the layers have bias vectors."""
+        if self._has_bias is not None:
+            return self._has_bias
+        roles = [row.role for row in self.table.rows]
+        return 0 < roles.count("weight") == roles.count("bias")
+
+    @property
+    def has_fc_out(self) -> bool:
+        """Whether the output layer is fully connected."""
+        return self._ends_linear() if self._has_fc_out is None else self._has_fc_out
+
+    @property
+    def mask_fc_out(self) -> bool:
+        """Whether output weight and bias are the last entries of :attr:`hyper_shapes_learned` if that is set."""
+        return self._ends_linear() if self._mask_fc_out is None else self._mask_fc_out
+
+    @property
+    def has_linear_out(self) -> bool:
+        """Whether the output layer has no nonlinearity."""
+        return self._ends_linear() if self._has_linear_out is None else self._has_linear_out
+
+    def _ends_linear(self) -> bool:
+        """Whether the last layer declared is fully connected."""
+        rows = self.table.rows
+        last = rows[-1] if rows else None
+        if last is not None and last.role == "bias" and len(rows) > 1 and rows[-2].layer == last.layer:
+            last = rows[-2]
+        return last is not None and last.role == "weight" and len(last.shape) == 2
+
+    @property
+    def num_params(self) -> int:
+        """Number of elements of all parameter tensors, internal or not."""
+        return formats.num_elements([row.shape for row in self.table.rows])
+
+    @property
+    def num_internal_params(self) -> int:
+        """Number of elements of all internal parameter tensors."""
+        return formats.num_elements([row.shape for row in self.table.internal()])
+
+    @property
+    def layer_weight_tensors(self) -> nn.ParameterList:
+        """Internal weight matrices and kernels, in order of the layers; empty if they are external."""
+        return self._view("layer_weights", [row.value() for row, _ in self._layer_rows()])
+
+    @property
+    def layer_bias_vectors(self) -> nn.ParameterList:
+        """Internal biases parallel to :attr:`layer_weight_tensors`: ``None`` for a layer without; empty without any."""
+        biases = [None if bias is None else bias.value() for _, bias in self._layer_rows()]
+        return self._view("layer_biases", biases if any(bias is not None for bias in biases) else [])
+
+    def _layer_rows(self) -> list[tuple[Row, Row | None]]:
+        """The rows of internal weights, each with that of its bias."""
+        rows, found = self.table.rows, []
+        for row, following in zip(rows, [*rows[1:], None], strict=True):
+            if row.role == "weight" and row.owner is not None:
+                paired = following is not None and following.role == "bias" and following.layer == row.layer
+                found.append((row, following if paired else None))
+        return found
+
+    @property
+    def batchnorm_layers(self) -> nn.ModuleList | None:
+        """Batch norm layers in order of use."""
+        return self._modules_view("norms", [layer for _, layer in self._norms])
+
+    @property
+    def context_mod_layers(self) -> nn.ModuleList | None:
+        """Context-modulation layers in order of use."""
+        return self._modules_view("modulations", [layer for _, layer in self._modulations])
+
+    @property
+    def starts_exactly(self) -> bool:
+        """Whether hyperfan gives each tensor its own start also where targets share the weights that produce them."""
+        return False
+
+    @property
+    def depends_on_condition(self) -> bool:
+        """Whether ``condition`` makes a difference: batch norm layers hold more than one set of statistics."""
+        return any(layer.num_stats > 1 for _, layer in self._norms)
+
+    def _view(self, name: str, tensors: list[Any]) -> nn.ParameterList:
+        """A list of tensors that the modules hold; the same object as long as they are the same tensors."""
+        views = self.__dict__.setdefault("_views", {})
+        known = views.get(name)
+        if known is None or len(known) != len(tensors) or any(a is not b for a, b in zip(known, tensors, strict=True)):
+            known = views[name] = nn.ParameterList(tensors)
+        return known
+
+    def _modules_view(self, name: str, modules: Sequence[nn.Module]) -> nn.ModuleList | None:
+        if not modules:
+            return None
+        views = self.__dict__.setdefault("_views", {})
+        if name not in views or len(views[name]) != len(modules):
+            views[name] = nn.ModuleList(modules)
+        return views[name]
+
+    # ------------------------------------------------------------------------------------------- helpers
+
+    @staticmethod
+    def shapes_to_num_weights(dims: Sequence[Sequence[int]]) -> int:
+        """Number of elements of tensors with these shapes.
+
+        Example:
+            >>> Network.shapes_to_num_weights([[10, 5], [10]])
+            60
+        """
+        return formats.num_elements(checks.shapes("dims", dims))
+
+    @staticmethod
+    def flatten_params(
+        params: Any, param_shapes: Sequence[Sequence[int]] | None = None, unflatten: bool = False
+    ) -> Any:
+        """Concatenate tensors into one vector, or undo that.
+
+        Args:
+            params: A list of tensors; with ``unflatten`` the vector ``[n]``.
+            param_shapes: Shapes of the tensors, required to undo.
+            unflatten: Whether to undo.
+
+        Returns:
+            The vector ``[n]``, or a list of views of it.
+
+        Raises:
+            ValueError: If shapes are missing or do not fit.
+        """
+        if not unflatten:
+            for i, param in enumerate(params):
+                checks.tensor(("params", i), param)
+            return torch.cat([param.flatten() for param in params]) if len(params) else torch.empty(0)
+        if param_shapes is None:
+            checks.fail("param_shapes", "the shapes into which to cut the vector", None)
+        checks.tensor("params", params)
+        checks.shape("params", params, [formats.num_elements(param_shapes)])
+        return formats.unflatten(params, param_shapes)
+
+    def overwrite_internal_params(self, new_params: Sequence[Tensor]) -> None:
+        """Copy values into :attr:`internal_params`.
+
+        Args:
+            new_params: Tensors of the same number and shapes.
+
+        Raises:
+            ValueError: If number or shapes differ.
+        """
+        self._overwrite("new_params", new_params)
+
+    def _overwrite(self, name: str, new_params: Sequence[Tensor]) -> None:
+        own = list(self.internal_params or ())
+        checks.length(name, new_params, len(own))
+        for i, (param, new) in enumerate(zip(own, new_params, strict=True)):
+            checks.shape((name, i), new, param.shape)
+        with torch.no_grad():
+            for param, new in zip(own, new_params, strict=True):
+                param.copy_(new)
+
+    def load_init_weights(self, init_weights: Sequence[Tensor] | None) -> None:
+        """Overwrite the internal parameters by the constructor argument ``init_weights``."""
+        if init_weights is None:
+            return
+        if not self.internal_params:
+            checks.fail("init_weights", "None, since no parameter is internal", f"{len(init_weights)} tensors")
+        self._overwrite("init_weights", init_weights)
+
+    def custom_init(self, normal_init: bool = False, normal_std: float = 0.02, zero_bias: bool = True) -> None:
+        """Initialise layer weights and biases; embeddings, batch norm and modulation stay as they are.
+
+        Args:
+            normal_init: Draw weights from ``N(0, normal_std²)`` instead of Xavier-uniform.
+            normal_std: Standard deviation.
+            zero_bias: Set biases to 0.
+        """
+        checks.number("normal_std", normal_std, 0)
+        for weight in self.layer_weight_tensors:
+            if normal_init:
+                nn.init.normal_(weight, std=normal_std)
+            else:
+                nn.init.xavier_uniform_(weight)
+        if zero_bias:
+            for bias in self.layer_bias_vectors:
+                if bias is not None:
+                    nn.init.zeros_(bias)
+
+    def get_output_weight_mask(
+        self, out_inds: Sequence[int] | None = None, device: torch.device | str | None = None
+    ) -> list[Tensor | None]:
+        """Masks that select the output weights of some output units.
+
+        Args:
+            out_inds: Output units; all of them by default.
+            device: Where the masks live.
+
+        Returns:
+            A list parallel to :attr:`param_shapes`: ``None``, except for boolean masks of weight ``[out, in]`` (rows
+            ``out_inds``) and bias ``[out]`` of the output layer, which are the last ones.
+
+        Raises:
+            NotImplementedError: Unless :attr:`has_fc_out` and :attr:`mask_fc_out` hold.
+            ValueError: If a unit does not exist.
+        """
+        if not (self.has_fc_out and self.mask_fc_out):
+            raise NotImplementedError(f"{type(self).__name__} has no fully connected output layer that can be masked")
+        shapes, positions = self.param_shapes, self.output_positions()
+        num_out = shapes[positions[0]][0]
+        units = range(num_out) if out_inds is None else checks.integers("out_inds", out_inds, 0)
+        for i, unit in enumerate(units):
+            checks.integer(("out_inds", i), unit, 0, num_out - 1)
+        masks: list[Tensor | None] = [None] * len(shapes)
+        for position in positions:
+            mask = torch.zeros(shapes[position], dtype=torch.bool, device=device)
+            mask[list(units)] = True
+            masks[position] = mask
+        return masks
+
+    def output_positions(self) -> list[int]:
+        """Positions of weight and bias of the output layer in ``param_shapes``: the last ones."""
+        rows = self.table.rows
+        last = len(rows) - 1
+        return [last - 1, last] if rows[last].role == "bias" else [last]
+
+    # ------------------------------------------------------------------------------------------- given weights
+
+    def materialize(self, weights: Any) -> Any:
+        """An independent network that holds these weights itself.
+
+        Args:
+            weights: As for :meth:`forward`.
+
+        Returns:
+            A copy of the network in which no tensor is external: deployable, trainable, exportable.
+
+        Raises:
+            ValueError: If weights are missing or do not fit.
+        """
+        tensors = self.evaluation(weights, None, None).tensors
+        with torch.no_grad():
+            plain = copy.deepcopy(self)
+            rows = []
+            for row in plain.table.rows:
+                owner, key = (row.owner, row.key) if row.owner is not None else plain._place(row.name)
+                value = tensors.get(row.name)
+                if value is not None:
+                    owner.register_parameter(key, nn.Parameter(value.detach().clone()))  # type: ignore[union-attr]
+                rows.append(Row(**{**vars(row), "owner": owner, "key": key}))
+            plain.table = Table()
+            plain._extend(rows)
+        return plain
 
 
-def _is_declared(network: MainNetInterface) -> TypeGuard[Network]:
-    """Whether the table of a network holds all of its parameters (a subclass may have added some by hand)."""
-    return isinstance(network, Network) and len(network._slots) == len(network.param_shapes)
+def _add(owner: nn.Module, key: str, module: nn.Module, name: str) -> None:
+    """Register a submodule under a key that no attribute of the owner has."""
+    if key in owner._modules or hasattr(owner, key):
+        checks.fail("name", f"a name whose part '{key}' is no attribute of {type(owner).__name__}", repr(name))
+    owner.add_module(key, module)
 
 
-def equation_is_current(cls: type, equation: str) -> bool:
+def _parse_id(value: Any, sets: int | None) -> Any:
+    if value is None:
+        return None
+    return checks.integer("condition", value, 0) if sets is None else set_conditions(value, sets)
+
+
+def computes(cls: type, equation: str = "compute") -> bool:
     """Whether no subclass replaced ``forward`` without replacing the method with the equation that it evaluates."""
     for base in cls.__mro__:
         if equation in vars(base):
@@ -187,3 +810,14 @@ def equation_is_current(cls: type, equation: str) -> bool:
         if "forward" in vars(base):
             return False
     return True
+
+
+def is_network(value: Any) -> bool:
+    """Whether a value is a module that describes its parameters by a table."""
+    return isinstance(value, nn.Module) and isinstance(getattr(value, "table", None), Table)
+
+
+def check_network(name: checks.Name, value: Any, kind: str = "a main network") -> None:
+    """Raise ``TypeError`` unless ``value`` is a network."""
+    if not is_network(value):
+        raise TypeError(f"{checks.label(name)}: expected {kind}, got {type(value).__name__}")

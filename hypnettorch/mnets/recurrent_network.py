@@ -12,7 +12,7 @@ from hypnettorch.mnets.main_network import MainNetwork
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.recurrent_steps import RecurrentSteps
 from hypnettorch.mnets.sequences import TIME
-from hypnettorch.mnets.stages import Run
+from hypnettorch.mnets.old_stages import Run
 
 
 class RecurrentNetwork(RecurrentSteps):

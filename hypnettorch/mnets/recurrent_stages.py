@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hypnettorch.core import checks, functional
 from hypnettorch.core.autocast import lift_under_autocast
-from hypnettorch.core.table import ParameterTable, uniform
+from hypnettorch.core.old_table import ParameterTable, uniform
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.mnets.sequences import TIME, detach_steps
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.stages import Run, Stage, chain
+from hypnettorch.mnets.old_stages import Run, Stage, chain
 
 
 class Residual:

@@ -13,7 +13,7 @@ from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.mnets.context_mod_options import parse_context_mod
 from hypnettorch.mnets.recurrent_network import RecurrentNetwork
 from hypnettorch.mnets.recurrent_stages import Cell, ElmanCell, LSTMCell, RecurrentModulation
-from hypnettorch.mnets.stages import Linear
+from hypnettorch.mnets.old_stages import Linear
 
 
 class SimpleRNN(RecurrentNetwork):

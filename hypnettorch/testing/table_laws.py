@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hypnettorch.core.table import NAMES
+from hypnettorch.core.old_table import NAMES
 from hypnettorch.testing.cases import Case, Law, draw, refused, require, same
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from hypnettorch.core import checks, functional
-from hypnettorch.core.table import ParameterTable, uniform
+from hypnettorch.core.old_table import ParameterTable, uniform
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 
