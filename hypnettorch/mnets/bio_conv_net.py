@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Affine
 from hypnettorch.mnets.conv_net import ConvNet
-from hypnettorch.mnets.old_stages import Affine, Run
 
 
 class BioConvNet(ConvNet):
@@ -75,33 +76,25 @@ class BioConvNet(ConvNet):
         stages += d.flatten() + d.linear(self._hidden) + d.settled() + d.activated() + d.head()
         self._finish(stages, init_weights)
 
-    def forward(
-        self,
-        x: Tensor,
-        weights: Any = None,
-        distilled_params: Sequence[Tensor] | None = None,
-        condition: int | Mapping[str, int] | None = None,
-        collect_activations: bool = False,
-    ) -> Any:
-        """Compute the output, see :meth:`hypnettorch.mnets.main_network.MainNetwork.forward`.
+    def compute(self, x: Tensor, values: Values, collect_activations: bool = False) -> Any:
+        """The equation.
 
         Args:
-            collect_activations: Whether to return intermediate results as well.
+            x: The images.
+            values: The tensors by name.
+            collect_activations: Whether to return intermediate results as well (an argument of ``forward``).
 
         Returns:
             Logits ``[N, num_classes]``; with ``collect_activations`` the tuple of logits, a list of the outputs of all
             five layers before modulation and nonlinearity, and the input ``[N, 1024]`` of the output layer.
         """
-        return self._evaluate(x, weights, distilled_params, condition, collect_activations=collect_activations)
-
-    def _compute(self, x: Tensor, run: Run, collect_activations: bool = False) -> Any:
         if not collect_activations:
-            return super()._compute(x, run)
+            return super().compute(x, values)
         activations = []
         for stage in self._stages:
             if isinstance(stage, Affine):
                 last_hidden = x
-            x = stage(x, run)
+            x = stage(x, values)
             if isinstance(stage, Affine):
                 activations.append(x.clone())
         return x, activations, last_hidden

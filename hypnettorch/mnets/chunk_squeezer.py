@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.old_table import normal
-from hypnettorch.mnets.main_network import MainNetwork
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Linear
 from hypnettorch.mnets.mlp import MLP
-from hypnettorch.mnets.old_stages import Linear, Run
+from hypnettorch.mnets.network import Network
 
 
-class ChunkSqueezer(MainNetwork):
+class ChunkSqueezer(Network):
     """``y = n([r(x_1, c_1), …, r(x_m, c_m)])`` with chunks ``x_j`` of the input and an embedding ``c_j`` of each.
 
     The reducer ``r`` and the network ``n`` are multilayer perceptrons. All chunks of all samples are one batch of the
@@ -60,6 +60,9 @@ class ChunkSqueezer(MainNetwork):
         torch.Size([5, 2])
     """
 
+    reducer: MLP
+    network: MLP
+
     def __init__(
         self,
         n_in: int,
@@ -89,13 +92,14 @@ class ChunkSqueezer(MainNetwork):
         cemb_size = checks.integer("cemb_size", cemb_size, 1)
         self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
-        self._chunk_slot = self._table.add(
+        self.declare(
+            "chunk_embs.weight",
             [self.num_chunks, cemb_size],
             "embedding",
-            self._table.next_layer(),
-            init=normal(checks.number("cemb_init_std", cemb_init_std, 0)),
+            self.table.next_layer(),
+            init=partial(nn.init.normal_, mean=0.0, std=checks.number("cemb_init_std", cemb_init_std, 0)),
             external=no_weights,
-            extra={"info": "chunk embeddings"},
+            info="chunk embeddings",
         )
         mlp = partial(
             MLP,
@@ -112,16 +116,15 @@ class ChunkSqueezer(MainNetwork):
         red_layers = checks.integers("red_layers", red_layers, 1)
         net_layers = checks.integers("net_layers", net_layers, 1)
         if dynamic_biases is None:
-            self._reducer = mlp(inp_chunk_dim + cemb_size, out_chunk_dim, red_layers)
+            reducer = mlp(inp_chunk_dim + cemb_size, out_chunk_dim, red_layers)
         else:
             layers = _parse_dynamic_biases(dynamic_biases, len(red_layers) + 1)
-            reducer = partial(DynamicBiasMLP, layers, cemb_size, **mlp.keywords)
-            self._reducer = reducer(n_in=inp_chunk_dim, n_out=out_chunk_dim, hidden_layers=red_layers)
-        self._network = mlp(self.num_chunks * out_chunk_dim, checks.integer("n_out", n_out, 1), net_layers)
-        self._reducer_part = self._include(self._reducer, 1)
-        self._network_part = self._include(self._network, 2)
-        self._publish()
-        self._load_init_weights(init_weights)
+            sizes = {"n_in": inp_chunk_dim, "n_out": out_chunk_dim, "hidden_layers": red_layers}
+            reducer = DynamicBiasMLP(layers, cemb_size, **mlp.keywords, **sizes)
+        network = mlp(self.num_chunks * out_chunk_dim, checks.integer("n_out", n_out, 1), net_layers)
+        self.include("reducer", reducer, block=1)
+        self.include("network", network, block=2)
+        self.load_init_weights(init_weights)
         if verbose:
             print(
                 f"Created a chunk squeezer {self._n_in}-{self.num_chunks * out_chunk_dim}-{n_out} with "
@@ -133,27 +136,24 @@ class ChunkSqueezer(MainNetwork):
         """Number of chunks of the input."""
         return math.ceil(self._n_in / self._inp_chunk_dim)
 
-    def _prepare_input(self, x: Tensor, sets: int | None) -> Tensor:
+    def prepare(self, x: Tensor, sets: int | None) -> Tensor:
+        """Check the input and fill up the last chunk."""
+        checks.tensor("x", x)
         dims = 2 if sets is None else 3
         if x.dim() != dims or x.shape[-1] != self._n_in:
             layout = "[N, {}]" if sets is None else "[B, N, {}]"
             checks.fail("x", f"shape {layout.format(self._n_in)}", tuple(x.shape))
         return F.pad(x, (0, self.num_chunks * self._inp_chunk_dim - self._n_in))
 
-    def _compute(self, x: Tensor, run: Run) -> Tensor:
+    def compute(self, x: Tensor, values: Values) -> Tensor:
+        """The equation."""
         chunks = x.unflatten(-1, (self.num_chunks, self._inp_chunk_dim)).transpose(-3, -2)
-        embeddings = run.values[self._chunk_slot].unsqueeze(-2)
+        embeddings = values["chunk_embs.weight"].unsqueeze(-2)
         inputs = torch.cat([chunks, embeddings.expand(*chunks.shape[:-1], embeddings.shape[-1])], dim=-1)
-        squeezed = self._reducer._compute(inputs.flatten(-3, -2), self._reducer_part.part(run))
+        squeezed = self.reducer.compute(inputs.flatten(-3, -2), values.part("reducer"))
         by_sample = squeezed.unflatten(-2, chunks.shape[-3:-1]).transpose(-3, -2).flatten(-2)
-        output: Tensor = self._network._compute(by_sample, self._network_part.part(run))
+        output: Tensor = self.network.compute(by_sample, values.part("network"))
         return output
-
-    def _rename_loaded_state(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Files of hypnettorch 0.0.4 hold the chunk embeddings under a second name."""
-        embeddings = state_dict.pop(f"{prefix}_cembs", None)
-        if embeddings is not None:
-            state_dict.setdefault(f"{prefix}_internal_params.0", embeddings)
 
 
 def _parse_dynamic_biases(dynamic_biases: Sequence[int], num_layers: int) -> list[int]:
@@ -179,18 +179,17 @@ class DynamicBiasMLP(MLP):
         super().__init__(**kwargs)
         self._sizes_of_inputs = [self._sizes[0], size]
         linear = [i for i, stage in enumerate(self._stages) if isinstance(stage, Linear)]
-        self._images = {
-            linear[layer]: Linear(
-                self._table, size, self._sizes[layer + 1], False, self._no_weights, kwargs["use_spectral_norm"]
-            )
-            for layer in layers
+        options = {"external": self._no_weights, "spectral_norm": kwargs["use_spectral_norm"]}
+        self._image_after = {
+            linear[layer]: self.linear(f"images.{i}", size, self._sizes[layer + 1], False, **options)
+            for i, layer in enumerate(layers)
         }
-        self._publish()
 
-    def _compute(self, x: Tensor, run: Run) -> Any:
+    def compute(self, x: Tensor, values: Values) -> Any:
+        """The equation."""
         x, c = x.split(self._sizes_of_inputs, -1)
         for i, stage in enumerate(self._stages):
-            x = stage(x, run)
-            if i in self._images:
-                x = x + self._images[i](c, run)
+            x = stage(x, values)
+            if i in self._image_after:
+                x = x + self._image_after[i](c, values)
         return x

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.main_network import MainNetwork
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.mnets.network import Network
 
 
-class Classifier(MainNetwork):
+class Classifier(Network):
     """A main network whose outputs ``[N, num_classes]`` are logits.
 
-    A subclass declares stages, calls ``_publish()`` and implements ``_compute``; one that implements ``forward`` itself
-    fills the lists of :class:`~hypnettorch.mnets.extension_protocol.HandFilledLists` and calls
-    ``_is_properly_setup()``.
+    A subclass declares what it has and implements ``compute``, or ``forward`` by itself.
 
     Args:
         num_classes: Number of classes.
@@ -39,9 +35,6 @@ class Classifier(MainNetwork):
     def num_classes(self) -> int:
         """Number of classes."""
         return self._num_classes
-
-    def _compute(self, x: Tensor, run: Run) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} implements neither forward nor _compute")
 
     @staticmethod
     def logit_cross_entropy_loss(h: Tensor, t: Tensor, reduction: str = "mean") -> Tensor:
@@ -130,7 +123,7 @@ class Classifier(MainNetwork):
         warnings.warn(
             "'num_hyper_weights' is deprecated, use 'shapes_to_num_weights'", DeprecationWarning, stacklevel=2
         )
-        return MainNetwork.shapes_to_num_weights(dims)
+        return Network.shapes_to_num_weights(dims)
 
 
 def _check_pair(first: str, one: Tensor, second: str, other: Tensor) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.layers.stages import Elementwise, Stage
 from hypnettorch.mnets.classifier_interface import Classifier
 from hypnettorch.mnets.context_mod_options import ContextModOptions
 from hypnettorch.mnets.conv_stages import Conv, LocalConv, OnImages, average, flatten
 from hypnettorch.mnets.residual import Residual
-from hypnettorch.mnets.old_stages import Elementwise, Linear, Stage
 
 SHORTCUTS, LAYERS = 0, 1
 """Blocks of the parameter table: kernels of shortcuts (with modulation and batch norm), then all other layers."""
@@ -82,7 +82,7 @@ class ConvDeclaration:
         self.dropouts = nn.ModuleList()
         self._net = net
         self._options = options
-        self._affine: dict[str, Any] = {"external": options.no_weights, "spectral_norm": options.use_spectral_norm}
+        self._counts = {"layers": 0, "shortcuts": 0, "norms": 0, "modulations": 0}
 
     def modulated_input(self) -> list[Stage]:
         """Modulation of the input, if it is modulated."""
@@ -105,27 +105,35 @@ class ConvDeclaration:
             stride: Distance of two patches.
             padding: Zeros at each side.
             bias: Whether there is a bias (default: as the options say).
-            **affine: Options of :class:`~hypnettorch.mnets.stages.Affine`, where they differ from those of the network.
+            **affine: Options of :meth:`~hypnettorch.mnets.network.Network.affine`, where they differ from those of
+                the network.
         """
         bias = self._options.use_bias if bias is None else bias
-        options = {**self._affine, "block": LAYERS, **affine}
-        stage = Conv(self._net._table, self.shape[0], channels, kernel_size, stride, padding, bias, **options)
+        spectral_norm = affine.pop("spectral_norm", self._options.use_spectral_norm)
+        options = {"external": self._options.no_weights, "block": LAYERS, **affine}
+        name = self._next("shortcuts" if options["block"] == SHORTCUTS else "layers")
+        geometry = (kernel_size, stride, padding)
+        stage = Conv(name, self.shape[0], channels, *geometry, bias, spectral_norm=spectral_norm)
         self._slide(kernel_size, stride, padding, channels)
-        return [stage]
+        return [self._net.affine(stage, **options)]
 
     def local_conv(self, channels: int, kernel_size: int, stride: int = 1, padding: int = 0) -> list[Stage]:
         """Convolution without weight sharing."""
+        spectral_norm = self._options.use_spectral_norm
         stage = LocalConv(
-            self._net._table, self.shape, channels, kernel_size, stride, padding, **self._affine, block=LAYERS
+            self._next("layers"), self.shape, channels, kernel_size, stride, padding, spectral_norm=spectral_norm
         )
+        fans = {"fan_in": self.shape[0] * kernel_size**2, "fan_out": channels * kernel_size**2}
         self.shape = stage.out_shape
-        return [stage]
+        return [self._net.affine(stage, self._options.no_weights, LAYERS, **fans)]
 
     def linear(self, size: int) -> list[Stage]:
         """Linear map of vectors."""
         (fan_in,) = self.shape
         self.shape = (size,)
-        return [Linear(self._net._table, fan_in, size, self._options.use_fc_bias, **self._affine, block=LAYERS)]
+        options = {"external": self._options.no_weights, "spectral_norm": self._options.use_spectral_norm}
+        bias = self._options.use_fc_bias
+        return [self._net.linear(self._next("layers"), fan_in, size, bias, block=LAYERS, **options)]
 
     def settled(self) -> list[Stage]:
         """What comes between a layer and the nonlinearity: modulation, batch norm."""
@@ -141,10 +149,9 @@ class ConvDeclaration:
         options = self._options
         if not options.use_batch_norm:
             return []
+        size, external = self.shape[0], options.no_weights
         return [
-            self._net._norm_stage(
-                self._net._table, self.shape[0], options.no_weights, options.bn_track_stats, options.distill_bn_stats
-            )
+            self._net.norm(self._next("norms"), size, external, options.bn_track_stats, options.distill_bn_stats)
         ]
 
     def max_pool(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> list[Stage]:
@@ -186,14 +193,19 @@ class ConvDeclaration:
             return []
         per_channel = len(self.shape) > 1 and not self._options.pixel_wise
         return [
-            self._net._modulation_stage(
-                self._net._table,
+            self._net.modulation(
+                self._next("modulations"),
                 (self.shape[0], 1, 1) if per_channel else self.shape,
                 options.context_mod_no_weights,
                 options.context_mod_gain_offset,
                 options.context_mod_gain_softplus,
             )
         ]
+
+    def _next(self, group: str) -> str:
+        """The name of the next member of a group of layers."""
+        self._counts[group] += 1
+        return f"{group}.{self._counts[group] - 1}"
 
     def _slide(self, kernel_size: int, stride: int, padding: int, channels: int | None = None) -> None:
         """Follow the shape through an operation on patches."""

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Stage, chain
 from hypnettorch.mnets.classifier_interface import Classifier
 from hypnettorch.mnets.context_mod_options import parse_context_mod
 from hypnettorch.mnets.conv_declaration import ConvDeclaration, ConvOptions
-from hypnettorch.mnets.old_stages import Run, Stage, chain
 
 
 class ConvNet(Classifier):
@@ -88,10 +89,9 @@ class ConvNet(Classifier):
         return declaration
 
     def _finish(self, stages: Sequence[Stage], init_weights: Sequence[Tensor] | None = None) -> None:
-        """Publish what was declared; the last call of a constructor."""
+        """Keep the stages; the last call of a constructor."""
         self._stages = list(stages)
-        self._publish()
-        self._load_init_weights(init_weights)
+        self.load_init_weights(init_weights)
         if self._verbose:
             print(f"Created a {self._title()} with {self.num_params} weights for {self.num_classes} classes.")
 
@@ -108,16 +108,14 @@ class ConvNet(Classifier):
         """
         if self._use_bias != self._use_fc_bias:
             raise checks.StateError("has_bias: convolutions and fully connected layers differ, see layer_bias_vectors")
-        roles = [row.role for row in self._table.rows]
+        roles = [row.role for row in self.table.rows]
         if self._use_bias and roles.count("bias") < roles.count("weight"):
             warnings.warn("has_bias: convolutions in shortcuts have no biases", stacklevel=2)
         return self._use_bias
 
-    def _has_output_bias(self) -> bool:
-        return self._use_fc_bias
-
-    def _prepare_input(self, x: Tensor, sets: int | None) -> Tensor:
+    def prepare(self, x: Tensor, sets: int | None) -> Tensor:
         """Images ``[N, C, H, W]``; of many sets ``[B, N, C, H, W]`` in the memory order of ``conv_stages``."""
+        checks.tensor("x", x)
         height, width, channels = self._in_shape
         lead = [] if sets is None else [sets]
         if self._chw_input_format:
@@ -132,5 +130,6 @@ class ConvNet(Classifier):
             return images.permute(0, 3, 1, 2)
         return images.permute(1, 2, 3, 0, 4).contiguous().permute(3, 0, 4, 1, 2)
 
-    def _compute(self, x: Tensor, run: Run) -> Any:
-        return chain(self._stages, x, run)
+    def compute(self, x: Tensor, values: Values) -> Any:
+        """One stage after the other."""
+        return chain(self._stages, x, values)

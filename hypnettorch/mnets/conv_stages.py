@@ -12,28 +12,28 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import functional
-from hypnettorch.core.old_table import ParameterTable
+from hypnettorch.core.values import Values
 from hypnettorch.layers.local_conv2d_layer import LocalConv2dLayer
-from hypnettorch.mnets.old_stages import Affine, Run
+from hypnettorch.layers.stages import Affine
 
 
 class Conv(Affine):
     """Convolution with kernels ``[out, in, k, k]`` and bias ``[out]``.
 
     Args:
-        table: Where they are declared.
+        name: Name of the layer.
         fan_in: Number of input channels.
         fan_out: Number of output channels.
         kernel_size: Height and width ``k`` of a kernel.
         stride: Distance of two patches.
         padding: Zeros at each side of the input.
         bias: Whether there is a bias.
-        **options: Options of :class:`~hypnettorch.mnets.stages.Affine`.
+        **options: Options of :class:`~hypnettorch.layers.stages.Affine`.
     """
 
     def __init__(
         self,
-        table: ParameterTable,
+        name: str,
         fan_in: int,
         fan_out: int,
         kernel_size: int,
@@ -42,26 +42,26 @@ class Conv(Affine):
         bias: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(table, [fan_out, fan_in, kernel_size, kernel_size], [fan_out] if bias else None, **options)
-        self._stride = stride
-        self._padding = padding
+        super().__init__(name, [fan_out, fan_in, kernel_size, kernel_size], [fan_out] if bias else None, **options)
+        self.stride = stride
+        self.padding = padding
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
+    def forward(self, x: Tensor, values: Values) -> Tensor:
         """``x [N, in, H, W]`` to ``[N, out, H', W']``."""
-        return functional.conv2d(x, *self._tensors(run), self._stride, self._padding)
+        return functional.conv2d(x, *self.tensors(values), self.stride, self.padding)
 
 
 class LocalConv(Affine):
     """Convolution without weight sharing, see :class:`~hypnettorch.layers.local_conv2d_layer.LocalConv2dLayer`.
 
     Args:
-        table: Where filters ``[out, in·k·k, P]`` and bias ``[out, P]`` are declared.
+        name: Name of the layer, with filters ``[out, in·k·k, P]`` and bias ``[out, P]``.
         in_shape: ``(in, H, W)``.
         fan_out: Number of output channels.
         kernel_size: Height and width ``k`` of a patch.
         stride: Distance of two patches.
         padding: Zeros at each side of the input.
-        **options: Options of :class:`~hypnettorch.mnets.stages.Affine`.
+        **options: Options of :class:`~hypnettorch.layers.stages.Affine`.
 
     Attributes:
         out_shape: ``(out, H', W')``.
@@ -69,7 +69,7 @@ class LocalConv(Affine):
 
     def __init__(
         self,
-        table: ParameterTable,
+        name: str,
         in_shape: Sequence[int],
         fan_out: int,
         kernel_size: int,
@@ -79,14 +79,13 @@ class LocalConv(Affine):
     ) -> None:
         fan_in, height, width = in_shape
         layer = LocalConv2dLayer(fan_in, fan_out, height, width, kernel_size, stride, padding, no_weights=True)
-        fans = {"fan_in": fan_in * kernel_size**2, "fan_out": fan_out * kernel_size**2}
-        super().__init__(table, *layer.param_shapes, extra=fans, **options)
-        self._geometry = (kernel_size, stride, padding)
+        super().__init__(name, *layer.param_shapes, **options)
+        self.geometry = (kernel_size, stride, padding)
         self.out_shape = (fan_out, layer.out_height, layer.out_width)
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
+    def forward(self, x: Tensor, values: Values) -> Tensor:
         """``x [N, in, H, W]`` to ``[N, out, H', W']``."""
-        return functional.local_conv2d(x, *self._tensors(run), *self._geometry).unflatten(-1, self.out_shape[1:])
+        return functional.local_conv2d(x, *self.tensors(values), *self.geometry).unflatten(-1, self.out_shape[1:])
 
 
 class OnImages:
@@ -95,7 +94,7 @@ class OnImages:
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self._function = function
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
+    def __call__(self, x: Tensor, values: Values) -> Tensor:
         """``x [N, C, H, W]`` to ``[N, C, H', W']``."""
         return functional.map_images(self._function, x)
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.old_stages import Run, Stage, chain
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Stage, chain
 
 
 class Residual:
@@ -43,9 +44,9 @@ class Residual:
         """Whether the identity cannot be the shortcut."""
         return self.stride != 1 or self.entry[0] != self.end[0]
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
+    def __call__(self, x: Tensor, values: Values) -> Tensor:
         """``x [N, *entry]`` to ``[N, *end]``."""
-        return chain(self._after, chain(self._body, x, run) + chain(self.shortcut, x, run), run)
+        return chain(self._after, chain(self._body, x, values) + chain(self.shortcut, x, values), values)
 
 
 class PaddedShortcut:
@@ -60,7 +61,7 @@ class PaddedShortcut:
         self._stride = block.stride
         self._padding = (missing // 2, missing - missing // 2)
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
+    def __call__(self, x: Tensor, values: Values) -> Tensor:
         """``x [N, C, H, W]`` to ``[N, C', H', W']``."""
         x = x[..., :: self._stride, :: self._stride]
         if x.dim() == 4:
