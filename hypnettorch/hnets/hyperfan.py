@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.old_table import NAMES
+from hypnettorch.core.table import ROLES
 from hypnettorch.hnets.targets import METHODS, Plan, Start, describe_targets, start_of
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def initialize(
     inputs: Inputs,
     method: str,
     use_xavier: bool,
-    mnet: MainNetInterface | None,
+    mnet: Any,
     given: Given,
 ) -> None:
     """Initialise a full hypernetwork in place (see :meth:`hypnettorch.hnets.mlp_hnet.HMLP.apply_hyperfan_init`)."""
@@ -114,7 +113,7 @@ def initialize_full(
         names: Their names, by which ``given`` may refer to them.
         given: What a user prescribes instead.
     """
-    pieces = hnet._output_pieces
+    pieces = hnet.output_layers
     output = hnet.layer_weight_tensors[-pieces:]
     moment = initialize_hidden_part(hnet, activation, inputs.variance, plan.gain)
     sizes = [math.prod(shape) for shape in hnet.target_shapes]
@@ -137,7 +136,7 @@ def initialize_hidden_part(
     Returns:
         The second moment of the last hidden activations.
     """
-    pieces = hnet._output_pieces
+    pieces = hnet.output_layers
     hidden = hnet.layer_weight_tensors[:-pieces]
     initialize_hidden(hidden, hnet.layer_bias_vectors[:-pieces], gain)
     for layer in hnet.batchnorm_layers or ():
@@ -205,7 +204,7 @@ def per_target(argument: str, value: Any, names: Sequence[str]) -> list[float | 
         return [None] * len(names)
     if isinstance(value, Mapping):
         for key in value:
-            checks.one_of(f"{argument} (key)", key, NAMES)
+            checks.one_of(f"{argument} (key)", key, ROLES)
         entries = [value.get(name) for name in names]
     else:
         checks.instance(argument, value, (list, tuple), "a list or a dictionary")

@@ -21,7 +21,7 @@ from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.table import ALL, Row, values_of
 from hypnettorch.core.values import NOTHING, Values, resolve
-from hypnettorch.hnets import inputs, output_constants
+from hypnettorch.hnets import inputs, output_constants, partwise_hyperfan
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.network import Fill, Network, Shapes, computes
 
@@ -449,11 +449,27 @@ class HyperNetwork(Network):
         """
         found = {}
         for family in self._families:
-            rows = self.table.kinds.get(family.kind, [])
-            number = len(family.shapes)
-            tensors = [_select(rows[i::number], ids, values) for i in range(number)]
+            tensors = [self._select(family, i, ids, values) for i in range(len(family.shapes))]
             found[family.kind] = tensors[0] if family.single else tensors
         return found
+
+    def _select(self, family: Family, i: int, ids: inputs.Ids, values: Values) -> Tensor:
+        """One of the tensors of some conditions, ``[N, *shape]``; with many parameter sets ``[B, N, *shape]``."""
+        own = self.table.by_name
+        if family.table:
+            rows = [own[family.name(0, i)]]
+        else:
+            chosen = range(self._num_known_conds) if isinstance(ids, Tensor) else ids
+            rows = [own[family.name(condition, i)] for condition in chosen]
+        stacked = values.sets is not None and bool(rows) and rows[0].name in values.given
+        tensors = [values.of(row) for row in rows]
+        if family.table:
+            tensor = inputs.read_rows(tensors[0], ids, int(stacked))
+        else:
+            tensor = inputs.select(tensors, ids if isinstance(ids, Tensor) else list(range(len(ids))), int(stacked))
+        if values.sets is not None and not stacked:
+            tensor = tensor.expand(values.sets, *tensor.shape)
+        return tensor
 
     @property
     def num_known_conds(self) -> int:
@@ -485,7 +501,7 @@ class HyperNetwork(Network):
 
     def takes_conditions(self) -> bool:
         """Whether something depends on the condition, so that :meth:`add_conditions` concerns this network."""
-        return bool(self._families)
+        return bool(self._families) or bool(self.condition_owners())
 
     def condition_owners(self) -> list[str]:
         """The parts that have to know a new condition, too."""
@@ -779,6 +795,64 @@ class HyperNetwork(Network):
         """What is added to each weight, ``[num_outputs]``: zeros until an initialisation sets it."""
         return output_constants.expanded(self, output_constants.OFFSET, 0.0)
 
+    # ------------------------------------------------------------------------------------------- initialisation
+
+    def apply_hyperfan_init(
+        self,
+        method: str = "in",
+        use_xavier: bool = False,
+        uncond_var: float = 1.0,
+        cond_var: float = 1.0,
+        mnet: Any = None,
+    ) -> None:
+        """Initialise such that the produced weights have the variance of an ordinary initialisation.
+
+        All parameters but the embeddings of conditions are drawn anew. An inner network is initialised for the targets
+        in which its output ends up; where a produced tensor is used in several of them, for their average variance.
+        Batch norm scales and gains start at 1, shifts at 0. Where the parameters cannot give each target its own start,
+        constants do (:attr:`output_scale`, :attr:`output_offset`).
+
+        Args:
+            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
+                mean of the two variances).
+            use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
+            uncond_var: Variance of the unconditional input.
+            cond_var: Variance of the conditional input.
+            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
+                than one dimension count as weights and vectors as the bias of the weight before them.
+
+        Raises:
+            ValueError: If an argument is wrong, parameters are external, a neutral value other than 0 is needed where
+                there are no biases, or an assembly function computes with the weights.
+            NotImplementedError: If the class, or that of an inner network, has no such initialisation.
+        """
+        partwise_hyperfan.apply_hyperfan_init(self, method, use_xavier, uncond_var, cond_var, mnet)
+
+    def start_at(self, destinations: Any, plan: Any) -> None:
+        """Initialise such that each target starts as the main network wants it.
+
+        Args:
+            destinations: For each target where it ends up (:mod:`hypnettorch.hnets.partwise_hyperfan`).
+            plan: Which initialisation (:class:`hypnettorch.hnets.targets.Plan`).
+
+        Raises:
+            NotImplementedError: If the class has no such initialisation.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
+
+    def start_at_zero(self) -> None:
+        """Change as little as it takes to produce zeros, in such a way that gradients change that.
+
+        Raises:
+            NotImplementedError: If the class has no such start.
+        """
+        parts: list[Any] = [self.get_submodule(name) for name in self._parts]
+        if not parts:
+            raise NotImplementedError(f"{type(self).__name__} does not implement a start at zero")
+        for part in parts:
+            part.start_at_zero()
+        self._buffers[output_constants.OFFSET] = None
+
     def __str__(self) -> str:
         internal = {
             "uncond": sum(p.numel() for p in self.unconditional_params or ()),
@@ -811,10 +885,7 @@ def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Ten
     """What a hypernetwork produces by its equation, with the constants of its output."""
     if network.table.required:
         network.check_complete(values.tensors, values.given or None)
-    produced = network.generate(network.select(request, values), values)
-    if network._buffers["output_scale"] is not None or network._buffers["output_offset"] is not None:
-        return output_constants.apply(network, produced)
-    return produced
+    return output_constants.apply(network, network.generate(network.select(request, values), values))
 
 
 def _by_forward(network: Any, request: Request, values: Values) -> Tensor:
@@ -869,25 +940,6 @@ def _formatted(produced: Tensor | Sequence[Tensor], shapes: Shapes, ret_format: 
     if isinstance(produced, Tensor):
         return formats.from_padded(produced, shapes, ret_format)
     return formats.from_stacked(produced, shapes, ret_format)
-
-
-def _select(rows: Sequence[Row], ids: inputs.Ids, values: Values) -> Tensor:
-    """The tensors of some conditions, ``[N, *shape]``; with many parameter sets ``[B, N, *shape]``."""
-    if rows and rows[0].condition == ALL:
-        table = values.of(rows[0])
-        stacked = values.sets is not None and rows[0].name in values.given
-        tensor = inputs.read_rows(table, ids, int(stacked))
-    else:
-        if isinstance(ids, Tensor):
-            chosen = [values.of(row) for row in rows]
-        else:
-            chosen = [values.of(rows[i]) for i in ids]
-            ids = list(range(len(ids)))
-        stacked = values.sets is not None and bool(rows) and rows[0].name in values.given
-        tensor = inputs.select(chosen, ids, int(stacked))
-    if values.sets is not None and not stacked:
-        tensor = tensor.expand(values.sets, *tensor.shape)
-    return tensor
 
 
 def _takes_conditions(network: Any) -> bool:

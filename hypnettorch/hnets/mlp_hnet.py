@@ -15,7 +15,6 @@ from hypnettorch.hnets import hyperfan, partwise_hyperfan
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat, sizes_of
 from hypnettorch.hnets.targets import Plan
 from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 
 class HMLP(HyperNetwork):
@@ -160,7 +159,7 @@ class HMLP(HyperNetwork):
         use_xavier: bool = False,
         uncond_var: float = 1.0,
         cond_var: float = 1.0,
-        mnet: MainNetInterface | None = None,
+        mnet: Any = None,
         w_val: Any = None,
         w_var: Any = None,
         b_val: Any = None,

@@ -42,9 +42,11 @@ def prepare(network: nn.Module) -> None:
     network.register_load_state_dict_pre_hook(_fit)
 
 
-def apply(network: Any, produced: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """Scale and shift what was produced; flat weights lose what stands behind the last target."""
-    scale, offset = (network._buffers[name] for name in CONSTANTS)
+def apply(network: Any, produced: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+    """Scale and shift what was produced; flat weights then lose what stands behind the last target."""
+    scale, offset = network._buffers[SCALE], network._buffers[OFFSET]
+    if scale is None and offset is None:
+        return produced
     if isinstance(produced, Tensor):
         flat = produced[..., : network.num_outputs]
         if scale is not None:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.targets import METHODS, Plan, Start, Target, describe_targets, start_of
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 
 @dataclass(frozen=True)
@@ -73,41 +72,21 @@ def trace_back(found: Sequence[Mapping[int, int]], destinations: Destinations) -
     ]
 
 
-class PartwiseHyperfan(HyperNetInterface):
-    """The initialisation of a hypernetwork that is made of others, which it passes on (:meth:`_start_at`)."""
+def apply_hyperfan_init(
+    hnet: Any, method: str, use_xavier: bool, uncond_var: float, cond_var: float, mnet: Any = None
+) -> None:
+    """Initialise a hypernetwork in place (see :meth:`hypnettorch.hnets.hypernetwork.HyperNetwork.apply_hyperfan_init`).
 
-    def apply_hyperfan_init(
-        self,
-        method: str = "in",
-        use_xavier: bool = False,
-        uncond_var: float = 1.0,
-        cond_var: float = 1.0,
-        mnet: MainNetInterface | None = None,
-    ) -> None:
-        """Initialise such that the produced weights have the variance of an ordinary initialisation.
-
-        All parameters but the embeddings of conditions are drawn anew. An inner network is initialised for the targets
-        in which its output ends up; where a produced tensor is used in several of them, for their average variance.
-        Batch norm scales and gains start at 1, shifts at 0. Where the parameters cannot give each target its own start,
-        constants do (:mod:`hypnettorch.hnets.calibrated_output`).
-
-        Args:
-            method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
-                mean of the two variances).
-            use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
-            uncond_var: Variance of the unconditional input.
-            cond_var: Variance of the conditional input.
-            mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
-                than one dimension count as weights and vectors as the bias of the weight before them.
-
-        Raises:
-            ValueError: If an argument is wrong, parameters are external, a neutral value other than 0 is needed where
-                there are no biases, or an assembly function computes with the weights.
-            NotImplementedError: If the class of an inner network has no such initialisation.
-        """
-        checks.one_of("method", method, METHODS)
-        checks.number("uncond_var", uncond_var, 0)
-        checks.number("cond_var", cond_var, 0)
-        targets = describe_targets(self.target_shapes, mnet)
-        destinations = [[Destination(target, target.size)] for target in targets]
-        self._start_at(destinations, Plan(method, use_xavier, uncond_var, cond_var))
+    Args:
+        hnet: The hypernetwork, whose method ``start_at`` initialises it for the destinations of what it produces.
+        method: ``'in'``, ``'out'`` or ``'harmonic'``.
+        use_xavier: Xavier instead of Kaiming initialisation.
+        uncond_var: Variance of the unconditional input.
+        cond_var: Variance of the conditional input.
+        mnet: The main network.
+    """
+    checks.one_of("method", method, METHODS)
+    checks.number("uncond_var", uncond_var, 0)
+    checks.number("cond_var", cond_var, 0)
+    destinations = [[Destination(target, target.size)] for target in describe_targets(hnet.target_shapes, mnet)]
+    hnet.start_at(destinations, Plan(method, use_xavier, uncond_var, cond_var))

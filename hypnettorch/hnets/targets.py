@@ -26,9 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hypnettorch.core import checks
 from hypnettorch.core.initialisation import calc_fan_in_and_out
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.network import check_network
 
 METHODS = ("in", "out", "harmonic")
 _NEUTRAL = {"bn_scale": 1.0, "cm_scale": 1.0}
@@ -99,7 +98,7 @@ class Start:
         return self.constant + self.generated
 
 
-def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterface | None) -> list[Target]:
+def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: Any) -> list[Target]:
     """What each produced tensor is for the main network.
 
     Args:
@@ -128,10 +127,10 @@ def describe_targets(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterf
     return targets
 
 
-def _meta_of(shapes: list[tuple[int, ...]], mnet: MainNetInterface | None) -> list[Mapping[str, Any]] | None:
+def _meta_of(shapes: list[tuple[int, ...]], mnet: Any) -> list[Mapping[str, Any]] | None:
     if mnet is None:
         return None
-    checks.instance("mnet", mnet, MainNetInterface)
+    check_network("mnet", mnet)
     try:
         metas = mnet.param_shapes_meta
         refs = mnet.hyper_shapes_learned_ref
@@ -142,7 +141,7 @@ def _meta_of(shapes: list[tuple[int, ...]], mnet: MainNetInterface | None) -> li
     if refs and [tuple(shape) for shape in mnet.hyper_shapes_learned or ()] == shapes and -1 not in refs:
         return [metas[ref] for ref in refs]
     warnings.warn(
-        "mnet: its param_shapes and hyper_shapes_learned do not fit the target shapes, so it is not used", stacklevel=4
+        "mnet: its param_shapes and hyper_shapes_learned do not fit the target shapes, so it is not used", stacklevel=5
     )
     return None
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -140,12 +141,24 @@ class Modulation:
 
     def __call__(self, x: Tensor, values: Values) -> Tensor:
         """``x [..., N, *shape]`` to the same shape."""
-        use_ckpt = values.ckpt_id is not None and not any(name in values.given for name in self.names)
+        use_ckpt = self._reads_checkpoint(values)
         weights = None if use_ckpt else [values[name] for name in self.names]
         apply = self.layer if values.sets is None else self.layer.batched_forward
         sample_dim = x.dim() - len(self.layer.param_shapes[0]) - (1 if values.sets is None else 2)
         modulated: Tensor = apply(x, weights=weights, ckpt_id=values.ckpt_id if use_ckpt else None, bs_dim=sample_dim)
         return modulated
+
+    def tensors(self, values: Values) -> list[Tensor]:
+        """Gain and shift in this evaluation; of many weight sets with a checkpoint each they are stacked."""
+        if not self._reads_checkpoint(values):
+            return [values[name] for name in self.names]
+        ids = values.ckpt_id
+        if not isinstance(ids, list):
+            return list(self.layer.get_weights(ids))  # type: ignore[arg-type]
+        return [torch.stack(tensors) for tensors in zip(*map(self.layer.get_weights, ids), strict=True)]  # type: ignore[arg-type]
+
+    def _reads_checkpoint(self, values: Values) -> bool:
+        return values.ckpt_id is not None and not any(name in values.given for name in self.names)
 
 
 class Elementwise:

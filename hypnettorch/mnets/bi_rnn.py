@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypnettorch.core import checks, trees
+from hypnettorch.core.table import MODULATION
+from hypnettorch.core.values import Values
 from hypnettorch.mnets.mlp import MLP
-from hypnettorch.mnets.old_network import Inclusion
-from hypnettorch.mnets.recurrent_weights import RecurrentWeights
+from hypnettorch.mnets.network import CKPT, STATS, Network
 from hypnettorch.mnets.sequences import TIME, Padding
-from hypnettorch.mnets.simple_rnn import SimpleRNN
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.mnets.simple_rnn import SimpleRNN, make_orthogonal
 
 
-class BiRNN(RecurrentWeights):
+class BiRNN(Network):
     """Layers of two recurrent networks, one of which reads the sequence backwards, and a multilayer perceptron.
 
     Layer ``i`` computes ``[f_i(x), r(b_i(r(x)))]`` with the recurrent networks ``f_i`` and ``b_i`` and the reversal of
@@ -50,7 +50,8 @@ class BiRNN(RecurrentWeights):
         (torch.Size([6, 5, 2]), 0.0)
     """
 
-    _condition_keys = ("bn_stats_id", "cmod_ckpt_id")
+    condition_keys = (STATS, CKPT)
+    out_mlp: MLP
 
     def __init__(
         self,
@@ -66,49 +67,44 @@ class BiRNN(RecurrentWeights):
         _check_agreement({**layers, **perceptron}, no_weights)
         self._preprocess_fct = preprocess_fct
         self._was_used = False
-        self._forward_rnns, self._backward_rnns = nn.ModuleList(), nn.ModuleList()
-        self._rnn_parts: list[tuple[Inclusion, Inclusion]] = []
-        self._mlp_part: Inclusion | None = None
+        self._rnns: list[tuple[str, str]] = []
         width: int | None = None
         for name, args in layers.items():
             _check_width(name, args, width)
             width = 2 * self._add_layer({"verbose": False, **args, "no_weights": no_weights})
+        self._has_mlp = mlp_args is not None
         if mlp_args is not None:
             _check_width("mlp_args", mlp_args, width)
-            self._out_mlp = MLP(**{"verbose": False, **mlp_args, "no_weights": no_weights})
-            self._mlp_part = self._include(
-                self._out_mlp, 2 * len(layers), birnn_layer_type="out_mlp", birnn_layer_id=-1
-            )
+            perceptron_net = MLP(**{"verbose": False, **mlp_args, "no_weights": no_weights})
+            block, meta = 2 * len(layers), {"birnn_layer_type": "out_mlp", "birnn_layer_id": -1}
+            self.include("out_mlp", perceptron_net, block, **meta)
         self._set_flags()
-        self._publish()
         if verbose:
             print(f"Created a bidirectional RNN of {len(layers)} layers with {self.num_params} weights.")
 
     def _add_layer(self, args: dict[str, Any]) -> int:
         """Add the networks of a bidirectional layer and return how many outputs each of them has."""
-        number = len(self._rnn_parts)
-        forward, backward = SimpleRNN(**args), SimpleRNN(**args)
-        self._forward_rnns.append(forward)
-        self._backward_rnns.append(backward)
-        self._rnn_parts.append(
-            (
-                self._include(forward, 2 * number, birnn_layer_type="forward_rnn", birnn_layer_id=number),
-                self._include(backward, 2 * number + 1, birnn_layer_type="backward_rnn", birnn_layer_id=number),
-            )
-        )
-        return forward.n_out
+        number = len(self._rnns)
+        nets = SimpleRNN(**args), SimpleRNN(**args)
+        names = f"rnns.{number}.forward_rnn", f"rnns.{number}.backward_rnn"
+        for i, (name, net) in enumerate(zip(names, nets, strict=True)):
+            kind = name.rpartition(".")[2]
+            self.include(name, net, 2 * number + i, birnn_layer_type=kind, birnn_layer_id=number)
+        self._rnns.append(names)
+        return nets[0].n_out
+
+    def _networks(self) -> list[Any]:
+        """All networks, in order of use."""
+        return [self.get_submodule(name) for name in self._parts]
 
     def _set_flags(self) -> None:
-        output: Any = self._forward_rnns[-1] if self._mlp_part is None else self._out_mlp
+        output: Any = self.out_mlp if self._has_mlp else self.get_submodule(self._rnns[-1][0])
         self._has_fc_out, self._has_linear_out = output.has_fc_out, output.has_linear_out
-        self._mask_fc_out = self._mlp_part is not None and output.mask_fc_out
-        have_bias = {part.network.has_bias for part in self._inclusions}
+        self._mask_fc_out = self._has_mlp and output.mask_fc_out
+        have_bias = {net.has_bias for net in self._networks()}
         self._has_bias = have_bias == {True}
         if len(have_bias) > 1:
             warnings.warn("rnn_args, mlp_args: some networks have biases and others not: has_bias=False", stacklevel=4)
-
-    def _has_output_bias(self) -> bool:
-        return bool(self._out_mlp.has_bias)
 
     @property
     def preprocess_fct(self) -> Callable[..., Tensor] | None:
@@ -128,7 +124,7 @@ class BiRNN(RecurrentWeights):
     @property
     def num_rec_layers(self) -> int:
         """Number of recurrent layers, of both directions together."""
-        return sum(part.network.num_rec_layers for pair in self._rnn_parts for part in pair)
+        return sum(self.get_submodule(name).num_rec_layers for pair in self._rnns for name in pair)  # type: ignore[misc]
 
     @property
     def use_lstm(self) -> bool:
@@ -137,7 +133,7 @@ class BiRNN(RecurrentWeights):
         Raises:
             RuntimeError: If some are and others not (the class is a ``ValueError`` as well).
         """
-        kinds = {bool(net.use_lstm) for net in self._forward_rnns}
+        kinds = {bool(self.get_submodule(ahead).use_lstm) for ahead, _ in self._rnns}
         if len(kinds) > 1:
             raise checks.StateError("use_lstm: some layers are LSTMs and others not")
         return kinds.pop()
@@ -154,7 +150,7 @@ class BiRNN(RecurrentWeights):
 
         Args:
             x: The input ``[T, N, n_in]``, or what ``preprocess_fct`` takes.
-            weights: See :meth:`MainNetwork.forward <hypnettorch.mnets.main_network.MainNetwork.forward>`, as
+            weights: See :meth:`Network.forward <hypnettorch.mnets.network.Network.forward>`, as
                 ``distilled_params``.
             distilled_params: Running statistics of the perceptron.
             condition: Id of the checkpointed modulation of all networks and of the batch norm statistics, or a
@@ -171,28 +167,49 @@ class BiRNN(RecurrentWeights):
             ValueError: If the input, the lengths or the weights do not fit, or external weights are missing.
             TypeError: If an argument has the wrong type.
         """
-        return self._evaluate(x, weights, distilled_params, condition, seq_lengths=seq_lengths)
+        return super().forward(x, weights, distilled_params, condition, seq_lengths=seq_lengths)
 
-    def _compute(self, x: Tensor, run: Run, seq_lengths: Any = None) -> Any:
+    def compute(self, x: Tensor, values: Values, seq_lengths: Any = None) -> Any:
+        """The equation."""
         if not torch.compiler.is_compiling():
             self._was_used = True
             if seq_lengths is None:
                 warnings.warn("seq_lengths is not given: every sequence counts as a whole", stacklevel=6)
-        h = self._preprocess(x, seq_lengths, run.sets)
-        padding = Padding(seq_lengths, h, run.sets)
-        for forward, backward in self._rnn_parts:
-            ahead = _evaluate_part(forward, h, run)
-            back = _evaluate_part(backward, padding.reverse(h), run)
-            h = padding.blank(torch.cat([ahead, padding.reverse(back)], dim=-1))
-        if self._mlp_part is None:
+        h = self._preprocess(x, seq_lengths, values.sets)
+        padding = Padding(seq_lengths, h, values.sets)
+        for ahead, back in self._rnns:
+            outputs = self._run(ahead, h, values), padding.reverse(self._run(back, padding.reverse(h), values))
+            h = padding.blank(torch.cat(outputs, dim=-1))
+        if not self._has_mlp:
             return h
         steps = h.shape[TIME:-1]
-        if self._out_mlp.batchnorm_layers is not None:
+        if self.out_mlp.batchnorm_layers is not None:
             h = h.flatten(TIME, -2)
-        y = _evaluate_part(self._mlp_part, h, run)
-        if self._out_mlp.batchnorm_layers is not None:
+        y = self._run("out_mlp", h, values)
+        if self.out_mlp.batchnorm_layers is not None:
             y = trees.map_leaves(lambda t: t.unflatten(-2, steps), y)
         return trees.map_leaves(padding.blank, y)
+
+    def _run(self, name: str, x: Tensor, values: Values) -> Any:
+        """The output of one of the networks."""
+        net: Any = self.get_submodule(name)
+        return net.compute(net.prepare(x, values.sets), values.part(name))
+
+    def init_hh_weights_orthogonal(self) -> None:
+        """Make every internal hidden-to-hidden matrix orthogonal; of an LSTM, each of its four blocks."""
+        make_orthogonal(self.table.internal())
+
+    def get_cm_weights(self) -> list[Tensor]:
+        """The internal gains and shifts."""
+        return [row.value() for row in self.table.internal() if row.role in MODULATION]
+
+    def get_non_cm_weights(self) -> list[Tensor]:
+        """The internal parameters that are no gains and shifts."""
+        return [row.value() for row in self.table.internal() if row.role not in MODULATION]
+
+    def get_cm_inds(self) -> list[int]:
+        """The positions of gains and shifts in ``param_shapes``."""
+        return [i for i, row in enumerate(self.table.rows) if row.role in MODULATION]
 
     def _preprocess(self, x: Tensor, seq_lengths: Any, sets: int | None) -> Tensor:
         function = self._preprocess_fct
@@ -201,12 +218,6 @@ class BiRNN(RecurrentWeights):
         if sets is None:
             return function(x, seq_lengths=seq_lengths)
         return torch.func.vmap(lambda one: function(one, seq_lengths=seq_lengths), randomness="different")(x)
-
-
-def _evaluate_part(part: Inclusion, x: Tensor, run: Run) -> Any:
-    """The output of an included network."""
-    net = part.network
-    return net._compute(net._prepare_input(x, run.sets), part.part(run))
 
 
 def _name_layers(rnn_args: Any) -> dict[str, Mapping[str, Any]]:

@@ -149,7 +149,7 @@ class Network(nn.Module):
             **meta: Further entries of the weight in ``param_shapes_meta``.
         """
         number = self.table.next_layer() if layer is None else layer
-        self._register(stage.name, stage)
+        self.register_part(stage.name, stage)
         bound = stage.fan_in**-0.5 if stage.fan_in else 0.0
         fill = init or (lambda tensor: tensor.uniform_(-bound, bound))
         rows = []
@@ -183,7 +183,7 @@ class Network(nn.Module):
             block: See :meth:`declare`.
         """
         layer = BatchNormLayer(size, affine=not external, track_running_stats=track)
-        self._register(name, layer)
+        self.register_part(name, layer)
         self._norms.append((name, layer))
         if distill:
             self._distilled.append(size)
@@ -212,7 +212,7 @@ class Network(nn.Module):
         modulating = ContextModLayer(
             list(shape), no_weights=external, apply_gain_offset=offset, apply_gain_softplus=softplus
         )
-        self._register(name, modulating)
+        self.register_part(name, modulating)
         self._modulations.append((name, modulating))
         roles = {"gain": "cm_scale", "shift": "cm_shift"}
         self._declare_pair(name, modulating, shape, roles, external, 0, layer)
@@ -228,7 +228,7 @@ class Network(nn.Module):
             numbered: Whether its layers continue the numbers of this network's layers; otherwise they have none.
             **meta: Further entries of its rows in ``param_shapes_meta``.
         """
-        self._register(name, network)
+        self.register_part(name, network)
         self._parts[name] = (block, self.table.num_layers if numbered else None, meta)
         inside = network.__dict__
         self._norms += [(f"{name}.{inner}", layer) for inner, layer in inside.get("_norms", ())]
@@ -284,7 +284,7 @@ class Network(nn.Module):
             owner = owner._modules[child]  # type: ignore[assignment]
         return owner, key
 
-    def _register(self, name: str, module: nn.Module) -> None:
+    def register_part(self, name: str, module: nn.Module) -> None:
         """Make a module the submodule of a name."""
         path, _, key = name.rpartition(".")
         owner: nn.Module = self

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.core import checks, functional
 from hypnettorch.core.autocast import lift_under_autocast
-from hypnettorch.core.old_table import ParameterTable, uniform
-from hypnettorch.layers.context_mod_layer import ContextModLayer
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Modulation
 from hypnettorch.mnets.sequences import TIME, detach_steps
 
 
@@ -54,11 +55,11 @@ class TimeModulation(NamedTuple):
         return torch.cat([before, self.pair(last)], TIME)
 
 
-Modulation = TimeModulation | GainShift | None
+AnyModulation = TimeModulation | GainShift | None
 """The modulation of a sequence, of one time step, or none."""
 
 
-def modulate(x: Tensor, modulation: Modulation) -> Tensor:
+def modulate(x: Tensor, modulation: AnyModulation) -> Tensor:
     """Modulate ``x`` if there is a modulation."""
     return x if modulation is None else modulation(x)
 
@@ -67,18 +68,18 @@ class RecurrentModulation:
     """How a recurrent layer is modulated: by one pair in all steps, or by a pair of its own in each.
 
     Args:
-        layers: One layer with gains and shifts ``[n]``, or with ``[m, n]`` that have a row per step, or a layer ``[n]``
+        stages: One layer with gains and shifts ``[n]``, or with ``[m, n]`` that have a row per step, or a layer ``[n]``
             per step.
-        first: The position of the first of them among the layers of the network.
+        first: The position of the first of them among the context-modulation layers of the network.
         separate: Whether there is a layer per step.
         last_only: Whether only the last step is modulated.
     """
 
-    def __init__(self, layers: Sequence[ContextModLayer], first: int, separate: bool, last_only: bool) -> None:
-        self._layers = layers
+    def __init__(self, stages: Sequence[Modulation], first: int, separate: bool, last_only: bool) -> None:
+        self._stages = stages
         self._first = first
         self._separate = separate
-        self._has_rows = len(layers[0].param_shapes[0]) == 2
+        self._has_rows = len(stages[0].layer.param_shapes[0]) == 2
         self._last_only = last_only
 
     def select(self, pairs: Sequence[Sequence[Tensor]], num_steps: int) -> Any:
@@ -88,7 +89,12 @@ class RecurrentModulation:
     @property
     def num_layers(self) -> int:
         """Number of context-modulation layers."""
-        return len(self._layers)
+        return len(self._stages)
+
+    def of_sequence(self, x: Tensor, values: Values) -> TimeModulation:
+        """The modulation of all steps of a sequence ``x [*B, T, N, ...]`` in an evaluation."""
+        stages = self._stages[: x.shape[TIME]] if self._separate else self._stages
+        return self(self.select([stage.tensors(values) for stage in stages], x.shape[TIME]), x)
 
     def __call__(self, weights: Any, x: Tensor) -> TimeModulation:
         """The modulation of all steps of a sequence.
@@ -103,7 +109,7 @@ class RecurrentModulation:
             gain, shift = (torch.cat(torch.broadcast_tensors(*parts), TIME) for parts in zip(*pairs, strict=True))
         else:
             gain, shift = (part[..., : x.shape[TIME], :, :] for part in self._align_pair(weights, x))
-        return TimeModulation(GainShift(self._layers[0].preprocess_gain(gain), shift), self._last_only)
+        return TimeModulation(GainShift(self._stages[0].layer.preprocess_gain(gain), shift), self._last_only)
 
     def of_step(self, weights: Any, t: int, is_last_step: bool) -> tuple[int, list[Tensor] | None]:
         """The modulation of one step.
@@ -151,20 +157,15 @@ State = tuple[Tensor, ...]
 """What a cell hands on to the next step, each ``[*B, N, n]``; the hidden state comes first."""
 
 
-class Cell(ABC):
+class Cell(nn.Module):
     """A recurrent layer, ``s_t = step(W_ih x_t + W_hh h_{t-1} + b_ih + b_hh, s_{t-1})``.
 
-    Weights are passed as a list in the order of declaration: ``W_ih, b_ih, W_hh, b_hh, ...``, or without biases.
-
     Args:
-        table: Where the tensors are declared, as one layer.
-        fan_in: Number of inputs.
+        name: Name of the layer in the network; its tensors are ``<name>.ih.weight``, ``<name>.ih.bias``, …
         size: Number ``n`` of units.
         activation: The nonlinearity, ``None`` for none.
         modulate_late: Whether modulation comes after the nonlinearity.
         bias: Whether there are biases.
-        external: Whether the tensors must be passed to ``forward``.
-        kaiming: Whether tensors start in U(-a, a) with ``a = 1 / √fan_in`` instead of ``1 / √size``.
     """
 
     maps: tuple[str, ...]
@@ -172,38 +173,70 @@ class Cell(ABC):
     num_states: int
 
     def __init__(
-        self,
-        table: ParameterTable,
-        fan_in: int,
-        size: int,
-        activation: Callable[[Tensor], Tensor] | None,
-        *,
-        modulate_late: bool,
-        bias: bool,
-        external: bool,
-        kaiming: bool,
+        self, name: str, size: int, activation: Callable[[Tensor], Tensor] | None, modulate_late: bool, bias: bool
     ) -> None:
+        super().__init__()
+        self.name = name
         self.size = size
-        self._activation = activation
+        self.bias = bias
+        self.modulation: RecurrentModulation | None = None
+        self._activation = (activation,)  # no submodule: the network has it
         self._modulate_late = modulate_late
-        self._bias = bias
-        layer = table.next_layer()
-        for name in self.maps:
-            shape = [self.gates * size, fan_in if name == "ih" else size]
-            init = uniform(1 / math.sqrt(shape[1] if kaiming else size))
-            table.add(shape, "weight", layer, init=init, external=external, extra={"info": name})
-            if bias:
-                table.add(shape[:1], "bias", layer, init=init, external=external, extra={"info": name})
+
+    def declare(self, network: Any, fan_in: int, external: bool, kaiming: bool) -> None:
+        """Declare the tensors in the network, as one layer.
+
+        Args:
+            network: The network.
+            fan_in: Number of inputs.
+            external: Whether the tensors must be passed to ``forward``.
+            kaiming: Whether they start in U(-a, a) with ``a = 1 / √fan_in`` instead of ``1 / √n``.
+        """
+        layer = network.table.next_layer()
+        network.register_part(self.name, self)
+        for which in self.maps:
+            shape = [self.gates * self.size, fan_in if which == "ih" else self.size]
+            bound = 1 / math.sqrt(shape[1] if kaiming else self.size)
+            declare = partial(
+                network.declare,
+                layer=layer,
+                init=partial(nn.init.uniform_, a=-bound, b=bound),
+                external=external,
+                info=which,
+            )
+            declare(f"{self.name}.{which}.weight", shape, "weight")
+            if self.bias:
+                declare(f"{self.name}.{which}.bias", shape[:1], "bias")
 
     @property
     def num_tensors(self) -> int:
         """Number of weights and biases."""
-        return len(self.maps) * (2 if self._bias else 1)
+        return len(self.maps) * (2 if self.bias else 1)
+
+    def names(self) -> list[str]:
+        """The names of weights and biases, in order of declaration."""
+        keys = ("weight", "bias") if self.bias else ("weight",)
+        return [f"{self.name}.{which}.{key}" for which in self.maps for key in keys]
 
     def read(self, weights: Sequence[Tensor]) -> dict[str, Map]:
-        """The linear maps by name."""
-        pairs = zip(weights[::2], weights[1::2], strict=True) if self._bias else ((weight, None) for weight in weights)
-        return {name: Map(*pair) for name, pair in zip(self.maps, pairs, strict=True)}
+        """The linear maps by name, from weights and biases in order of declaration."""
+        pairs = zip(weights[::2], weights[1::2], strict=True) if self.bias else ((weight, None) for weight in weights)
+        return {which: Map(*pair) for which, pair in zip(self.maps, pairs, strict=True)}
+
+    def forward(self, x: Tensor, values: Values, num_detached: int = 0) -> tuple[Tensor, Tensor]:
+        """All steps of a sequence.
+
+        Args:
+            x: ``[*B, T, N, fan_in]``.
+            values: The tensors by name.
+            num_detached: Number of first steps through which no gradient flows.
+
+        Returns:
+            Outputs and internal states, each ``[*B, T, N, n]``.
+        """
+        modulation = None if self.modulation is None else self.modulation.of_sequence(x, values)
+        weights = [values[name] for name in self.names()]
+        return self.unroll(x, weights, modulation, (None, None), num_detached)
 
     def initial_state(self, like: Tensor, given: Sequence[Tensor | None]) -> State:
         """The state before the first step, zero where none is given.
@@ -263,11 +296,12 @@ class Cell(ABC):
         """
 
     @abstractmethod
-    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: Modulation) -> tuple[Tensor, Tensor]:
+    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation) -> tuple[Tensor, Tensor]:
         """Outputs and internal states of one step or of a whole sequence, from its states."""
 
     def _activate(self, x: Tensor) -> Tensor:
-        return x if self._activation is None else self._activation(x)
+        (activation,) = self._activation
+        return x if activation is None else activation(x)
 
 
 class ElmanCell(Cell):
@@ -286,11 +320,11 @@ class ElmanCell(Cell):
         """``h_t``."""
         return (self._unit(a, modulation),)
 
-    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: Modulation) -> tuple[Tensor, Tensor]:
+    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation) -> tuple[Tensor, Tensor]:
         """``y_t`` and ``h_t``."""
         return self._unit(maps["ho"](states[0]), modulation), states[0]
 
-    def _unit(self, a: Tensor, modulation: Modulation) -> Tensor:
+    def _unit(self, a: Tensor, modulation: AnyModulation) -> Tensor:
         """The nonlinearity with the modulation before or after it."""
         if self._modulate_late:
             return modulate(self._activate(a), modulation)
@@ -324,6 +358,6 @@ class LSTMCell(Cell):
             return modulate(out.sigmoid() * self._activate(c), modulation), c
         return out.sigmoid() * self._activate(modulate(c, modulation)), c
 
-    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: Modulation) -> tuple[Tensor, Tensor]:
+    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation) -> tuple[Tensor, Tensor]:
         """``h_t`` and ``c_t``."""
         return states[0], states[1]

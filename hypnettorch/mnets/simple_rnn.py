@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.layers.context_mod_layer import ContextModLayer
+from hypnettorch.core.table import MODULATION, Row
+from hypnettorch.core.values import Values
+from hypnettorch.layers.stages import Modulation, chain
 from hypnettorch.mnets.context_mod_options import parse_context_mod
-from hypnettorch.mnets.recurrent_network import RecurrentNetwork
+from hypnettorch.mnets.network import CKPT, Network
 from hypnettorch.mnets.recurrent_stages import Cell, ElmanCell, LSTMCell, RecurrentModulation
-from hypnettorch.mnets.old_stages import Linear
+from hypnettorch.mnets.sequences import TIME
 
 
-class SimpleRNN(RecurrentNetwork):
+class SimpleRNN(Network):
     """Fully connected layers, recurrent layers, fully connected layers.
 
     A recurrent layer is ``h_t = σ(W_ih x_t + W_hh h_{t-1} + b_ih + b_hh)`` with the output ``σ(W_ho h_t + b_ho)``
@@ -68,6 +70,8 @@ class SimpleRNN(RecurrentNetwork):
         torch.Size([4, 6, 5, 2])
     """
 
+    condition_keys = (CKPT,)
+
     def __init__(
         self,
         n_in: int = 1,
@@ -91,116 +95,182 @@ class SimpleRNN(RecurrentNetwork):
         if activation is not None and not isinstance(activation, (nn.ReLU, nn.Tanh)):
             checks.fail("activation", "an instance of nn.ReLU or nn.Tanh, or None", type(activation).__name__)
         self._n_in = checks.integer("n_in", n_in, 1)
-        self._pre_sizes = checks.integers("fc_layers_pre", fc_layers_pre, 1)
-        self._rec_sizes = checks.integers("rnn_layers", rnn_layers, 1)
-        self._fc_sizes = checks.integers("fc_layers", fc_layers, 1)
-        if not self._rec_sizes:
+        self._fc_layers_pre = checks.integers("fc_layers_pre", fc_layers_pre, 1)
+        self._rnn_layers = checks.integers("rnn_layers", rnn_layers, 1)
+        self._fc_layers = checks.integers("fc_layers", fc_layers, 1)
+        if not self._rnn_layers:
             checks.fail("rnn_layers", "at least one recurrent layer", "none")
         self._activation = activation
         self._use_lstm = use_lstm
         self._no_weights = no_weights
         self._kaiming_rnn_init = kaiming_rnn_init
         self._bptt_depth = -1
-        self._cm_last_step = context_mod_last_step
-        self._cm_num_ts = checks.integer("context_mod_num_ts", context_mod_num_ts, -1)
-        self._cm_separate = context_mod_separate_layers_per_ts
+        self._context_mod_last_step = context_mod_last_step
+        self._context_mod_num_ts = checks.integer("context_mod_num_ts", context_mod_num_ts, -1)
+        self._context_mod_separate_layers_per_ts = context_mod_separate_layers_per_ts
         self._check_time_options()
-        self._max_steps = self._cm_num_ts if self._options.use_context_mod and self._cm_num_ts > 0 else None
         self._modulate_late = self._options.context_mod_post_activation
-        self._num_pre = len(self._pre_sizes)
         self._has_bias = use_bias
-        self._has_fc_out = self._mask_fc_out = self._has_linear_out = bool(self._fc_sizes)
+        self._has_fc_out = self._mask_fc_out = self._has_linear_out = bool(self._fc_layers)
         self._declare()
-        self._publish()
-        self._load_init_weights(init_weights)
+        self.load_init_weights(init_weights)
         if verbose:
             kind = "an LSTM" if use_lstm else "a simple RNN"
-            sizes = "-".join(map(str, [self._n_in, *self._pre_sizes, *self._rec_sizes, *self._fc_sizes]))
+            sizes = "-".join(map(str, [self._n_in, *self._fc_layers_pre, *self._rnn_layers, *self._fc_layers]))
             print(f"Created {kind} {sizes} with {self.num_params} weights.")
 
     def _check_time_options(self) -> None:
-        if self._cm_num_ts == 0:
+        if self._context_mod_num_ts == 0:
             checks.fail("context_mod_num_ts", "-1, or a number of time steps", 0)
-        if self._cm_num_ts < 0:
-            if self._cm_separate:
-                checks.fail("context_mod_separate_layers_per_ts", "False, since context_mod_num_ts is not set", True)
+        if self._context_mod_num_ts < 0:
+            self._context_mod_separate_layers_per_ts = False  # ignored, as it always was
             return
-        if self._cm_last_step:
+        if self._context_mod_last_step:
             checks.fail("context_mod_last_step", "False, since context_mod_num_ts is set", True)
         internal = self._options.use_context_mod and not self._options.context_mod_no_weights
-        if internal and not self._cm_separate:
+        if internal and not self._context_mod_separate_layers_per_ts:
             wanted = "context_mod_no_weights=True or context_mod_separate_layers_per_ts=True with it"
             checks.fail("context_mod_num_ts", wanted, "internal gains and shifts")
 
     def _declare(self) -> None:
-        """Declare the rows of all layers in order of use."""
-        options = self._options
-        sizes = [self._n_in, *self._pre_sizes, *self._rec_sizes, *self._fc_sizes]
-        recurrent = range(self._num_pre, self._num_pre + len(self._rec_sizes))
-        self._cells, self._rec_modulations = [], []
-        inputs = self._modulation_layers([self._n_in], options.context_mod_inputs)
-        self._num_cm = len(inputs), self._num_pre if options.use_context_mod else 0
+        """Declare all layers in order of use."""
+        options, num_pre = self._options, len(self._fc_layers_pre)
+        sizes = [self._n_in, *self._fc_layers_pre, *self._rnn_layers, *self._fc_layers]
+        recurrent = range(num_pre, num_pre + len(self._rnn_layers))
+        self._input_modulation = self._declare_modulation([self._n_in], options.context_mod_inputs)
+        self._layers: list[_Layer] = []
         for i, (fan_in, size) in enumerate(pairwise(sizes)):
             modulated = i < len(sizes) - 2 or not options.no_last_layer_context_mod
             if i in recurrent:
-                self._cells.append(self._declare_cell(fan_in, size))
-                self._rec_modulations.append(self._declare_modulation(size, modulated))
-            else:
-                Linear(self._table, fan_in, size, bool(self._has_bias), self._no_weights)
-                self._modulation_layers([size], modulated)
+                self._layers.append(_Layer(self._declare_cell(f"layers.{i}", fan_in, size, modulated)))
+                continue
+            linear = self.linear(f"layers.{i}", fan_in, size, bool(self._has_bias), external=self._no_weights)
+            self._layers.append(_Layer(linear, self._declare_modulation([size], modulated), i == len(sizes) - 2))
+        cells = [layer.stage.modulation for layer in self._layers if isinstance(layer.stage, Cell)]
+        self._cm_rnn_start_ind = len(self._input_modulation) + sum(len(layer.modulation) for layer in self._layers[:num_pre])
+        self._num_fc_cm_layers = sum(len(layer.modulation) for layer in self._layers[recurrent.stop :])
+        self._num_rec_cm_layers = sum(0 if cell is None else cell.num_layers for cell in cells)
 
-    def _declare_cell(self, fan_in: int, size: int) -> Cell:
+    def _declare_cell(self, name: str, fan_in: int, size: int, modulated: bool) -> Cell:
         make_cell = LSTMCell if self._use_lstm else ElmanCell
-        return make_cell(
-            self._table,
-            fan_in,
-            size,
-            self._activation,
-            modulate_late=self._modulate_late,
-            bias=bool(self._has_bias),
-            external=self._no_weights,
-            kaiming=self._kaiming_rnn_init,
-        )
+        cell = make_cell(name, size, self._activation, self._modulate_late, bool(self._has_bias))
+        cell.declare(self, fan_in, self._no_weights, self._kaiming_rnn_init)
+        num_ts, separate = self._context_mod_num_ts, self._context_mod_separate_layers_per_ts
+        first = len(self._modulations)
+        shape = [size] if num_ts < 0 or separate else [num_ts, size]
+        stages = self._declare_modulation(shape, modulated, num_ts if separate else 1)
+        if stages:
+            cell.modulation = RecurrentModulation(stages, first, separate, self._context_mod_last_step)
+        return cell
 
-    def _declare_modulation(self, size: int, wanted: bool) -> RecurrentModulation | None:
-        """The modulation of a recurrent layer."""
-        first = len(self._context_mod_layers or ())
-        shape = [size] if self._cm_num_ts < 0 or self._cm_separate else [self._cm_num_ts, size]
-        layers = self._modulation_layers(shape, wanted, self._cm_num_ts if self._cm_separate else 1)
-        return RecurrentModulation(layers, first, self._cm_separate, self._cm_last_step) if layers else None
-
-    def _modulation_layers(self, shape: list[int], wanted: bool, count: int = 1) -> list[ContextModLayer]:
-        """Declare ``count`` context-modulation layers, which share a layer number."""
+    def _declare_modulation(self, shape: list[int], wanted: bool, count: int = 1) -> list[Modulation]:
+        """Declare ``count`` context-modulation layers, which share a layer number, if they are wanted."""
         options = self._options
         if not (wanted and options.use_context_mod):
             return []
-        if self._context_mod_layers is None:
-            self._context_mod_layers = nn.ModuleList()
-        number, external = self._table.next_layer(), options.context_mod_no_weights
-        layers = [
-            ContextModLayer(
+        number, first = self.table.next_layer(), len(self._modulations)
+        return [
+            self.modulation(
+                f"modulations.{i}",
                 shape,
-                no_weights=external,
-                apply_gain_offset=options.context_mod_gain_offset,
-                apply_gain_softplus=options.context_mod_gain_softplus,
+                options.context_mod_no_weights,
+                options.context_mod_gain_offset,
+                options.context_mod_gain_softplus,
+                layer=number,
             )
-            for _ in range(count)
+            for i in range(first, first + count)
         ]
-        for layer in layers:
-            self._table.add(shape, "cm_scale", number, value=layer.gain, external=external)
-            self._table.add(shape, "cm_shift", number, value=layer.shift, external=external)
-        self._context_mod_layers.extend(layers)
-        return layers
+
+    # ---------------------------------------------------------------------------------------------- the equation
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Any = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: int | Mapping[str, int] | None = None,
+        return_hidden: bool = False,
+        return_hidden_int: bool = False,
+    ) -> Any:
+        """Compute the outputs of all time steps.
+
+        Args:
+            x: The input ``[T, N, n_in]``.
+            weights: External weights, see :meth:`Network.forward <hypnettorch.mnets.network.Network.forward>`.
+            distilled_params: Must be ``None``.
+            condition: Id of the checkpointed modulation that replaces internal gains and shifts, or a dictionary with
+                the key ``cmod_ckpt_id``. Ignored where there are none, or others are passed.
+            return_hidden: Whether to return the outputs of the hidden layers, too.
+            return_hidden_int: Whether to return the internal states of the hidden layers, too.
+
+        Returns:
+            The output ``[T, N, n_out]``; with ``return_hidden`` a tuple of it and a list with one output ``[T, N, n]``
+            for each layer but the last; with ``return_hidden_int`` a third entry, a parallel list with the cell states
+            of an LSTM or the states ``h_t`` of an Elman layer, and ``None`` for fully connected layers.
+
+        Raises:
+            ValueError: If the input or the weights have the wrong shape, external weights are missing, or there are
+                more time steps than modulations.
+            TypeError: If an argument has the wrong type.
+        """
+        options = {"return_hidden": return_hidden, "return_hidden_int": return_hidden_int}
+        return super().forward(x, weights, distilled_params, condition, **options)
+
+    def prepare(self, x: Tensor, sets: int | None) -> Tensor:
+        """Check the input ``[T, N, n_in]``; of many weight sets ``[B, T, N, n_in]``."""
+        checks.tensor("x", x)
+        dims = 3 if sets is None else 4
+        if x.dim() != dims or x.shape[-1] != self._n_in or x.shape[TIME] == 0:
+            layout = "[T, N, {}]" if sets is None else "[B, T, N, {}]"
+            checks.fail("x", f"shape {layout.format(self._n_in)}", tuple(x.shape))
+        limited = self._options.use_context_mod and self._context_mod_num_ts > 0
+        if limited and x.shape[TIME] > self._context_mod_num_ts:
+            checks.fail("x", f"at most {self._context_mod_num_ts} time steps (context_mod_num_ts)", x.shape[TIME])
+        return x
+
+    def compute(
+        self, x: Tensor, values: Values, return_hidden: bool = False, return_hidden_int: bool = False
+    ) -> Any:
+        """The equation."""
+        if return_hidden_int and not return_hidden:
+            checks.fail("return_hidden_int", "False, since return_hidden is False", True)
+        hidden: list[Tensor] = []
+        internal: list[Tensor | None] = []
+        num_detached = 0 if self._bptt_depth < 0 else x.shape[TIME] - self._bptt_depth
+        x = chain(self._input_modulation, x, values)
+        for layer in self._layers:
+            states = None
+            if isinstance(layer.stage, Cell):
+                x, states = layer.stage(x, values, num_detached)
+            else:
+                x = self._fully_connected(layer, x, values)
+            hidden.append(x)
+            internal.append(states)
+        if return_hidden_int:
+            return x, hidden[:-1], internal[:-1]
+        return (x, hidden[:-1]) if return_hidden else x
+
+    def _fully_connected(self, layer: _Layer, x: Tensor, values: Values) -> Tensor:
+        """The linear map, modulation and the nonlinearity; the output layer has none."""
+        x = layer.stage(x, values)
+        late = self._modulate_late and not layer.is_output
+        if not late:
+            x = chain(layer.modulation, x, values)
+        if not layer.is_output and self._activation is not None:
+            x = self._activation(x)
+        return chain(layer.modulation, x, values) if late else x
+
+    # ---------------------------------------------------------------------------------------------- what can be asked
 
     @property
     def n_out(self) -> int:
         """Number of outputs."""
-        return (self._fc_sizes or self._rec_sizes)[-1]
+        return (self._fc_layers or self._rnn_layers)[-1]
 
     @property
     def num_rec_layers(self) -> int:
         """Number of recurrent layers."""
-        return len(self._rec_sizes)
+        return len(self._rnn_layers)
 
     @property
     def use_lstm(self) -> bool:
@@ -216,13 +286,46 @@ class SimpleRNN(RecurrentNetwork):
     def bptt_depth(self, depth: int) -> None:
         self._bptt_depth = checks.integer("bptt_depth", depth, -1)
 
+    def init_hh_weights_orthogonal(self) -> None:
+        """Make every internal hidden-to-hidden matrix orthogonal; of an LSTM, each of its four blocks.
+
+        References:
+            Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2014.
+        """
+        make_orthogonal(self.table.internal())
+
     def get_cm_weights(self) -> list[Tensor]:
         """The internal gains and shifts.
 
         Raises:
             ValueError: If there are none.
         """
-        weights = super().get_cm_weights()
+        weights = [row.value() for row in self.table.internal() if row.role in MODULATION]
         if not weights:
             raise checks.StateError("get_cm_weights: the network has no internal context-modulation weights")
         return weights
+
+    def get_non_cm_weights(self) -> list[Tensor]:
+        """The internal parameters that are no gains and shifts."""
+        return [row.value() for row in self.table.internal() if row.role not in MODULATION]
+
+    def get_cm_inds(self) -> list[int]:
+        """The positions of gains and shifts in ``param_shapes``."""
+        return [i for i, row in enumerate(self.table.rows) if row.role in MODULATION]
+
+
+class _Layer(NamedTuple):
+    """A layer of a recurrent network."""
+
+    stage: Any
+    modulation: Sequence[Modulation] = ()
+    is_output: bool = False
+
+
+def make_orthogonal(rows: Sequence[Row]) -> None:
+    """Make the hidden-to-hidden matrices among some internal rows orthogonal, block by block."""
+    for row in rows:
+        if row.meta.get("info") == "hh" and row.role == "weight":
+            weight = row.value().detach()
+            for block in weight.split(weight.shape[1]):
+                nn.init.orthogonal_(block)
