@@ -9,10 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hypnettorch.hnets import hyperfan
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.deconv_hnet import HDeconv, parse_image_shape
-from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
+from hypnettorch.hnets.partwise_hyperfan import Destinations, start_targets
 from hypnettorch.hnets.targets import Plan
 
 
@@ -42,6 +41,8 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
         num_cond_embs: Number of conditions.
         use_spectral_norm: Divide each weight by its largest singular value.
         use_batch_norm: Whether hidden layers are batch-normalised, over chunks, conditions and pixels together.
+        embedding_table: Whether the embeddings of all conditions are one parameter, see :class:`HDeconv`; so are chunk
+            embeddings that belong to conditions.
 
     Raises:
         ValueError: If an argument is out of range, or there is no input that tells conditions apart.
@@ -54,7 +55,7 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
         (4, [(10, 5), (10,)])
     """
 
-    _hnet: HDeconv
+    hnet: HDeconv
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
         num_cond_embs: int = 1,
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
+        embedding_table: bool = False,
     ) -> None:
         inner = partial(
             HDeconv,
@@ -101,11 +103,11 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
             no_uncond_weights,
             no_cond_weights,
             num_cond_embs,
+            embedding_table,
         )
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
-        hyperfan.check_arguments(self, plan.method, self._inputs(plan))
-        moments = self._hnet._draw(self._inputs(plan), plan)
-        starts = [average_start(group, plan) for group in destinations]
-        self._let_start(starts, moments.repeat(self.num_chunks)[: self.num_outputs])
-        self._draw_chunk_embeddings()
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise for the targets: constants give each its variance."""
+        moments = self.hnet.draw(self.inner_inputs(plan), plan)
+        start_targets(self, destinations, plan, moments.repeat(self.num_chunks)[: self.num_outputs])
+        self.draw_chunk_embeddings()

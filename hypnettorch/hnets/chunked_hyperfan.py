@@ -17,7 +17,7 @@ chunk: ``c / fan_in`` or ``c / fan_out`` (``c = 2``, or 1 for Xavier) for weight
 A chunk that holds parts of several tensors gives all of them the same variance, and normalisation scales no other start
 than the weights beside them. For main networks that state what their tensors are
 (:class:`~hypnettorch.mnets.module_net.ModuleNet`) every tensor gets its own variance, and every normalisation scale 1:
-all chunk embeddings have variance 1, and constants per target (:mod:`hypnettorch.hnets.calibrated_output`) do the rest.
+all chunk embeddings have variance 1, and constants per target (:mod:`hypnettorch.hnets.output_constants`) do the rest.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.calibrated_output import DOUBLE
+from hypnettorch.hnets import output_constants
 from hypnettorch.hnets.hyperfan import Inputs, check_arguments, initialize_hidden, initialize_hidden_part, per_target
 from hypnettorch.hnets.targets import Plan, Start, Target, describe_targets, harmonic_mean, start_of
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 
 def initialize(
@@ -46,11 +45,11 @@ def initialize(
     cond_var: float | None,
     eps: float,
     normal: bool,
-    mnet: MainNetInterface | None,
+    mnet: Any,
     target_vars: Any,
 ) -> None:
     """Initialise a ``ChunkedHMLP`` in place (see its method ``apply_chunked_hyperfan_init``)."""
-    inner = hnet._hnet
+    inner = hnet.hnet
     inputs = Inputs(hnet._uncond_in_size, uncond_var, hnet._cond_in_size, 0.0 if cond_var is None else cond_var)
     check_arguments(hnet, method, inputs)
     checks.number("eps", eps, 0)
@@ -69,7 +68,7 @@ def initialize(
             plan = replace(plan, cond_var=_rescale_embeddings(hnet, 1.0))
         initialize_exactly(hnet, plan, starts, normal)
         return
-    hnet._set_constants(None, None)
+    output_constants.keep(hnet, None, None)
     wanted = [
         target_variance(target, method, gain) if variance is None else variance
         for target, variance in zip(targets, prescribed, strict=True)
@@ -107,12 +106,13 @@ def initialize_exactly(hnet: Any, plan: Plan, starts: Sequence[Start], normal: b
         starts: How each target should start.
         normal: Whether to draw chunk embeddings from N(0, 1), otherwise from the uniform distribution of variance 1.
     """
-    inner, inputs = hnet._hnet, hnet._inputs(plan)
+    inner, inputs = hnet.hnet, hnet.inner_inputs(plan)
     check_arguments(hnet, plan.method, inputs)
     moment = initialize_hidden_part(inner, inner._act_fn, inputs.variance, plan.gain)
     initialize_hidden(inner.layer_weight_tensors[-1:], inner.layer_bias_vectors[-1:], 1.0)
-    hnet._draw_chunk_embeddings(normal)
-    hnet._let_start(starts, torch.full([len(starts)], moment, **DOUBLE))
+    hnet.draw_chunk_embeddings(normal)
+    means, variances = [start.mean for start in starts], [start.variance for start in starts]
+    output_constants.start(hnet, means, variances, torch.full([len(starts)], moment, **output_constants.DOUBLE))
 
 
 def ordinary_start(target: Target, plan: Plan, variance: float | None = None) -> Start:
@@ -169,7 +169,7 @@ def _choose_cond_var(hnet: Any, inputs: Inputs, limit: float | None) -> Inputs:
 
 def _rescale_embeddings(hnet: Any, variance: float) -> float:
     """Scale the internal embeddings to a second moment, and return it."""
-    embeddings = hnet._hnet.conditional_params
+    embeddings = hnet.hnet.conditional_params
     if not embeddings:
         checks.fail("cond_var", f"a number (as {variance:.3g}), since no embedding is internal", None)
     with torch.no_grad():

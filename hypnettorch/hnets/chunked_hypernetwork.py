@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core import checks
-from hypnettorch.hnets import hyperfan, inputs
-from hypnettorch.hnets.calibrated_output import CalibratedOutput
-from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
-from hypnettorch.hnets.old_hypernetwork import Inputs
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import hyperfan, inputs, output_constants
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.old_stages import Run
 
 CHUNKS = "chunk_embs"
 """The kind of conditional tensor that holds chunk embeddings, and its key in ``weights``."""
+
+SHARED = f"{CHUNKS}.weight"
+"""The name of chunk embeddings that all conditions share."""
 
 RECOMPUTED_BLOCK = 2**21
 """Number of weights that are computed again at once: 8 MiB in single precision."""
 
 
-class ChunkedHyperNetwork(CalibratedOutput):
+class ChunkedHyperNetwork(HyperNetwork):
     """Chunk ``j`` of the flat weights is ``h([u, c_j, e])`` with one inner hypernetwork ``h`` for all chunks.
 
     ``u`` is the unconditional input, ``c_j`` the embedding of the chunk and ``e`` the conditional input. All chunks of
@@ -45,14 +46,19 @@ class ChunkedHyperNetwork(CalibratedOutput):
         no_uncond_weights: Whether the parameters that all conditions share are external.
         no_cond_weights: Whether the parameters of single conditions are external.
         num_cond_embs: Number of conditions.
+        embedding_table: Whether the embeddings of all conditions are one parameter, see :class:`HMLP
+            <hypnettorch.hnets.mlp_hnet.HMLP>`; so are chunk embeddings that belong to conditions.
+
+    Attributes:
+        hnet: ``h``.
     """
 
-    _cond_keys = (CHUNKS,)
+    hnet: Any
 
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
-        make_inner: Callable[..., FullHyperNetwork],
+        make_inner: Callable[..., HyperNetwork],
         chunk_size: int,
         chunk_emb_size: int,
         cond_chunk_embs: bool,
@@ -62,20 +68,22 @@ class ChunkedHyperNetwork(CalibratedOutput):
         no_uncond_weights: bool,
         no_cond_weights: bool,
         num_cond_embs: int,
+        embedding_table: bool,
     ) -> None:
         super().__init__(target_shapes, uncond_in_size, cond_in_size)
         self._chunk_size = checks.integer("chunk_size", chunk_size, 1)
         self._chunk_emb_size = checks.integer("chunk_emb_size", chunk_emb_size, 1)
         self._cond_chunk_embs = cond_chunk_embs
         self._recompute_chunks = False
-        self._no_cond_weights = no_cond_weights
+        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
         self._num_chunks = math.ceil(self.num_outputs / self._chunk_size)
         num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
+        checks.flag("embedding_table", embedding_table)
         if cond_chunk_embs and num_cond_embs == 0:
             checks.fail("num_cond_embs", "at least one condition, since cond_chunk_embs is set", 0)
         if not cond_chunk_embs and self._uncond_in_size + self._cond_in_size == 0:
             checks.fail("cond_in_size", "an input, or cond_chunk_embs=True", "no input at all")
-        self._hnet = make_inner(
+        inner = make_inner(
             [[self._chunk_size]],
             uncond_in_size=self._uncond_in_size + self._chunk_emb_size,
             cond_in_size=self._cond_in_size,
@@ -83,94 +91,88 @@ class ChunkedHyperNetwork(CalibratedOutput):
             no_uncond_weights=no_uncond_weights,
             no_cond_weights=no_cond_weights,
             num_cond_embs=num_cond_embs if self._cond_in_size > 0 else 0,
+            embedding_table=embedding_table,
         )
-        self._has_bias, self._mask_fc_out = self._hnet.has_bias, False
-        self._has_fc_out, self._has_linear_out = self._hnet.has_fc_out, self._hnet.has_linear_out
-
-        self._inner = self._include(self._hnet)
-        if not cond_chunk_embs:
-            self._chunk_slot = self._table.add(
-                [self.num_chunks, self._chunk_emb_size],
-                "embedding",
-                0,
-                init=nn.init.normal_,
-                external=no_uncond_weights,
-                block=1,
-                extra={"info": "chunk embeddings"},
-            )
-        for condition in range(num_cond_embs):
-            self._declare_condition(condition)
-        self._num_known_conds = num_cond_embs if cond_chunk_embs else self._hnet.num_known_conds
-        self._publish()
+        self._has_bias, self._mask_fc_out = inner.has_bias, False
+        self._has_fc_out, self._has_linear_out = inner.has_fc_out, inner.has_linear_out
+        self.include("hnet", inner)
+        shape, info = [self._num_chunks, self._chunk_emb_size], "chunk embeddings"
+        if cond_chunk_embs:
+            options: dict[str, Any] = {"external": no_cond_weights, "table": embedding_table}
+            self.per_condition(CHUNKS, shape, num_cond_embs, block=1, info=info, **options)
+        else:
+            init = nn.init.normal_
+            self.declare(SHARED, shape, "embedding", 0, init=init, external=no_uncond_weights, block=1, info=info)
+            self._num_known_conds = inner.num_known_conds
         if verbose:
             print(self)
 
-    def _declare_condition(self, condition: int) -> None:
-        if self._cond_chunk_embs:
-            self._add_conditional(
-                CHUNKS,
-                [self.num_chunks, self._chunk_emb_size],
-                condition,
-                self._no_cond_weights,
-                block=1,
-                info="chunk embeddings",
-            )
-
-    def _generate(self, given: Inputs, run: Run) -> Tensor:
-        rows, inner = self._chunk_inputs(given, run), self._inner.part(run)
+    def generate(self, request: Request, values: Values) -> Tensor:
+        """The equation."""
+        chunks = request.given[CHUNKS] if self._cond_chunk_embs else values[SHARED]
+        rows = inputs.chunk_rows(request.uncond, chunks, request.cond, not self._cond_chunk_embs)
+        inner = values.part("hnet")
         if self._recompute_chunks:
-            return self._calibrate(self._generate_in_blocks(rows, inner))
-        return self._calibrate(self._generate_chunks(rows, self.num_chunks, inner))
+            return self._generate_in_blocks(rows, inner)
+        return self._generate_chunks(rows, self._num_chunks, inner)
 
-    def _generate_chunks(self, rows: Tensor, count: int, inner: Run) -> Tensor:
+    def _generate_chunks(self, rows: Tensor, count: int, inner: Values) -> Tensor:
         """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""
-        chunks: Tensor = self._inner.network._generate(Inputs(rows), inner)
+        chunks = generate_from_rows(self.hnet, rows, inner).flat
         return chunks.reshape(*rows.shape[:-2], -1, count * self._chunk_size)
 
-    def _generate_in_blocks(self, rows: Tensor, inner: Run) -> Tensor:
+    def _generate_in_blocks(self, rows: Tensor, inner: Values) -> Tensor:
         """The same for all chunks, of which the backward pass computes a block at a time again."""
         size = max(1, RECOMPUTED_BLOCK // self._chunk_size)
         blocks, left = [], self.num_outputs
-        for block in rows.unflatten(-2, (-1, self.num_chunks)).split(size, dim=-2):
+        for block in rows.unflatten(-2, (-1, self._num_chunks)).split(size, dim=-2):
             generate = partial(self._generate_chunks, count=block.shape[-2], inner=inner)
             flat = checkpoint(generate, block.flatten(-3, -2), use_reentrant=False)
             blocks.append(flat[..., :left])
             left -= flat.shape[-1]
         return torch.cat(blocks, dim=-1)
 
-    def _chunk_inputs(self, given: Inputs, run: Run) -> Tensor:
-        """The inputs ``[..., N · num_chunks, size]`` of the inner hypernetwork for all chunks of all conditions."""
-        chunks = given.cond.get(CHUNKS, None if self._cond_chunk_embs else run.values[self._chunk_slot])
-        return inputs.chunk_rows(given.uncond, chunks, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
+    def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
+        """The embeddings of the inner network, and chunk embeddings if they belong to conditions."""
+        return {**self.hnet.conditions(ids, values.part("hnet")), **super().conditions(ids, values)}
 
-    def _inputs(self, plan: Plan) -> hyperfan.Inputs:
+    def check_given(self, given: Mapping[str, Any]) -> None:
+        """Chunk embeddings can be given if they belong to conditions."""
+        if not self._cond_chunk_embs:
+            refuse_chunks(given)
+        super().check_given(given)
+
+    def check_inputs(self, request: Request) -> None:
+        """Check the width of each input, and the shape of chunk embeddings that are given."""
+        super().check_inputs(request)
+        if not self._cond_chunk_embs:
+            return
+        chunks = request.given.get(CHUNKS)
+        if chunks is None:
+            checks.fail(
+                "weights", "the key 'chunk_embs' with tensors [N, num_chunks, chunk_emb_size], or cond_id", "neither"
+            )
+        if tuple(chunks.shape[-2:]) != (self._num_chunks, self._chunk_emb_size):
+            expected = f"shape (N, {self._num_chunks}, {self._chunk_emb_size})"
+            checks.fail("weights['chunk_embs']", expected, tuple(chunks.shape))
+
+    def inner_inputs(self, plan: Plan) -> hyperfan.Inputs:
         """The inputs of the inner network, with chunk embeddings of variance 1."""
         own = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._chunk_emb_size, 1.0)
         size = self._uncond_in_size + self._chunk_emb_size
         return hyperfan.Inputs(size, own.variance, self._cond_in_size, plan.cond_var)
 
-    def _draw_chunk_embeddings(self, normal: bool = True) -> None:
+    def draw_chunk_embeddings(self, normal: bool = True) -> None:
         """Draw internal chunk embeddings from N(0, 1), or from the uniform distribution of this variance."""
-        values = self._values_by_slot()
-        for slot in self._conditional[CHUNKS] if self._cond_chunk_embs else [self._chunk_slot]:
-            if slot in values:
-                nn.init.normal_(values[slot]) if normal else hyperfan.fill_uniform(values[slot], 0.0, 1.0)
+        for _, embeddings in self._held_chunks():
+            nn.init.normal_(embeddings) if normal else hyperfan.fill_uniform(embeddings, 0.0, 1.0)
 
-    def _check_inputs(self, given: Inputs) -> None:
-        super()._check_inputs(given)
-        chunks = given.cond.get(CHUNKS)
-        if not self._cond_chunk_embs:
-            if chunks is not None:
-                checks.fail(
-                    "weights['chunk_embs']", "no such key, since chunk embeddings are unconditional", "a tensor"
-                )
-        elif chunks is None:
-            checks.fail(
-                "weights", "the key 'chunk_embs' with tensors [N, num_chunks, chunk_emb_size], or cond_id", "neither"
-            )
-        elif tuple(chunks.shape[-2:]) != (self.num_chunks, self._chunk_emb_size):
-            expected = f"shape (N, {self.num_chunks}, {self._chunk_emb_size})"
-            checks.fail("weights['chunk_embs']", expected, tuple(chunks.shape))
+    def _held_chunks(self) -> Iterator[tuple[int | None, Tensor]]:
+        """Internal chunk embeddings ``[num_chunks, chunk_emb_size]``, with the condition that they belong to."""
+        if self._cond_chunk_embs:
+            yield from ((condition, embeddings) for condition, embeddings, _ in self._held(CHUNKS))
+        elif not self._no_uncond_weights:
+            yield None, self.table.by_name[SHARED].value()
 
     @property
     def recompute_chunks(self) -> bool:
@@ -206,11 +208,7 @@ class ChunkedHyperNetwork(CalibratedOutput):
 
     def distillation_targets(self) -> list[Tensor] | None:
         """What the inner hypernetwork has to distil: ``None``."""
-        return self._hnet.distillation_targets()
-
-    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
-        """The input embedding of a condition, see :meth:`FullHyperNetwork.get_cond_in_emb`."""
-        return self._hnet.get_cond_in_emb(cond_id)
+        return self.hnet.distillation_targets()  # type: ignore[no-any-return]
 
     def get_chunk_emb(self, chunk_id: int | None = None, cond_id: int | None = None) -> Tensor:
         """Chunk embeddings.
@@ -231,20 +229,34 @@ class ChunkedHyperNetwork(CalibratedOutput):
             wanted = "a condition" if self._cond_chunk_embs else "None, since chunk embeddings are unconditional"
             raise checks.StateError(f"cond_id: expected {wanted}, got {cond_id}")
         if self._cond_chunk_embs:
-            embeddings = self._conditional_param(CHUNKS, cond_id)
+            embeddings = self.conditional_tensors(CHUNKS, cond_id)[0]
+        elif self._no_uncond_weights:
+            raise checks.StateError("get_chunk_emb: expected internal chunk embeddings, got external ones")
         else:
-            found = self._values_by_slot().get(self._chunk_slot)
-            if found is None:
-                raise checks.StateError("get_chunk_emb: expected internal chunk embeddings, got external ones")
-            embeddings = found
+            embeddings = self.table.by_name[SHARED].value()
         if chunk_id is None:
             return embeddings
         return embeddings[checks.integer("chunk_id", chunk_id, 0, self.num_chunks - 1)]
 
     def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
         """Internal chunk embeddings, row by row, with the ids of chunk and condition."""
-        values = self._values_by_slot()
-        slots = enumerate(self._conditional[CHUNKS]) if self._cond_chunk_embs else [(None, self._chunk_slot)]
-        for condition, slot in slots:
-            for chunk, row in enumerate(values.get(slot, ())):
-                yield row, chunk, condition
+        for condition, embeddings in self._held_chunks():
+            yield from ((row, chunk, condition) for chunk, row in enumerate(embeddings))
+
+
+def generate_from_rows(network: HyperNetwork, rows: Tensor, values: Values) -> Produced:
+    """What a network produces from inputs that are concatenated already.
+
+    Args:
+        network: A network that computes with ``[u, e]``.
+        rows: ``[..., N, sum of the sizes of its inputs]``.
+        values: The evaluation as this network sees it.
+    """
+    produced = network.generate(Request(rows), values)
+    return Produced(output_constants.apply(network, produced), network.target_shapes)
+
+
+def refuse_chunks(given: Mapping[str, Any]) -> None:
+    """Raise if chunk embeddings are given to a network in which all conditions share them."""
+    if CHUNKS in given:
+        checks.fail("weights['chunk_embs']", "no such key, since chunk embeddings are unconditional", "tensors")

@@ -12,7 +12,6 @@ from hypnettorch.hnets import chunked_hyperfan, partwise_hyperfan
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 
 
 class ChunkedHMLP(ChunkedHyperNetwork):
@@ -39,6 +38,8 @@ class ChunkedHMLP(ChunkedHyperNetwork):
         dropout_rate: Probability of dropping a hidden unit; -1 for no dropout.
         use_spectral_norm: Divide each weight matrix by its largest singular value.
         use_batch_norm: Whether hidden layers are batch-normalised, over chunks and conditions together.
+        embedding_table: Whether the embeddings of all conditions are one parameter, see :class:`HMLP`; so are chunk
+            embeddings that belong to conditions.
 
     Raises:
         ValueError: If a size or rate is out of range, or there is no input that tells conditions apart.
@@ -49,6 +50,8 @@ class ChunkedHMLP(ChunkedHyperNetwork):
         >>> hnet.num_chunks, [tuple(w.shape) for w in hnet(cond_id=0)]
         (4, [(10, 5), (10,)])
     """
+
+    hnet: HMLP
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class ChunkedHMLP(ChunkedHyperNetwork):
         dropout_rate: float = -1,
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
+        embedding_table: bool = False,
     ) -> None:
         inner = partial(
             HMLP,
@@ -90,9 +94,11 @@ class ChunkedHMLP(ChunkedHyperNetwork):
             no_uncond_weights,
             no_cond_weights,
             num_cond_embs,
+            embedding_table,
         )
 
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+        """Initialise for the targets: constants give each its variance."""
         starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
         chunked_hyperfan.initialize_exactly(self, plan, starts)
 
@@ -104,7 +110,7 @@ class ChunkedHMLP(ChunkedHyperNetwork):
         cond_var: float | None = 1.0,
         eps: float = 1e-5,
         cemb_normal_init: bool = False,
-        mnet: MainNetInterface | None = None,
+        mnet: Any = None,
         target_vars: Any = None,
     ) -> None:
         """Initialise such that each chunk has, on average, the variance of an ordinary initialisation.

@@ -532,7 +532,7 @@ class HyperNetwork(Network):
         """
         checks.integer("n", n, 1)
         checks.function("init", init)
-        known = {id(param) for param in values_of(self.table.internal())}
+        known = {id(param): param for param in values_of(self.table.internal())}  # alive, so that ids stay theirs
         first, owners = self.num_known_conds, self.condition_owners()
         if not (self._families or owners):
             raise checks.StateError(f"add_conditions: {type(self).__name__} has no conditional parameters")
@@ -885,7 +885,10 @@ def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Ten
     """What a hypernetwork produces by its equation, with the constants of its output."""
     if network.table.required:
         network.check_complete(values.tensors, values.given or None)
-    return output_constants.apply(network, network.generate(network.select(request, values), values))
+    produced = network.generate(network.select(request, values), values)
+    if network._buffers["output_scale"] is not None or network._buffers["output_offset"] is not None:
+        return output_constants.apply(network, produced)
+    return produced
 
 
 def _by_forward(network: Any, request: Request, values: Values) -> Tensor:

@@ -61,6 +61,8 @@ class HMLP(HyperNetwork):
         torch.Size([2, 60])
     """
 
+    first_children = ("norms",)
+
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],

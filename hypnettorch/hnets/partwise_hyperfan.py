@@ -13,7 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from hypnettorch.core import checks
+from hypnettorch.hnets import output_constants
 from hypnettorch.hnets.targets import METHODS, Plan, Start, Target, describe_targets, start_of
 
 
@@ -47,6 +50,19 @@ def average_start(destinations: Sequence[Destination], plan: Plan) -> Start:
         constant=average(destinations, lambda target: start_of(target, plan).constant),
         generated=average(destinations, lambda target: start_of(target, plan).generated),
     )
+
+
+def start_targets(hnet: Any, destinations: Destinations, plan: Plan, moments: Tensor) -> None:
+    """Let constants give each target its start (:func:`hypnettorch.hnets.output_constants.start`).
+
+    Args:
+        hnet: The hypernetwork.
+        destinations: Where each target ends up.
+        plan: Which initialisation is wanted.
+        moments: Second moments of the output without constants.
+    """
+    starts = [average_start(group, plan) for group in destinations]
+    output_constants.start(hnet, [start.mean for start in starts], [start.variance for start in starts], moments)
 
 
 def want_exactness(destinations: Destinations) -> bool:

@@ -60,6 +60,7 @@ class ChunkSqueezer(Network):
         torch.Size([5, 2])
     """
 
+    first_children = ("reducer", "network")
     reducer: MLP
     network: MLP
 

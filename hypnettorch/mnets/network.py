@@ -51,9 +51,12 @@ class Network(nn.Module):
     Attributes:
         table: Its tensors.
         condition_keys: What a plain ``condition`` stands for: keys of the dictionary.
+        first_children: Submodules whose parameters come first in ``parameters()``, which otherwise are in the order of
+            the table: so they stood in files of optimisers of earlier versions.
     """
 
     condition_keys: tuple[str, ...] = (STATS,)
+    first_children: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -297,10 +300,10 @@ class Network(nn.Module):
 
     def _sort_children(self) -> None:
         """Let ``parameters()`` be in the order of the table."""
-        first: dict[str, int] = {}
+        first = {name: position - len(self.first_children) for position, name in enumerate(self.first_children)}
         for position, row in enumerate(self.table.rows):
             first.setdefault(row.name.partition(".")[0], position)
-        names = sorted(self._modules, key=lambda name: first.get(name, -1))
+        names = sorted(self._modules, key=lambda name: first.get(name, -len(first)))
         if names != list(self._modules):
             for name in names:
                 self._modules[name] = self._modules.pop(name)
