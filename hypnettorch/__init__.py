@@ -4,7 +4,8 @@ The subpackages are imported by name, so that ``import hypnettorch`` costs nothi
 
 - :mod:`hypnettorch.mnets`: main networks, whose weights can come from outside.
 - :mod:`hypnettorch.hnets`: hypernetworks, which generate these weights.
-- :mod:`hypnettorch.utils`: regularisers, initialisations and layers for both.
+- :mod:`hypnettorch.layers`: layers that take their weights from outside.
+- :mod:`hypnettorch.utils`: regularisers and other algorithms for both.
 - :mod:`hypnettorch.examples`: experiments with a command line each.
 """
 

@@ -1,1 +1,1 @@
-"""Layers that take their weights from outside, and algorithms over the two interfaces."""
+"""Algorithms over the two interfaces, and the documented paths of :mod:`hypnettorch.layers`."""
