@@ -9,22 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.low_rank_hnet import HLowRank
+from hypnettorch.core.values import Stacked
 from hypnettorch.hnets.mlp_hnet import HMLP
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.hnets.wrapper import check_hypernetwork
 from hypnettorch.mnets.module_net import ModuleNet
+from hypnettorch.mnets.network import Network, check_network, computes
 
 
 class HyperModel(nn.Module):
     """``f(x; h(e; θ))`` as one module, for optimisers, ``DistributedDataParallel``, ``torch.compile`` and trainers.
 
-    One condition means ``mnet.forward``; several conditions mean ``mnet.batched_forward`` with ``x`` of shape
-    ``[B, N, ...]``.
+    How the condition is given says whether there are many weight sets: an id or a vector means ``mnet(x)``; a list of
+    ids, or a batch of vectors, means ``mnet.batched_forward`` with ``x`` of shape ``[B, N, ...]`` (``[N, ...]`` with
+    ``share_input=True``), also if there is one of them, or none.
 
-    What :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank` produces for a
-    :class:`~hypnettorch.mnets.module_net.ModuleNet` are updates: they are added to the own values of its module, as
-    factors.
+    What :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank` produces (also inside of wrappers that pass updates on) are
+    updates for the own values of a :class:`~hypnettorch.mnets.module_net.ModuleNet`: they are added as factors.
+
+    Both networks are called as modules, so hooks, ``model.hnet.compile()``, ``model.mnet.compile()`` and sharding of
+    either one work.
 
     Args:
         hnet: The hypernetwork.
@@ -45,15 +48,16 @@ class HyperModel(nn.Module):
         torch.Size([3, 5, 2])
     """
 
-    def __init__(self, hnet: HyperNetInterface, mnet: MainNetInterface) -> None:
+    def __init__(self, hnet: Any, mnet: Any) -> None:
         super().__init__()
-        checks.instance("hnet", hnet, HyperNetInterface)
-        checks.instance("mnet", mnet, MainNetInterface)
+        check_hypernetwork("hnet", hnet)
+        check_network("mnet", mnet)
         produced = [list(shape) for shape in hnet.target_shapes]
         if produced not in (mnet.hyper_shapes_learned, mnet.param_shapes):
             checks.fail("hnet", "target_shapes equal to mnet.hyper_shapes_learned or mnet.param_shapes", produced)
         self.hnet = hnet
         self.mnet = mnet
+        self._names = _target_names(mnet, produced)
         self._joint = _Joint()
 
     @classmethod
@@ -98,6 +102,7 @@ class HyperModel(nn.Module):
             layers=layers,
             num_cond_embs=checks.integer("num_conditions", num_conditions, 1),
             split_head=True,
+            embedding_table=True,
             verbose=False,
         )
         hnet.apply_hyperfan_init(mnet=net)
@@ -110,19 +115,22 @@ class HyperModel(nn.Module):
         cond_input: Tensor | None = None,
         uncond_input: Tensor | None = None,
         condition: Any = None,
-        regularizer: Callable[[HyperNetInterface], Tensor] | None = None,
+        regularizer: Callable[[Any], Tensor] | None = None,
+        share_input: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Produce weights and evaluate the main network with them.
 
         Args:
             *args: Positional arguments of the main network, first of all its input.
-            cond_id: Id or ids of conditions, see ``HyperNetInterface.forward``.
-            cond_input: Conditional input ``[B, cond_in_size]`` instead.
-            uncond_input: Unconditional input ``[B, uncond_in_size]``.
+            cond_id: Id or ids of conditions, see
+                :meth:`HyperNetwork.forward <hypnettorch.hnets.hypernetwork.HyperNetwork.forward>`.
+            cond_input: Conditional input ``[cond_in_size]`` or ``[B, cond_in_size]`` instead.
+            uncond_input: Unconditional input ``[uncond_in_size]`` or ``[B, uncond_in_size]``.
             condition: ``condition`` of the main network; by default ``cond_id`` where the network depends on it (it
                 keeps statistics per condition, or the condition fixes which of several networks is meant).
             regularizer: Called with the hypernetwork inside of this forward pass.
+            share_input: Whether all of several weight sets see the same input ``[N, ...]``.
             **kwargs: Keyword arguments of the main network.
 
         Returns:
@@ -132,17 +140,56 @@ class HyperModel(nn.Module):
             ValueError: If arguments are missing or do not fit.
         """
         checks.function("regularizer", regularizer)
-        arguments = {"uncond_input": uncond_input, "cond_input": cond_input}
+        many, inputs = self._inputs(cond_id, cond_input, uncond_input)
+        if condition is None and cond_id is not None and self.mnet.depends_on_condition:
+            condition = cond_id
+        if isinstance(condition, Tensor) and not torch.compiler.is_compiling():
+            condition = condition.tolist()  # what is compiled chooses by numbers
+        output = self._joint(self, args, kwargs, inputs, many, share_input, condition)
+        return output if regularizer is None else (output, regularizer(self.hnet))
+
+    def weights(
+        self, cond_id: Any = None, cond_input: Tensor | None = None, uncond_input: Tensor | None = None
+    ) -> dict[Any, Any]:
+        """What the main network would get, by name.
+
+        Args:
+            cond_id: See :meth:`forward`.
+            cond_input: See :meth:`forward`.
+            uncond_input: See :meth:`forward`.
+
+        Returns:
+            Tensors ``[*shape]``, or ``[B, *shape]`` for many weight sets, that ``mnet.forward`` and
+            ``mnet.batched_forward`` take as ``weights``; of low-rank updates pairs ``(A, B)``.
+        """
+        produced = self._produce(*self._inputs(cond_id, cond_input, uncond_input))
+        return produced if isinstance(produced, dict) else dict(zip(self._names, produced, strict=True))
+
+    def _inputs(
+        self, cond_id: Any, cond_input: Tensor | None, uncond_input: Tensor | None
+    ) -> tuple[bool, dict[str, Any]]:
+        """Whether many weight sets are meant, and arguments of the hypernetwork."""
+        arguments: dict[str, Any] = {}
+        many = False
+        sizes = {"cond_input": getattr(self.hnet, "condition_dims", 1), "uncond_input": 1}
+        for name, value in (("cond_input", cond_input), ("uncond_input", uncond_input)):
+            if value is not None:
+                checks.tensor(name, value)
+                single = value.dim() == sizes[name]
+                many = many or not single
+                arguments[name] = value.unsqueeze(0) if single else value
         if cond_id is not None:
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
+            many = many or (cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__"))
             arguments.update(self.hnet.condition_inputs(cond_id))
-            if condition is None and self.mnet.depends_on_condition:
-                condition = cond_id
-        if isinstance(condition, Tensor) and not torch.compiler.is_compiling():
-            condition = condition.tolist()  # what is compiled chooses by numbers
-        output = self._joint(self.hnet, self.mnet, args, kwargs, arguments, condition)
-        return output if regularizer is None else (output, regularizer(self.hnet))
+        return many, arguments
+
+    def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:
+        """Weights in the order of the targets, or updates by the key of their target."""
+        updates = getattr(self.hnet, "makes_updates", False) and isinstance(self.mnet, ModuleNet)
+        weights = self.hnet(**inputs, ret_format="factors" if updates else "stacked")
+        return weights if many else trees.map_tensors(lambda w: w.squeeze(0), weights)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile everything but the look-up of conditions, so that one graph serves all of them.
@@ -162,18 +209,25 @@ class _Joint(nn.Module):
 
     def forward(
         self,
-        hnet: Any,
-        mnet: Any,
+        model: HyperModel,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         inputs: dict[str, Any],
+        many: bool,
+        share_input: bool,
         condition: Any,
     ) -> Any:
-        updates = isinstance(hnet, HLowRank) and isinstance(mnet, ModuleNet)
-        weights = (hnet.factors if updates else hnet.forward)(**inputs, ret_format="stacked")
-        if trees.tensors(weights)[0].shape[0] > 1:
-            return mnet.batched_forward(*args, weights=weights, condition=condition, **kwargs)
-        if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
-            condition = int(condition[0])
-        weights = trees.map_tensors(lambda w: w.squeeze(0), weights)
-        return mnet.forward(*args, weights=weights, condition=condition, **kwargs)
+        weights, mnet = model._produce(many, inputs), model.mnet
+        if not many:
+            if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
+                condition = int(condition[0])
+            return mnet(*args, weights=weights, condition=condition, **kwargs)
+        if isinstance(mnet, Network) and computes(type(mnet)):
+            return mnet(*args, weights=Stacked(weights, share_input), condition=condition, **kwargs)
+        return mnet.batched_forward(*args, weights=weights, share_input=share_input, condition=condition, **kwargs)
+
+
+def _target_names(mnet: Any, shapes: list[list[int]]) -> list[str]:
+    """The names of the tensors of a main network that a hypernetwork produces."""
+    rows = mnet.table.learned if shapes == mnet.hyper_shapes_learned else mnet.table.rows
+    return [row.name for row in rows]

@@ -43,6 +43,7 @@ class Row:
         condition: The condition that it belongs to, or :data:`ALL`.
         order: Sort key of the documented order; rows with equal keys stay in the order of declaration.
         meta: Further entries of its dictionary in ``param_shapes_meta``.
+        start: Mean and variance with which it starts in an ordinary initialisation, if that is known.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Row:
     condition: int | None = None
     order: tuple[int, ...] = (0, 3)
     meta: Mapping[str, Any] = field(default_factory=dict)
+    start: tuple[float, float] | None = None
 
     @property
     def external(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -73,6 +74,21 @@ def _inside(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     return {full[len(prefix) :]: entry for full, entry in entries.items() if full.startswith(prefix)}
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """Weights of many sets: ``net(x, weights=Stacked(w))`` is ``net.batched_forward(x, w)``, as a call of the network.
+
+    Hooks of the network, and what else ``nn.Module.__call__`` does, then concern the evaluation of many sets as well.
+
+    Attributes:
+        weights: Stacked weights, as ``batched_forward`` takes them.
+        share_input: Whether all sets see the same input.
+    """
+
+    weights: Any
+    share_input: bool = False
+
+
 class Forms(Protocol):
     """What can say which lists and dictionaries ``weights`` may be."""
 
@@ -104,7 +120,12 @@ def resolve(
         TypeError: If ``weights`` or an entry has the wrong type.
     """
     if weights is None:
-        return {row.name: row.value() for row in table.shared if row.owner is not None}, NOTHING
+        held: dict[str, Any] = {}
+        for row in table.shared:
+            if row.owner is not None:
+                value = row.owner._parameters.get(row.key)
+                held[row.name] = row.value() if value is None else value
+        return held, NOTHING
     dtype = x.dtype if isinstance(x, Tensor) and x.is_floating_point() else None
     if type(weights) is list and table.takes_all and _are(weights, table.learned_shapes, stacked, dtype):
         tensors = dict(zip(table.learned_names, weights, strict=True))

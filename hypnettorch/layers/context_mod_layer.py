@@ -265,12 +265,13 @@ class ContextModLayer(BufferSets):
         if self.gain is not None:
             gates = self.gain.numel()
             closed = np.random.choice(gates, int(gates * sparsity), replace=False)
-            value = CLOSED_GATE / self._softplus_scale if self._softplus else self._neutral_gain - 1.0
+            value = CLOSED_GATE / self._softplus_scale if self._softplus else self.neutral_gain - 1.0
             with torch.no_grad():
                 self.gain.view(-1)[torch.as_tensor(closed, device=self.gain.device)] = value
 
     @property
-    def _neutral_gain(self) -> float:
+    def neutral_gain(self) -> float:
+        """The value with which gains start."""
         return 0.0 if self._offset else 1.0
 
     def _held(self) -> list[nn.Parameter]:
@@ -279,7 +280,7 @@ class ContextModLayer(BufferSets):
 
     def _fill(self, draw: Callable[[Tensor, float], object]) -> None:
         """Set the parameters by a function of a tensor and the value around which it is drawn."""
-        for weight, centre in ((self.gain, self._neutral_gain), (self.shift, 0.0)):
+        for weight, centre in ((self.gain, self.neutral_gain), (self.shift, 0.0)):
             if weight is not None:
                 draw(weight, centre)
 

@@ -93,13 +93,15 @@ class ChunkSqueezer(Network):
         cemb_size = checks.integer("cemb_size", cemb_size, 1)
         self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
+        std = checks.number("cemb_init_std", cemb_init_std, 0)
         self.declare(
             "chunk_embs.weight",
             [self.num_chunks, cemb_size],
             "embedding",
             self.table.next_layer(),
-            init=partial(nn.init.normal_, mean=0.0, std=checks.number("cemb_init_std", cemb_init_std, 0)),
+            init=partial(nn.init.normal_, mean=0.0, std=std),
             external=no_weights,
+            start=(0.0, std**2),
             info="chunk embeddings",
         )
         mlp = partial(

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.core.table import Row
+from hypnettorch.core.values import resolve
+from hypnettorch.mnets.network import Network, check_network
 
 SHARING = ("equal", "leading", "none")
 
 
 @dataclass
-class _Entry:
-    """A joint tensor, and where each network finds its own in it."""
+class _Joint:
+    """A joint tensor: its shape, and the rows that are parts of it, by network."""
 
-    shape: list[int]
-    meta: dict[str, Any]
-    users: dict[str, int] = field(default_factory=dict)
+    name: str
+    shape: tuple[int, ...]
+    rows: dict[str, Row] = field(default_factory=dict)
 
 
-class MultiNet(nn.Module, MainNetInterface):
-    """Several networks behind one :class:`~hypnettorch.mnets.mnet_interface.MainNetInterface`.
+class MultiNet(Network):
+    """Several networks behind one.
 
     ``hyper_shapes_learned`` are the tensors that the networks need together; tensors that correspond are needed once.
-    Tensors correspond if they have the same name: that of the parameter for a ``ModuleNet``, otherwise layer and role.
+    Tensors correspond if they have the same name (``param_names``). That is the name of the joint tensor, too; where
+    several have it, that of the network stands in front.
 
     Args:
         nets: The networks by name; all of them take weights from outside.
@@ -53,33 +56,33 @@ class MultiNet(nn.Module, MainNetInterface):
 
     def __init__(
         self,
-        nets: Mapping[str, MainNetInterface],
+        nets: Mapping[str, Any],
         share: str | Callable[[str], str] = "equal",
         net_of_condition: Mapping[int, str] | None = None,
     ) -> None:
-        nn.Module.__init__(self)
-        MainNetInterface.__init__(self)
+        super().__init__()
         checks.instance("nets", nets, Mapping, "a dictionary of networks")
         if not nets:
             checks.fail("nets", "at least one network", "none")
         for name, net in nets.items():
-            checks.instance(f"nets['{name}']", net, MainNetInterface)
+            check_network(f"nets['{name}']", net)
             if not net.hyper_shapes_learned:
                 checks.fail(f"nets['{name}']", "a network that takes weights from outside", "hyper_shapes_learned=None")
-        self.nets = nn.ModuleDict(nets)  # type: ignore[arg-type]
+        self.nets = nn.ModuleDict(nets)
         self._net_of_condition = dict(net_of_condition or {})
         for condition, name in self._net_of_condition.items():
             checks.one_of(f"net_of_condition[{condition}]", name, list(nets))
         if not callable(share):
             checks.one_of("share", share, SHARING)
-        self._parts = self._declare(nets, share if callable(share) else lambda name: share)
-        self._list_parameters()
+        self._joint_of = self._join(nets, share if callable(share) else lambda name: share)
+        for i, (name, net) in enumerate(nets.items()):
+            own = [row.inside(f"nets.{name}", i + 1, None, {}) for row in net.table.internal()]
+            self._extend([replace(row, meta=_fans(row)) for row in own])
         networks = list(nets.values())
         self._has_bias = any(net.has_bias for net in networks)
         self._has_fc_out = all(net.has_fc_out for net in networks)
         self._has_linear_out = all(net.has_linear_out for net in networks)
         self._mask_fc_out = False
-        self._is_properly_setup(check_has_bias=False)
 
     @property
     def starts_exactly(self) -> bool:
@@ -133,7 +136,11 @@ class MultiNet(nn.Module, MainNetInterface):
         Returns:
             Tensors ``[..., *shape]``, parallel to the network's ``hyper_shapes_learned``.
         """
-        return [_leading(weights[position], shape) for position, shape in self._parts[net]]
+        return self._part_of(dict(zip(self.table.learned_names, weights, strict=True)), net)
+
+    def _part_of(self, tensors: Mapping[str, Tensor], net: str) -> list[Tensor]:
+        """The weights of one network, from the joint ones by name."""
+        return [_leading(tensors[name], shape) for name, shape in self._joint_of[net]]
 
     def _choose(self, net: str | None, condition: Any, weights: Any, stacked: bool) -> tuple[Any, list[Tensor]]:
         if net is None:
@@ -144,68 +151,49 @@ class MultiNet(nn.Module, MainNetInterface):
                 checks.fail("net", f"one of {list(self.nets)}, or a condition that fixes it", f"condition {condition}")
             net = names.pop()
         checks.one_of("net", net, list(self.nets))
-        resolved = self._resolve_weights(weights, stacked)
-        joint = [resolved.values[ref] for ref in self.hyper_shapes_learned_ref or ()]
-        return self.nets[net], self.net_weights(joint, net)  # type: ignore[index, arg-type]
+        tensors, _ = resolve(self.table, weights, self, stacked)
+        self.check_complete(tensors, weights)
+        return self.nets[net], self._part_of(tensors, net)  # type: ignore[index, arg-type]
 
     def _passed_on(self, net: Any, condition: Any) -> Any:
         """A condition that only fixes the network is not for the network itself."""
         return None if self._net_of_condition and not net.depends_on_condition else condition
 
-    def _declare(
-        self, nets: Mapping[str, MainNetInterface], share: Callable[[str], str]
-    ) -> dict[str, list[tuple[int, list[int]]]]:
-        """The joint tensors, and for each network positions and shapes of its own in them."""
-        entries: dict[Any, _Entry] = {}
-        parts: dict[str, list[tuple[Any, list[int]]]] = {name: [] for name in nets}
+    def _join(
+        self, nets: Mapping[str, Any], share: Callable[[str], str]
+    ) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+        """Declare the joint tensors; for each network, names and shapes of its own in them."""
+        joints: dict[Any, _Joint] = {}
+        keys: dict[str, list[Any]] = {name: [] for name in nets}
         for net_name, net in nets.items():
-            for tensor_name, shape, meta in _learned_tensors(net):
-                key = _key(share(tensor_name), net_name, tensor_name, shape)
-                entry = entries.setdefault(key, _Entry(shape, meta))
-                entry.shape = [max(a, b) for a, b in zip(entry.shape, shape, strict=True)]
-                parts[net_name].append((key, shape))
-        self._param_shapes, self._param_shapes_meta = [], []
-        self._hyper_shapes_learned, self._hyper_shapes_learned_ref = [], []
-        for entry in entries.values():
-            self._add_param(entry.shape, entry.meta["name"], entry.meta["layer"], None, **_fans(entry.meta))
-        positions = {key: i for i, key in enumerate(entries)}
-        return {name: [(positions[key], shape) for key, shape in own] for name, own in parts.items()}
-
-    def _list_parameters(self) -> None:
-        """Add what the networks hold themselves; it stays registered with them."""
-        internal = nn.ParameterList()
-        for net in self.nets.values():
-            metas = {meta["index"]: meta for meta in net.param_shapes_meta}  # type: ignore[union-attr]
-            for index, parameter in enumerate(net.internal_params or ()):  # type: ignore[arg-type]
-                meta = metas[index]
-                self._param_shapes.append(list(parameter.shape))  # type: ignore[union-attr]
-                self._param_shapes_meta.append(  # type: ignore[union-attr]
-                    {"name": meta["name"], "index": len(internal), "layer": -1, **_fans(meta)}
-                )
-                internal.append(parameter)
-        self.__dict__["_internal_params"] = internal
-        self.__dict__["_layer_weight_tensors"] = nn.ParameterList()
-        self.__dict__["_layer_bias_vectors"] = nn.ParameterList()
+            for row in net.table.learned:
+                key = _key(share(row.name), net_name, row)
+                joint = joints.setdefault(key, _Joint(row.name, row.shape))
+                joint.shape = tuple(max(a, b) for a, b in zip(joint.shape, row.shape, strict=True))
+                joint.rows[net_name] = row
+                keys[net_name].append(key)
+        names = [joint.name for joint in joints.values()]
+        for i, joint in enumerate(joints.values()):
+            first, row = next(iter(joint.rows.items()))
+            if names.count(joint.name) > 1:
+                joint.name = f"{first}.{joint.name}"
+            self.declare(
+                joint.name, joint.shape, row.role, row.layer, external=True, order=(0, i), **_fans(row)
+            )
+        return {
+            net: [(joints[key].name, joints[key].rows[net].shape) for key in own] for net, own in keys.items()
+        }
 
 
-def _learned_tensors(net: MainNetInterface) -> list[tuple[str, list[int], dict[str, Any]]]:
-    """Name, shape and description of the tensors that a network needs."""
-    found = []
-    for ref, shape in zip(net.hyper_shapes_learned_ref or (), net.hyper_shapes_learned or (), strict=True):
-        meta = net.param_shapes_meta[ref]
-        name = meta.get("param_name") or f"{meta['layer']}.{meta['name']}"
-        found.append((name, list(shape), meta))
-    return found
-
-
-def _key(mode: str, net: str, name: str, shape: Sequence[int]) -> tuple[Any, ...]:
+def _key(mode: str, net: str, row: Row) -> tuple[Any, ...]:
     """What tensors that are one have in common."""
     checks.one_of("share", mode, SHARING)
-    return {"none": (net, name), "equal": (name, tuple(shape)), "leading": (name, len(shape))}[mode]
+    name, shape = row.name, row.shape
+    return {"none": (net, name), "equal": (name, shape), "leading": (name, len(shape))}[mode]
 
 
-def _fans(meta: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: meta[key] for key in ("fan_in", "fan_out", "neutral") if key in meta}
+def _fans(row: Row) -> dict[str, Any]:
+    return {key: row.meta[key] for key in ("fan_in", "fan_out", "neutral") if key in row.meta}
 
 
 def _leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:

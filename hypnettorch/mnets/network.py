@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats, memory, old_files
 from hypnettorch.core.table import MODULATION, Row, Table, order_of, values_of
-from hypnettorch.core.values import Values, count_sets, resolve
+from hypnettorch.core.values import Stacked, Values, count_sets, resolve
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.layers.stages import Affine, Linear, Modulation, Norm, statistics_of
@@ -85,6 +85,7 @@ class Network(nn.Module):
         external: bool = False,
         block: int = 0,
         order: tuple[int, ...] | None = None,
+        start: tuple[float, float] | None = None,
         **meta: Any,
     ) -> str:
         """Declare one tensor.
@@ -99,6 +100,7 @@ class Network(nn.Module):
             external: Whether it must be passed to ``forward``.
             block: Blocks stand one after the other in the documented order.
             order: The place in that order, if block and role do not say it.
+            start: Mean and variance with which such a tensor starts.
             **meta: Further entries in ``param_shapes_meta``.
 
         Returns:
@@ -115,8 +117,8 @@ class Network(nn.Module):
                     with torch.no_grad():
                         init(value)
             owner.register_parameter(key, value)
-        row = Row(name, tuple(shape), role, layer, owner, key, order=order or order_of(block, role), meta=meta)
-        self._extend([row])
+        place = order or order_of(block, role)
+        self._extend([Row(name, tuple(shape), role, layer, owner, key, order=place, meta=meta, start=start)])
         return name
 
     def linear(self, name: str, fan_in: int, fan_out: int, bias: bool = True, **options: Any) -> Linear:
@@ -167,8 +169,10 @@ class Network(nn.Module):
             if shape is not None:
                 extra = meta if key == "weight" else {}
                 owner = None if external else stage
-                order = order_of(block, key)
-                rows.append(Row(f"{stage.name}.{key}", tuple(shape), key, number, owner, key, order=order, meta=extra))
+                name, place = f"{stage.name}.{key}", order_of(block, key)
+                rows.append(
+                    Row(name, tuple(shape), key, number, owner, key, order=place, meta=extra, start=(0.0, bound**2 / 3))
+                )
         self._extend(rows)
         return stage
 
@@ -190,7 +194,7 @@ class Network(nn.Module):
         self._norms.append((name, layer))
         if distill:
             self._distilled.append(size)
-        self._declare_pair(name, layer, [size], {"scale": "bn_scale", "bias": "bn_shift"}, external, block)
+        self._declare_pair(name, layer, [size], {"scale": ("bn_scale", 1.0), "bias": ("bn_shift", 0.0)}, external, block)
         return Norm(name, layer)
 
     def modulation(
@@ -217,7 +221,7 @@ class Network(nn.Module):
         )
         self.register_part(name, modulating)
         self._modulations.append((name, modulating))
-        roles = {"gain": "cm_scale", "shift": "cm_shift"}
+        roles = {"gain": ("cm_scale", modulating.neutral_gain), "shift": ("cm_shift", 0.0)}
         self._declare_pair(name, modulating, shape, roles, external, 0, layer)
         return Modulation(name, modulating)
 
@@ -249,18 +253,27 @@ class Network(nn.Module):
         name: str,
         owner: nn.Module,
         shape: Sequence[int],
-        roles: Mapping[str, str],
+        roles: Mapping[str, tuple[str, float]],
         external: bool,
         block: int,
         layer: int | None = None,
     ) -> None:
-        """Declare two tensors of one shape that a layer holds."""
+        """Declare two tensors of one shape that a layer holds, by key with role and neutral value."""
         number = self.table.next_layer() if layer is None else layer
         holder = None if external else owner
         self._extend(
             [
-                Row(f"{name}.{key}", tuple(shape), role, number, holder, key, order=order_of(block, role))
-                for key, role in roles.items()
+                Row(
+                    f"{name}.{key}",
+                    tuple(shape),
+                    role,
+                    number,
+                    holder,
+                    key,
+                    order=order_of(block, role),
+                    start=(neutral, 0.0),
+                )
+                for key, (role, neutral) in roles.items()
             ]
         )
 
@@ -357,6 +370,9 @@ class Network(nn.Module):
                 are missing.
             TypeError: If an argument has the wrong type.
         """
+        if type(weights) is Stacked:
+            stacked, share_input = weights.weights, weights.share_input
+            return self.batched_forward(x, stacked, share_input, condition, distilled_params, **options)
         prepared = self.prepare(x, None)
         return self.compute(prepared, self.evaluation(weights, distilled_params, condition, x), **options)
 

@@ -202,6 +202,7 @@ class Cell(nn.Module):
                 layer=layer,
                 init=partial(nn.init.uniform_, a=-bound, b=bound),
                 external=external,
+                start=(0.0, bound**2 / 3),
                 info=which,
             )
             declare(f"{self.name}.{which}.weight", shape, "weight")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hypnettorch.core.old_table import NAMES
+from hypnettorch.core.table import ROLES
 from hypnettorch.testing.cases import Case, Law, draw, refused, require, same
 
 
@@ -67,7 +67,7 @@ def meta_describes_every_shape(case: Case) -> None:
     internal = [] if net.internal_params is None else list(net.internal_params)
     for i, entry in enumerate(meta):
         require({"name", "index", "layer"} <= set(entry), f"entry {i} has the keys {sorted(map(str, entry))}")
-        require(entry["name"] in NAMES, f"the name of entry {i} is {entry['name']!r}")
+        require(entry["name"] in ROLES, f"the name of entry {i} is {entry['name']!r}")
         require(
             isinstance(entry["layer"], int) and entry["layer"] >= -1, f"the layer of entry {i} is {entry['layer']!r}"
         )
@@ -173,8 +173,39 @@ def flattening_is_inverted(case: Case) -> None:
     same(list(case.net.flatten_params(flat, param_shapes=shapes, unflatten=True)), values, "the tensors", rtol=0)
 
 
+def every_tensor_has_a_name(case: Case) -> None:
+    """``param_names`` are parallel to ``param_shapes`` and unique; those of internal tensors are keys of their state."""
+    net, names = case.net, list(case.net.param_names)
+    require(len(names) == len(net.param_shapes), f"{len(names)} names for {len(net.param_shapes)} shapes")
+    twice = [name for name in names if names.count(name) > 1]
+    require(not twice, f"several tensors have the name '{twice[0] if twice else ''}'")
+    meta = case.meta()
+    if meta is None:
+        return
+    parameters = dict(net.named_parameters(remove_duplicate=False))
+    inside = "module." if hasattr(net, "module") else ""
+    for name, entry in zip(names, meta, strict=True):
+        if entry["index"] >= 0:
+            found = parameters.get(inside + name)
+            require(found is not None, f"no key of named_parameters() is '{inside}{name}'")
+            require(found is net.internal_params[entry["index"]], f"'{name}' is not internal_params[{entry['index']}]")
+
+
+def every_parameter_is_declared(case: Case) -> None:
+    """All of ``parameters()`` are among ``internal_params``: what is not declared cannot come from outside."""
+    declared = {id(param) for param in case.net.internal_params or ()}
+    for name, param in case.net.named_parameters():
+        require(
+            id(param) in declared or not param.requires_grad,
+            f"the parameter '{name}' is declared nowhere, so no hypernetwork can produce it: declare it by "
+            f"net.declare(...), net.linear(...) or net.norm(...), or use a ModuleNet",
+        )
+
+
 LAWS: tuple[Law, ...] = (
     shapes_are_integers,
+    every_tensor_has_a_name,
+    every_parameter_is_declared,
     internal_params_are_registered,
     every_parameter_has_one_source,
     meta_describes_every_shape,

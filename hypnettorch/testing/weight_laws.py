@@ -91,6 +91,8 @@ def forms_of_weights_agree(case: Case) -> None:
     values, parts = case.complete(), case.parts()
     if values is None or parts is None:
         return
+    by_name = dict(zip(case.net.param_names, values, strict=True))
+    same(case(weights=by_name), expected, "weights=<dictionary by name>")
     by_key = {key: [values[i] for i in positions] for key, positions in parts.items()}
     same(case(weights=by_key), expected, f"weights=<dictionary with the keys {list(by_key)}>")
     refs = case.learned_refs() or []
@@ -196,6 +198,8 @@ def batched_takes_forms_of_weights(case: Case) -> None:
         return
     values = {i: value.expand(SETS, *value.shape) for i, value in enumerate(complete)}
     values.update(zip(refs, weights, strict=True))
+    by_name = dict(zip(case.net.param_names, values, strict=True))
+    same(case(weights=by_name), expected, "weights=<dictionary by name>")
     by_key = {key: [values[i] for i in positions] for key, positions in parts.items()}
     same(case.batched(case.net, by_key), expected, f"weights=<dictionary with the keys {list(by_key)}>")
 

@@ -29,7 +29,7 @@ def draw(net: MultiNet, *lead: int) -> list[Tensor]:
         ("equal", [[8, 4], [8], [2, 8], [2], [10, 8], [10]]),
         ("leading", [[8, 4], [8], [10, 8], [10]]),
         ("none", [[8, 4], [8], [2, 8], [2], [8, 4], [8], [10, 8], [10]]),
-        (lambda name: "none" if name == "1.bias" else "leading", [[8, 4], [8], [10, 8], [2], [10]]),
+        (lambda name: "none" if name == "layers.1.bias" else "leading", [[8, 4], [8], [10, 8], [2], [10]]),
     ],
 )
 def test_sharing(share: object, shapes: list[list[int]]) -> None:
