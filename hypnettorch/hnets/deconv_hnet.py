@@ -21,20 +21,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
 from hypnettorch.hnets import deconv_hyperfan, hyperfan
-from hypnettorch.hnets.calibrated_output import CalibratedOutput
 from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, plan_upsamplings
-from hypnettorch.hnets.full_hypernetwork import FullHyperNetwork
-from hypnettorch.hnets.old_hypernetwork import Inputs
-from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat
+from hypnettorch.hnets.partwise_hyperfan import Destinations, start_targets
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.old_stages import Elementwise, Linear, Run, Stage
+from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
 
 LAST_FILTERS = 128
 """Default number of filters in the last hidden layer."""
 
 
-class HDeconv(CalibratedOutput, FullHyperNetwork):
+class HDeconv(HyperNetwork):
     """A linear map and transpose convolutions turn ``[u, e]`` into an image, whose pixels are the weights.
 
     ``u`` is the unconditional input, ``e`` the conditional one, by default an embedding of the condition that the
@@ -71,6 +70,9 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
         use_spectral_norm: Divide each weight, read as a matrix with a row per output channel, by its largest singular
             value. That is a singular value decomposition per layer in every step.
         use_batch_norm: Whether the channels of hidden layers are batch-normalised.
+        embedding_table: Whether the embeddings of all conditions are one parameter ``[num_cond_embs, cond_in_size]``,
+            read by index: what many conditions (users, images) need. Without it each is a parameter of its own, which
+            can be optimised, frozen and saved by itself.
 
     Raises:
         ValueError: If an argument is out of range or of the wrong length, or the image is too small.
@@ -88,6 +90,8 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
         Networks", 2016, https://arxiv.org/abs/1511.06434 (figure 1: the generator); Zhang, Goodfellow, Metaxas, Odena,
         "Self-Attention Generative Adversarial Networks", 2019, https://arxiv.org/abs/1805.08318.
     """
+
+    layers: nn.ModuleList
 
     def __init__(
         self,
@@ -107,19 +111,19 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
         num_cond_embs: int = 1,
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
+        embedding_table: bool = False,
     ) -> None:
-        super().__init__(
-            target_shapes,
-            uncond_in_size,
-            cond_in_size,
-            activation_fn,
-            use_bias,
-            no_uncond_weights,
-            no_cond_weights,
-            num_cond_embs,
-            use_spectral_norm,
-            use_batch_norm,
-        )
+        super().__init__(target_shapes, uncond_in_size, cond_in_size)
+        if self._uncond_in_size + self._cond_in_size == 0:
+            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
+        checks.flag("use_bias", use_bias)
+        checks.function("activation_fn", activation_fn)
+        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
+        self._act_fn = activation_fn
+        self._use_batch_norm, self._use_spectral_norm = use_batch_norm, use_spectral_norm
+        self._has_bias = use_bias
+        self._has_fc_out, self._mask_fc_out, self._has_linear_out = False, False, True
+        self.embed(num_cond_embs, no_cond_weights, embedding_table)
         width, height, channels = parse_image_shape(hyper_img_shape)
         if width * height * channels < self.num_outputs:
             checks.fail("hyper_img_shape", f"at least {self.num_outputs} entries", f"{width * height * channels}")
@@ -127,46 +131,62 @@ class HDeconv(CalibratedOutput, FullHyperNetwork):
         filters = _parse_filters(num_filters, num_layers - 1)
         kernels = _parse_kernels(kernel_size, num_layers - 1)
         attended = _parse_units(sa_units, num_layers)
-        self._has_fc_out, self._mask_fc_out, self._has_linear_out = False, False, True
         self._num_channels = channels
-
-        table, external = self._table, no_uncond_weights
+        self.attentions: list[SelfAttention] = []
         steps = plan_upsamplings((height, width), kernels)
         first_shape = (filters[0], *steps[0].before)
-        in_size = self._uncond_in_size + self._cond_in_size
-        self._first = Linear(table, in_size, math.prod(first_shape), use_bias, external, use_spectral_norm)
-        self._transpose_convs: list[TransposeConv] = []
-        self._attentions: list[SelfAttention] = []
-        stages: list[Stage] = [self._first, Elementwise(nn.Unflatten(-1, first_shape))]
+        first = self._linear("layers.0", self._uncond_in_size + self._cond_in_size, math.prod(first_shape))
+        self._stages: list[Stage] = [first, Elementwise(nn.Unflatten(-1, first_shape))]
         for layer, step in enumerate(steps):
             if use_batch_norm:
-                stages.append(self._norm_stage(filters[layer], external))
+                self._stages.append(self.norm(f"norms.{layer}", filters[layer], no_uncond_weights))
             if activation_fn is not None:
-                stages.append(Elementwise(activation_fn))
+                self._stages.append(Elementwise(activation_fn))
             if layer in attended:
-                self._attentions.append(SelfAttention(table, filters[layer], use_bias, external, use_spectral_norm))
-                stages.append(self._attentions[-1])
-            out = [*filters, channels][layer + 1]
-            conv = TransposeConv(table, filters[layer], out, step, use_bias, external, use_spectral_norm)
-            self._transpose_convs.append(conv)
-            stages.append(conv)
-        self._stages = stages
-        self._publish()
+                self._stages.append(self._attention(f"layers.{layer}.attention", filters[layer]))
+            conv = TransposeConv(
+                f"layers.{layer + 1}", filters[layer], [*filters, channels][layer + 1], step, use_bias, use_spectral_norm
+            )
+            fans = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
+            self._stages.append(self.affine(conv, no_uncond_weights, **fans))
         if verbose:
             print(self)
 
-    def _generate(self, given: Inputs, run: Run) -> Tensor:
-        image = super()._generate(given, run)
-        return self._calibrate(image.movedim(-3, -1).flatten(-3)[..., : self.num_outputs])  # type: ignore[union-attr]
+    def _linear(self, name: str, fan_in: int, fan_out: int) -> Linear:
+        options = {"external": self._no_uncond_weights, "spectral_norm": self._use_spectral_norm}
+        return self.linear(name, fan_in, fan_out, bool(self._has_bias), **options)
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def _attention(self, name: str, channels: int) -> SelfAttention:
+        external, spectral_norm = self._no_uncond_weights, self._use_spectral_norm
+        self.attentions.append(SelfAttention(self, name, channels, bool(self._has_bias), external, spectral_norm))
+        return self.attentions[-1]
+
+    def generate(self, request: Request, values: Values) -> Tensor:
+        """The equation."""
+        return chain(self._stages, concat(request), values).movedim(-3, -1).flatten(-3)
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels of the image."""
+        return self._num_channels
+
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise for the targets: constants per pixel give each its variance."""
         inputs = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
-        self._let_start([average_start(group, plan) for group in destinations], self._draw(inputs, plan))
+        start_targets(self, destinations, plan, self.draw(inputs, plan))
 
-    def _draw(self, inputs: hyperfan.Inputs, plan: Plan) -> Tensor:
+    def draw(self, inputs: hyperfan.Inputs, plan: Plan) -> Tensor:
         """Draw all parameters but the embeddings; returns the second moments ``[num_outputs]`` of the image."""
         hyperfan.check_arguments(self, plan.method, inputs)
         return deconv_hyperfan.initialize(self, inputs, plan.gain)
+
+    def start_at_zero(self) -> None:
+        """Let the last layer draw zeros; gradients reach it in the first step, all other layers from the second.
+
+        Raises:
+            ValueError: If it is external, or divided by its spectral norm.
+        """
+        hyperfan.let_produce_zeros(self, list(self.layers)[-1:])
 
 
 def parse_image_shape(hyper_img_shape: Any) -> tuple[int, int, int]:

@@ -23,7 +23,7 @@ moment ``m(p)`` in all of its channels:
 ``c`` is 2 (Kaiming) or 1 (Xavier); biases start at 0.
 
 **Scale and offset.** What turns an image with these moments into targets stands in
-:mod:`hypnettorch.hnets.calibrated_output`.
+:mod:`hypnettorch.hnets.output_constants`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
 from hypnettorch.hnets import hyperfan
-from hypnettorch.hnets.calibrated_output import DOUBLE
-from hypnettorch.hnets.deconv_stages import TransposeConv, Upsampling
+from hypnettorch.hnets.deconv_stages import Upsampling
 from hypnettorch.hnets.hyperfan import fill_uniform, gaussian_moments
-from hypnettorch.mnets.old_stages import Affine, Run
+from hypnettorch.hnets.output_constants import DOUBLE
 
 if TYPE_CHECKING:
     from hypnettorch.hnets.deconv_hnet import HDeconv
@@ -65,46 +65,45 @@ def initialize(hnet: HDeconv, inputs: hyperfan.Inputs, gain: float) -> Tensor:
     """
     if inputs.variance == 0:
         checks.fail("cond_var", "inputs of positive variance", f"{inputs.cond_var} (uncond_var: {inputs.uncond_var})")
-    optional = frozenset(hnet.conditional_param_shapes_ref)
-    run = hnet._resolve(None, optional, condition=None, sets=None)
+    values = hnet.evaluation(None, None, None)
     for layer in hnet.batchnorm_layers or ():
         nn.init.ones_(layer.scale)  # type: ignore[arg-type]
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    _draw(hnet._first, run, gain / (hnet._uncond_in_size + hnet._cond_in_size))
-    for attention in hnet._attentions:
-        for projection in attention._projections:
-            _draw(projection, run, 1 / run.values[projection._weight].shape[1])
-        fill_uniform(run.values[attention._gamma], 0.0, 0.0)
-    *hidden, last = hnet._transpose_convs
-    for conv in hidden:
-        _draw(conv, run, gain / conv.fan_in)
-    _draw(last, run, 1 / last.fan_in)
-    return pixel_moments(hnet, inputs.variance, run)
+    first, *convs = hnet.layers
+    _draw(values, first.weight_name, first.bias_name, gain / (hnet._uncond_in_size + hnet._cond_in_size))
+    for attention in hnet.attentions:
+        for weight, bias in attention.projections:
+            _draw(values, weight, bias, 1 / values[weight].shape[1])
+        fill_uniform(values[attention.gamma], 0.0, 0.0)
+    for conv in convs:
+        _draw(values, conv.weight_name, conv.bias_name, (1.0 if conv is convs[-1] else gain) / conv.fan_in)
+    return pixel_moments(hnet, inputs.variance, values)
 
 
-def _draw(layer: Affine | TransposeConv, run: Run, variance: float) -> None:
+def _draw(values: Values, weight: str, bias: str | None, variance: float) -> None:
     """Fill the weight of a layer with this variance, and its bias with 0."""
-    fill_uniform(run.values[layer._weight], 0.0, variance)
-    if layer._bias is not None:
-        fill_uniform(run.values[layer._bias], 0.0, 0.0)
+    fill_uniform(values[weight], 0.0, variance)
+    if bias in values.tensors:
+        fill_uniform(values[bias], 0.0, 0.0)
 
 
 @torch.no_grad()
-def pixel_moments(hnet: HDeconv, variance: float, run: Run) -> Tensor:
+def pixel_moments(hnet: HDeconv, variance: float, values: Values) -> Tensor:
     """Second moments ``[num_outputs]`` of the image that a network draws from inputs of this variance."""
-    weight, _ = hnet._first._tensors(run)
-    size = hnet._transpose_convs[0].step.before
+    first, *convs = hnet.layers
+    weight, _ = first.tensors(values)
+    size = convs[0].step.before
     moments = torch.full((1, 1, *size), weight.shape[1] * _mean_square(weight) * variance, **DOUBLE)
-    for conv in hnet._transpose_convs:
+    for conv in convs:
         if hnet.batchnorm_layers:
             moments /= moments.mean()
         means, squares = _activated(moments, hnet._act_fn, weight)
         moments = conv.step(squares, torch.ones(1, 1, *conv.step.kernel, **DOUBLE))
-        if hnet.batchnorm_layers and conv is not hnet._transpose_convs[-1]:
+        if hnet.batchnorm_layers and conv is not convs[-1]:
             moments += _mean_removed(conv.step, means)
-        kernels = conv.kernels(run)
+        kernels, _ = conv.tensors(values)
         moments *= kernels.shape[0] * _mean_square(kernels)
-    return moments.flatten().repeat_interleave(hnet._num_channels)[: hnet.num_outputs]
+    return moments.flatten().repeat_interleave(hnet.num_channels)[: hnet.num_outputs]
 
 
 def _mean_square(tensor: Tensor) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import checks, functional
-from hypnettorch.core.old_table import ParameterTable, uniform
+from hypnettorch.core.values import Values
 from hypnettorch.layers.self_attention_layer import AttentionWeights, attention_shapes, self_attention
-from hypnettorch.mnets.old_stages import Affine, Run
+from hypnettorch.layers.stages import Affine
+from hypnettorch.mnets.network import Network
 
 SMALLEST_SIDE = 4
 """No side of an image is made shorter than this to have it doubled again."""
@@ -90,51 +90,33 @@ def plan_upsamplings(size: Size, kernels: Sequence[Size]) -> list[Upsampling]:
     return steps[::-1]
 
 
-class TransposeConv:
+class TransposeConv(Affine):
     """Transpose convolution with kernels ``[in, out, k_h, k_w]`` and bias ``[out]``.
 
     Both start in ``U(-a, a)`` with ``a = 1 / √fan_in``, where the fan-in counts the inputs of one pixel: ``in`` times
     the taps of :class:`Upsampling`.
 
     Args:
-        table: Where they are declared.
+        name: Name of the layer.
         fan_in: Number of input channels.
         fan_out: Number of output channels.
         step: The geometry.
         bias: Whether there is a bias.
-        external: Whether they must be passed to ``forward``.
         spectral_norm: Whether the kernels, read as ``[out, in·k_h·k_w]``, are divided by their largest singular value.
     """
 
     def __init__(
-        self,
-        table: ParameterTable,
-        fan_in: int,
-        fan_out: int,
-        step: Upsampling,
-        bias: bool = True,
-        external: bool = False,
-        spectral_norm: bool = False,
+        self, name: str, fan_in: int, fan_out: int, step: Upsampling, bias: bool = True, spectral_norm: bool = False
     ) -> None:
-        layer = table.next_layer()
-        self.step = step
-        self.fan_in = fan_in * step.taps
-        init = uniform(1 / math.sqrt(self.fan_in))
-        fans = {"fan_in": max(round(self.fan_in), 1), "fan_out": fan_out * math.prod(step.kernel)}
         shape = [fan_in, fan_out, *step.kernel]
-        self._weight = table.add(shape, "weight", layer, init=init, external=external, extra=fans)
-        self._bias = table.add([fan_out], "bias", layer, init=init, external=external) if bias else None
-        self._spectral_norm = spectral_norm
+        super().__init__(name, shape, [fan_out] if bias else None, fan_in * step.taps, spectral_norm)
+        self.step = step
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
-        """``x [N, in, H, W]`` to ``[N, out, H', W']``."""
-        return self.step(x, self.kernels(run), None if self._bias is None else run.values[self._bias])
+    def forward(self, x: Tensor, values: Values) -> Tensor:
+        """``x [..., in, H, W]`` to ``[..., out, H', W']``."""
+        return self.step(x, *self.tensors(values))
 
-    def kernels(self, run: Run) -> Tensor:
-        """The kernels in this evaluation."""
-        weight: Tensor = run.values[self._weight]
-        if not self._spectral_norm:
-            return weight
+    def _normalized(self, weight: Tensor) -> Tensor:
         return functional.spectral_normalize(weight.transpose(-4, -3), 4).transpose(-4, -3)
 
 
@@ -142,22 +124,38 @@ class SelfAttention:
     """Self-attention unit (:func:`hypnettorch.layers.self_attention_layer.self_attention`), at first the identity.
 
     Args:
-        table: Where its tensors are declared: kernel and bias of query, key and value, and ``gamma``.
+        network: Where its tensors are declared: kernel and bias of query, key and value, and ``gamma``.
+        name: Name of the unit.
         channels: Number of channels.
         bias: Whether the convolutions have biases.
         external: Whether its tensors must be passed to ``forward``.
         spectral_norm: Whether kernels are divided by their largest singular value.
+
+    Attributes:
+        projections: Names of kernel and, if there is one, bias of query, key and value.
+        gamma: Name of the weight of the unit.
     """
 
-    def __init__(self, table: ParameterTable, channels: int, bias: bool, external: bool, spectral_norm: bool) -> None:
+    def __init__(
+        self, network: Network, name: str, channels: int, bias: bool, external: bool, spectral_norm: bool
+    ) -> None:
         *shapes, gamma = attention_shapes(channels)
-        self._projections = [
-            Affine(table, kernel, size if bias else None, external=external, spectral_norm=spectral_norm)
-            for kernel, size in zip(shapes[::2], shapes[1::2], strict=True)
-        ]
-        self._gamma = table.add(gamma, None, table.next_layer(), external=external)
+        bound = channels**-0.5
+        self.projections: list[tuple[str, str | None]] = []
+        for part, kernel, size in zip(("query", "key", "value"), shapes[::2], shapes[1::2], strict=True):
+            layer = network.table.next_layer()
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
-        """``x [N, C, H, W]`` to the same shape."""
-        tensors: list[Any] = [tensor for projection in self._projections for tensor in projection._tensors(run)]
-        return self_attention(x, AttentionWeights(*[*tensors, run.values[self._gamma]]))
+            def declare(key: str, shape: list[int], role: str, layer: int = layer) -> str:
+                uniform = lambda tensor: tensor.uniform_(-bound, bound)  # noqa: E731
+                return network.declare(f"{name}.{key}", shape, role, layer, init=uniform, external=external)
+
+            weight = declare(part, kernel, "weight")
+            self.projections.append((weight, declare(f"{part}_bias", size, "bias") if bias else None))
+        self.gamma = network.declare(f"{name}.gamma", gamma, None, network.table.next_layer(), external=external)
+        self._spectral_norm = spectral_norm
+
+    def __call__(self, x: Tensor, values: Values) -> Tensor:
+        """``x [..., C, H, W]`` to the same shape."""
+        pairs = [(values[weight], None if bias is None else values[bias]) for weight, bias in self.projections]
+        weights = AttentionWeights(*[tensor for pair in pairs for tensor in pair], gamma=values[self.gamma])
+        return self_attention(x, weights.normalized() if self._spectral_norm else weights)

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.old_table import NAMES, normal
+from hypnettorch.core.table import ROLES, Row
+from hypnettorch.core.values import Values, resolve
 from hypnettorch.hnets import assembly, hyperfan, inputs, partwise_hyperfan
-from hypnettorch.hnets.composite import INPUTS, Call, CompositeHyperNetwork, arguments_of
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.old_hypernetwork import common_bias
+from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, common_bias, normal
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import check_hypernetwork
+from hypnettorch.mnets.network import Shapes
 
 HNETS = "hnets"
 COND_TENSORS = "cond_tensors"
+UNCOND = "uncond"
+INPUTS = ("uncond_input", "cond_input", "cond_id")
 PLAIN_STD = 0.02
 """Standard deviation of plain parameters at the start."""
 
 
-class HContainer(CompositeHyperNetwork):
+class HContainer(HyperNetwork):
     """``assembly_fct([h_1(u, e), h_2(u, e), …], [p, …], [q_c, …])`` with hypernetworks ``h_i`` and plain parameters.
 
     ``p`` are tensors that all conditions share, as if they were parameters of the main network itself; ``q_c`` belong
@@ -68,13 +70,14 @@ class HContainer(CompositeHyperNetwork):
         [(10, 5), (5,), (5,), (5,), (5, 5)]
     """
 
-    _cond_keys = _list_keys = (HNETS, COND_TENSORS)
+    hnets: nn.ModuleList
+    keeps_both = True
 
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
         assembly_fct: Callable[[list[list[Tensor]], list[Tensor], list[Tensor]], Sequence[Tensor]],
-        hnets: Sequence[HyperNetInterface] | None = None,
+        hnets: Sequence[Any] | None = None,
         uncond_param_shapes: Sequence[Sequence[int]] | None = None,
         cond_param_shapes: Sequence[Sequence[int]] | None = None,
         uncond_param_names: Sequence[str] | None = None,
@@ -87,51 +90,57 @@ class HContainer(CompositeHyperNetwork):
         hnets = [] if hnets is None else hnets
         checks.instance("hnets", hnets, Sequence, "a list of hypernetworks")
         for i, hnet in enumerate(hnets):
-            checks.instance(("hnets", i), hnet, HyperNetInterface)
-            checks.instance(("hnets", i), hnet, nn.Module)
+            check_hypernetwork((HNETS, i), hnet)
             if any(hnet is other for other in hnets[:i]):
                 checks.fail((HNETS, i), "a hypernetwork that is not in the list already", type(hnet).__name__)
-        super().__init__(target_shapes, hnets)
+        sizes = [max([0, *(getattr(hnet, name, 0) for hnet in hnets)]) for name in ("_uncond_in_size", "_cond_in_size")]
+        super().__init__(target_shapes, *sizes)
         checks.instance("assembly_fct", assembly_fct, Callable, "a function")  # type: ignore[arg-type]
         self._assembly_fct = assembly_fct
-        self._no_cond_weights = no_cond_weights
+        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
         self._uncond_shapes = checks.shapes("uncond_param_shapes", uncond_param_shapes or [])
         self._cond_shapes = checks.shapes("cond_param_shapes", cond_param_shapes or [])
         uncond_names = _names("uncond_param_names", uncond_param_names, self._uncond_shapes)
-        self._cond_names = _names("cond_param_names", cond_param_names, self._cond_shapes)
+        cond_names = _names("cond_param_names", cond_param_names, self._cond_shapes)
         if not (hnets or self._uncond_shapes or self._cond_shapes):
             checks.fail("hnets", "hypernetworks or shapes of parameters, to have an output", "neither")
         num_cond_embs = self._count_conditions(hnets, checks.integer("num_cond_embs", num_cond_embs, 0))
 
-        self._hnets = nn.ModuleList(hnets)  # type: ignore[arg-type]
+        self.hnets = nn.ModuleList()
         for i, hnet in enumerate(hnets):
-            self._include(hnet, block=i, numbered=i == 0, celement_type="hnet", celement_ind=i)
-        self._uncond_slots = [
-            self._table.add(
-                shape,
-                name,
-                init=normal(PLAIN_STD),
-                external=no_uncond_weights,
-                block=len(hnets) + i,
-                extra={"celement_type": "uncond", "celement_ind": i},
+            self.include(f"{HNETS}.{i}", hnet, block=i, numbered=i == 0, celement_type="hnet", celement_ind=i)
+        init = normal(PLAIN_STD)
+        for i, (shape, name) in enumerate(zip(self._uncond_shapes, uncond_names, strict=True)):
+            meta = {"celement_type": "uncond", "celement_ind": i}
+            block = len(hnets) + i
+            self.declare(f"{UNCOND}.{i}", shape, name, init=init, external=no_uncond_weights, block=block, **meta)
+        if self._cond_shapes:
+            self.per_condition(
+                COND_TENSORS,
+                self._cond_shapes,
+                num_cond_embs,
+                external=no_cond_weights,
+                init=init,
+                role=cond_names,
+                layer=-1,
+                block=len(hnets) + len(self._uncond_shapes),
+                condition_key="celement_cind",
+                metas=[{"celement_ind": i} for i in range(len(self._cond_shapes))],
+                celement_type="cond",
             )
-            for i, (shape, name) in enumerate(zip(self._uncond_shapes, uncond_names, strict=True))
-        ]
-        for condition in range(num_cond_embs):
-            self._declare_condition(condition)
         self._num_known_conds = num_cond_embs
+        self._learned_is_list = bool(hnets)
         plain = bool(self._uncond_shapes or self._cond_shapes)
         self._has_bias, self._mask_fc_out = common_bias(hnets), False
         self._has_fc_out = not plain and all(hnet.has_fc_out for hnet in hnets)
         self._has_linear_out = not plain and all(hnet.has_linear_out for hnet in hnets)
-        self._publish()
         if verbose:
             print(self)
 
     @property
-    def internal_hnets(self) -> list[HyperNetInterface]:
+    def internal_hnets(self) -> list[Any]:
         """The hypernetworks."""
-        return list(self._hnets)  # type: ignore[arg-type]
+        return list(self.hnets)
 
     def forward(
         self,
@@ -149,11 +158,12 @@ class HContainer(CompositeHyperNetwork):
             uncond_input: Passed to all hypernetworks.
             cond_input: Passed to all hypernetworks; ``cond_id`` then only selects plain parameters.
             cond_id: Id or ids of conditions; required if there are plain conditional parameters.
-            weights: External parameters, see :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.forward`.
-                Further keys of a dictionary: ``hnets``, a list with a dictionary per hypernetwork, which has
-                precedence over everything else for this hypernetwork. It may hold what its ``weights`` may hold (as
-                ``chunk_embs``), and its inputs ``uncond_input``, ``cond_input`` and ``cond_id``. And ``cond_tensors``,
-                a list of tensors ``[N, *shape]`` to use for the plain conditional parameters.
+            weights: External parameters, see :meth:`HyperNetwork.forward
+                <hypnettorch.hnets.hypernetwork.HyperNetwork.forward>`. Further keys of a dictionary: ``hnets``, a list
+                with a dictionary per hypernetwork, which has precedence over everything else for this hypernetwork. It
+                may hold what its ``weights`` may hold (as ``chunk_embs``), and its inputs ``uncond_input``,
+                ``cond_input`` and ``cond_id``. And ``cond_tensors``, a list of tensors ``[N, *shape]`` to use for the
+                plain conditional parameters.
             distilled_params: Must be ``None``.
             condition: Passed to all hypernetworks.
             ret_format: ``'squeezed'``, ``'sequential'``, ``'flattened'`` or ``'stacked'``.
@@ -169,36 +179,15 @@ class HContainer(CompositeHyperNetwork):
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up in every hypernetwork and among the plain parameters."""
-        weights = inputs.join_lists(self._look_up(cond_id))
-        if self._inclusions:
-            weights[HNETS] = [arguments_of(hnet.condition_inputs(cond_id)) for hnet in self.internal_hnets]
+        weights = dict(super().condition_inputs(cond_id).get("weights", {}))
+        if self._parts:
+            weights[HNETS] = [_as_entry(hnet.condition_inputs(cond_id)) for hnet in self.internal_hnets]
         return {"weights": weights} if weights else {"cond_id": cond_id}
 
-    def _start_learned(self) -> tuple[Shapes | None, list[int] | None]:
-        return ([], []) if self._inclusions else (None, None)
+    def _layer_rows(self) -> list[tuple[Row, Row | None]]:
+        return [pair for pair in super()._layer_rows() if pair[0].name.startswith(f"{HNETS}.")]
 
-    def _publish_layer_tensors(self, values: Mapping[int, nn.Parameter]) -> None:
-        inner = {slot for part in self._inclusions for slot in part.slots}
-        super()._publish_layer_tensors({slot: value for slot, value in values.items() if slot in inner})
-
-    def _declare_condition(self, condition: int) -> None:
-        first = len(self._hnets) + len(self._uncond_shapes) + condition * len(self._cond_shapes)
-        for i, (shape, name) in enumerate(zip(self._cond_shapes, self._cond_names, strict=True)):
-            self._add_conditional(
-                f"{COND_TENSORS}[{i}]",
-                shape,
-                condition,
-                self._no_cond_weights,
-                block=first + i,
-                role=name,
-                layer=-1,
-                std=PLAIN_STD,
-                celement_type="cond",
-                celement_ind=i,
-                celement_cind=condition,
-            )
-
-    def _count_conditions(self, hnets: Sequence[HyperNetInterface], wanted: int) -> int:
+    def _count_conditions(self, hnets: Sequence[Any], wanted: int) -> int:
         """The number of conditions on which all parts agree."""
         if self._cond_shapes and wanted == 0:
             checks.fail("num_cond_embs", "at least one condition, since cond_param_shapes is given", 0)
@@ -206,53 +195,59 @@ class HContainer(CompositeHyperNetwork):
         for i, hnet in enumerate(hnets):
             if hnet.num_known_conds != number:
                 checks.fail((HNETS, i), f"a hypernetwork that knows {number} conditions", hnet.num_known_conds)
-        return number
+        return int(number)
 
-    def _prepare(
-        self,
-        uncond_input: Tensor | None,
-        cond_input: Tensor | None,
-        cond_id: Any,
-        weights: Any,
-        condition: Any,
-        ret_format: str,
-        sets: int | None = None,
-    ) -> tuple[Call, Run]:
-        call, run = super()._prepare(uncond_input, cond_input, cond_id, weights, condition, ret_format, sets)
-        entries = {key: call.passed[key] for key in call.passed if key.startswith(HNETS)}
-        tensors = [call.passed[key] for key in call.passed if key not in entries]
-        if entries:
-            checks.length("weights['hnets']", entries, len(self._hnets))  # type: ignore[arg-type]
-            for i, entry in enumerate(entries.values()):
+    def check_given(self, given: Mapping[str, Any]) -> None:
+        """What is given besides tensors of this network: an entry per hypernetwork, and tensors of conditions."""
+        super().check_given({key: value for key, value in given.items() if key != HNETS})
+        if HNETS in given:
+            checks.instance("weights['hnets']", given[HNETS], (list, tuple), "a list")
+            checks.length("weights['hnets']", given[HNETS], len(self.hnets))
+            for i, entry in enumerate(given[HNETS]):
                 checks.instance(("weights['hnets']", i), entry, Mapping, "a dictionary")
-        if tensors:
-            checks.length("weights['cond_tensors']", tensors, len(self._cond_shapes))
-            lead = 1 if sets is None else 2
-            for i, (tensor, shape) in enumerate(zip(tensors, self._cond_shapes, strict=True)):
-                checks.tensor(("weights['cond_tensors']", i), tensor)
-                checks.shape(("weights['cond_tensors']", i), tensor, [*tensor.shape[:lead], *shape])
-        for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
-            if value is not None and not self._inclusions:
-                checks.fail(name, "None, since there is no hypernetwork", f"shape {tuple(value.shape)}")
-        if self._cond_shapes and cond_id is None and not tensors:
-            checks.fail("cond_id", "the conditions whose plain parameters are meant", None)
-        if cond_id is not None and (tensors or (cond_input is not None and not self._cond_shapes)):
-            checks.fail("cond_id", "None, since everything conditional is passed", cond_id)
-        return call, run
 
-    def _generate(self, call: Call, run: Run) -> list[Tensor]:
-        own = {key: value for key, value in call.passed.items() if key.startswith(COND_TENSORS)}
-        cond = list(self._conditions(None, call.cond_id, own, run).values())
-        made = [self._ask(part, self._call_of(i, call), run, "stacked") for i, part in enumerate(self._inclusions)]
-        lead = self._lead(made, cond, call, run)
+    def check_complete(self, tensors: Any, weights: Any = None) -> None:
+        """The hypernetworks check their tensors, which may be in their entries, themselves."""
+        missing = [name for name in self.table.required if not name.startswith(f"{HNETS}.") and name not in tensors]
+        if missing:
+            checks.fail("weights", f"tensors for {missing}", "None" if weights is None else "only other tensors")
+
+    def select(self, request: Request, values: Values) -> Request:
+        """Look up the plain parameters of conditions; the hypernetworks look conditions up themselves."""
+        for name, value in (("uncond_input", request.uncond), ("cond_input", request.cond)):
+            if value is not None and not self._parts:
+                checks.fail(name, "None, since there is no hypernetwork", f"shape {tuple(value.shape)}")
+        given = request.given.get(COND_TENSORS)
+        if request.ids is not None and (given or (request.cond is not None and not self._cond_shapes)):
+            checks.fail("cond_id", "None, since everything conditional is passed", request.ids)
+        if not self._cond_shapes:
+            return request
+        if given is None and request.ids is None:
+            checks.fail("cond_id", "the conditions whose plain parameters are meant", None)
+        if given is None:
+            return replace(request, given={**request.given, **self.conditions(request.ids, values)})  # type: ignore[arg-type]
+        checks.length("weights['cond_tensors']", given, len(self._cond_shapes))
+        lead = 1 if values.sets is None else 2
+        for i, (tensor, shape) in enumerate(zip(given, self._cond_shapes, strict=True)):
+            checks.tensor(("weights['cond_tensors']", i), tensor)
+            checks.shape(("weights['cond_tensors']", i), tensor, [*tensor.shape[:lead], *shape])
+        return request
+
+    def generate(self, request: Request, values: Values) -> list[Tensor]:
+        """The equation."""
+        cond = request.given.get(COND_TENSORS, [])
+        entries = request.given.get(HNETS, [{}] * len(self.hnets))
+        made = [self._ask_with(i, entry, request, values) for i, entry in enumerate(entries)]
+        lead = self._lead(made, cond, request, values.sets)
 
         def spread(tensors: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
             return [tensor.expand(*lead, *shape) for tensor, shape in zip(tensors, shapes, strict=True)]
 
-        uncond = [
-            run.values[slot].unsqueeze(1) if run.sets is not None and run.given[slot] else run.values[slot]
-            for slot in self._uncond_slots
-        ]
+        uncond = []
+        for i in range(len(self._uncond_shapes)):
+            name = f"{UNCOND}.{i}"
+            per_set = values.sets is not None and name in values.given
+            uncond.append(values[name].unsqueeze(1) if per_set else values[name])
         parts = (
             [spread(tensors, hnet.target_shapes) for tensors, hnet in zip(made, self.internal_hnets, strict=True)],
             spread(uncond, self._uncond_shapes),
@@ -260,46 +255,68 @@ class HContainer(CompositeHyperNetwork):
         )
         return assembly.assemble(self._assembly_fct, parts, lead, self.target_shapes)
 
-    def _call_of(self, number: int, call: Call) -> Call:
-        """What one of the hypernetworks is asked for."""
-        entry = dict(call.passed.get(f"{HNETS}[{number}]", {}))
-        given = {key: entry.pop(key) for key in INPUTS if key in entry}
-        arguments = {"uncond_input": call.uncond_input, "cond_input": call.cond_input, "cond_id": call.cond_id}
-        if call.cond_input is not None or "cond_input" in given:
-            arguments["cond_id"] = None
-        if "cond_id" in given:
-            arguments["cond_input"] = None
-        return Call(**{**arguments, **given}, passed=entry)
+    def _ask_with(self, number: int, entry: Mapping[str, Any], request: Request, values: Values) -> list[Tensor]:
+        """What one of the hypernetworks produces, whose entry has precedence over the inputs of all."""
+        name, hnet = f"{HNETS}.{number}", self.hnets[number]
+        named = {key: value for key, value in entry.items() if key in PARTS or "." in key}
+        if named:
+            _, passed = resolve(hnet.table, named, hnet, stacked=values.sets is not None)  # type: ignore[arg-type]
+            values = values.with_tensors({f"{name}.{key}": tensor for key, tensor in passed.items()})
+        own = {key: entry[key] for key in INPUTS if key in entry}
+        inputs.check_combination(*(own.get(key) for key in INPUTS), required=False)
+        uncond = own.get("uncond_input", request.uncond)
+        cond = own.get("cond_input", None if "cond_id" in own else request.cond)
+        ids = None if cond is not None or {"cond_input", "cond_id"} & own.keys() else request.ids
+        if own.get("cond_id") is not None:
+            ids = inputs.parse_cond_id(own["cond_id"], hnet.num_known_conds)  # type: ignore[arg-type]
+        given = {key: value for key, value in entry.items() if key not in INPUTS and key not in named}
+        return self.ask(name, Request(uncond, cond, ids, given), values).tensors
 
-    def _lead(self, made: Sequence[Sequence[Tensor]], cond: Sequence[Tensor], call: Call, run: Run) -> list[int]:
+    def _lead(
+        self, made: Sequence[Sequence[Tensor]], cond: Sequence[Tensor], request: Request, sets: int | None
+    ) -> list[int]:
         """``[N]`` or ``[B, N]``: the number of weight sets; parts that come once are meant for all of them."""
-        lead = [] if run.sets is None else [run.sets]
+        lead = [] if sets is None else [sets]
         sizes = {f"{HNETS}[{i}]": tensors[0].shape[len(lead)] for i, tensors in enumerate(made)}
         sizes |= {f"{COND_TENSORS}[{i}]": tensor.shape[len(lead)] for i, tensor in enumerate(cond)}
-        if call.cond_id is not None and not sizes:
-            sizes["cond_id"] = len(inputs.parse_cond_id(call.cond_id, self.num_known_conds))
+        if request.ids is not None and not sizes:
+            sizes["cond_id"] = len(request.ids)
         return [*lead, inputs.common_size(sizes)]
 
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+        """Initialise each hypernetwork, and plain parameters, for the targets in which they end up."""
         inner = [[tuple(shape) for shape in hnet.target_shapes] for hnet in self.internal_hnets]
         plain = [[tuple(shape) for shape in shapes] for shapes in (self._uncond_shapes, self._cond_shapes)]
         found = assembly.trace(self._assembly_fct, (inner, *plain), self.target_shapes)
         traced = iter(partwise_hyperfan.trace_back(found, destinations))
         for hnet in self.internal_hnets:
-            hnet._start_at([next(traced) for _ in hnet.target_shapes], plan)
-        values = self._values_by_slot()
-        for slots in [*([slot] for slot in self._uncond_slots), *self._conditional.values()]:
+            hnet.start_at([next(traced) for _ in hnet.target_shapes], plan)
+        for rows in self._plain_rows():
             start = partwise_hyperfan.average_start(next(traced), plan)
-            for slot in slots:
-                if slot in values:
-                    hyperfan.fill_uniform(values[slot], start.mean, start.constant + start.generated)
+            for row in rows:
+                hyperfan.fill_uniform(row.value(), start.mean, start.variance)
 
-    def _start_at_zero(self) -> None:
-        super()._start_at_zero()
-        values = self._values_by_slot()
-        for slot in [*self._uncond_slots, *(slot for slots in self._conditional.values() for slot in slots)]:
-            if slot in values:
-                nn.init.zeros_(values[slot])
+    def start_at_zero(self) -> None:
+        """Let all hypernetworks, and plain parameters, start at zero."""
+        for hnet in self.internal_hnets:
+            hnet.start_at_zero()
+        for rows in self._plain_rows():
+            for row in rows:
+                nn.init.zeros_(row.value())
+
+    def _plain_rows(self) -> list[list[Row]]:
+        """Internal rows of each plain parameter: one of each shared one, and one per condition of each other one."""
+        own = self.table.by_name
+        names = [[f"{UNCOND}.{i}"] for i in range(len(self._uncond_shapes))]
+        conditions = range(self.num_known_conds)
+        names += [[f"{COND_TENSORS}.{c}.{i}" for c in conditions] for i in range(len(self._cond_shapes))]
+        return [[own[name] for name in group if own[name].owner is not None] for group in names]
+
+
+def _as_entry(condition_inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``forward`` that stand for conditions as one entry of ``weights['hnets']``."""
+    given = {key: condition_inputs[key] for key in INPUTS if key in condition_inputs}
+    return {**condition_inputs.get("weights", {}), **given}
 
 
 def _names(argument: str, names: Sequence[str] | None, shapes: Shapes) -> list[str]:
@@ -308,5 +325,5 @@ def _names(argument: str, names: Sequence[str] | None, shapes: Shapes) -> list[s
         return ["weight" if len(shape) > 1 else "bias" for shape in shapes]
     checks.length(argument, names, len(shapes))
     for i, name in enumerate(names):
-        checks.one_of(f"{argument}[{i}]", name, NAMES)
+        checks.one_of(f"{argument}[{i}]", name, ROLES)
     return list(names)

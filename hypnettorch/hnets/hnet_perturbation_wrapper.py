@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.composite import Call
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.inputs import common_size
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import inputs
+from hypnettorch.hnets.hypernetwork import Produced, Request
+from hypnettorch.hnets.wrapper import Wrapper
 
 OUTPUT = "output_handler(...)"
 """The result of an output handler, in messages."""
@@ -53,11 +52,11 @@ class AddNoise:
         if uncond_input is None:
             checks.fail("uncond_input", "noise", None)
         checks.width("uncond_input", uncond_input, hnet_out_int.shape[-1])
-        common_size({"uncond_input": uncond_input.shape[-2], "cond_id or cond_input": hnet_out_int.shape[-2]})
+        inputs.common_size({"uncond_input": uncond_input.shape[-2], "cond_id or cond_input": hnet_out_int.shape[-2]})
         return hnet_out_int + self.sigma * uncond_input
 
 
-class HPerturbWrapper(WrapperHyperNetwork):
+class HPerturbWrapper(Wrapper):
     """``h(z[:n], e) + σ z`` with a hypernetwork ``h`` and noise ``z`` that has one entry per weight.
 
     A hypernetwork that turns noise into weights represents a distribution. Its support has no more dimensions than its
@@ -72,7 +71,8 @@ class HPerturbWrapper(WrapperHyperNetwork):
         hnet_uncond_in_size: ``n``. Required, unless there is an ``input_handler``.
         sigma_noise: ``σ``; has no effect with an ``output_handler``.
         input_handler: Called with the keywords ``uncond_input``, ``cond_input`` and ``cond_id`` as they were passed to
-            ``forward``; returns these three for ``h``.
+            ``forward`` (by another wrapper or a container around this one, ids as a list); returns these three for
+            ``h``.
         output_handler: Called with the flat weights ``[N, num_outputs]`` that ``h`` produces and, as keywords, what was
             passed to ``forward``; returns flat weights.
         verbose: Whether to print a line about the network.
@@ -97,7 +97,7 @@ class HPerturbWrapper(WrapperHyperNetwork):
 
     def __init__(
         self,
-        hnet: HyperNetInterface,
+        hnet: Any,
         hnet_uncond_in_size: int | None = None,
         sigma_noise: float = 0.02,
         input_handler: Callable[..., tuple[Tensor | None, Tensor | None, Any]] | None = None,
@@ -119,27 +119,54 @@ class HPerturbWrapper(WrapperHyperNetwork):
         self._output_handler = AddNoise(sigma) if output_handler is None else output_handler
         self._uncond_in_size = self.num_outputs if output_handler is None else 0
 
-        self._wrap(hnet)
+        self.wrap(hnet)
         self._mask_fc_out = hnet.mask_fc_out
-        self._publish()
         if verbose:
             print(self)
+
+    def read(
+        self,
+        uncond_input: Any,
+        cond_input: Any,
+        cond_id: Any,
+        weights: Any,
+        condition: Any,
+        ret_format: str,
+        sets: int | None = None,
+    ) -> tuple[Request, Values]:
+        """The arguments of ``forward``, checked; ids as they were passed where handlers see them."""
+        ids = cond_id if self._default_handlers else None
+        request, values = super().read(uncond_input, cond_input, ids, weights, condition, ret_format, sets)
+        return (request if self._default_handlers else replace(request, ids=cond_id)), values
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up, unless handlers may want to see them."""
         return super().condition_inputs(cond_id) if self._default_handlers else {"cond_id": cond_id}
 
-    def _takes_many_sets(self) -> bool:
-        return super()._takes_many_sets() and self._default_handlers
+    def takes_many_sets(self) -> bool:
+        """Handlers of a user see one parameter set."""
+        return super().takes_many_sets() and self._default_handlers
 
-    def _generate(self, call: Call, run: Run) -> Tensor:
-        inputs = {"uncond_input": call.uncond_input, "cond_input": call.cond_input, "cond_id": call.cond_id}
-        inner = self._input_handler(**inputs)
+    def before(self, request: Request, values: Values) -> Request:
+        """What the input handler makes of the inputs."""
+        inner = self._input_handler(**_inputs_of(request))
         if not isinstance(inner, (tuple, list)) or len(inner) != 3:
             checks.fail("input_handler(...)", "uncond_input, cond_input and cond_id", type(inner).__name__)
-        flat = self._ask(self._part, Call(*inner, call.passed), run, "flattened")
-        output = self._output_handler(flat, **inputs)
+        uncond, cond, cond_id = inner
+        inputs.check_combination(uncond, cond, None if self.keeps_both else cond_id, required=False)
+        ids = None if cond_id is None else inputs.parse_cond_id(cond_id, self.num_known_conds)
+        return replace(request, uncond=uncond, cond=cond, ids=ids)
+
+    def after(self, produced: Produced, request: Request, values: Values) -> Tensor:
+        """What the output handler makes of the weights."""
+        flat = produced.flat
+        output = self._output_handler(flat, **_inputs_of(request))
         checks.width(OUTPUT, output, self.num_outputs)
         if output.dim() != flat.dim():
             checks.fail(OUTPUT, f"{flat.dim()} dimensions", f"shape {tuple(output.shape)}")
         return output
+
+
+def _inputs_of(request: Request) -> dict[str, Any]:
+    """The keywords of handlers."""
+    return {"uncond_input": request.uncond, "cond_input": request.cond, "cond_id": request.ids}

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.table import ROLES
+from hypnettorch.hnets import output_constants
 from hypnettorch.hnets.targets import METHODS, Plan, Start, describe_targets, start_of
 
 
@@ -223,3 +224,23 @@ def fill_uniform(tensor: Tensor, mean: float, variance: float) -> None:
     bound = math.sqrt(3 * variance)
     with torch.no_grad():
         tensor.uniform_(mean - bound, mean + bound) if bound > 0 else tensor.fill_(mean)
+
+
+def let_produce_zeros(hnet: Any, layers: Sequence[nn.Module]) -> None:
+    """Fill the output layer with 0.
+
+    Args:
+        hnet: The hypernetwork.
+        layers: Its output layer, or the pieces of it.
+
+    Raises:
+        ValueError: If it is external, or divided by its spectral norm.
+    """
+    if hnet._use_spectral_norm:
+        raise checks.StateError("start at zero: expected a hypernetwork without spectral norm, got one with it")
+    if hnet._no_uncond_weights:
+        raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
+    for layer in layers:
+        for tensor in layer.parameters():
+            nn.init.zeros_(tensor)
+    output_constants.keep_scale_only(hnet)

@@ -98,6 +98,10 @@ class Produced:
             return formats.from_padded(self.value, self.shapes, "stacked")  # type: ignore[no-any-return]
         return list(self.value)
 
+    def formatted(self, ret_format: str) -> Any:
+        """The weights in a format (:mod:`hypnettorch.core.formats`)."""
+        return _formatted(self.value, self.shapes, ret_format)
+
 
 class HyperNetwork(Network):
     """A hypernetwork, given by its declaration and its equation.
@@ -328,13 +332,9 @@ class HyperNetwork(Network):
         Raises:
             ValueError: If the number of sets differs between arguments.
         """
-        sets = inputs.count_stacked(weights)
-        for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
-            inputs.check_sets(name, value, sets, share_input)
         if not self.takes_many_sets():
-            checks.one_of("ret_format", ret_format, formats.FORMATS)
-            flat = _mapped(self, uncond_input, cond_input, cond_id, weights, share_input, condition, sets)
-            return formats.from_flat(flat, self.target_shapes, ret_format)
+            return by_vmap(self, uncond_input, cond_input, cond_id, weights, share_input, condition, ret_format)
+        sets = _count_sets(weights, uncond_input, cond_input, share_input)
         if share_input:
             uncond_input, cond_input = (
                 value if value is None else value.expand(sets, *value.shape) for value in (uncond_input, cond_input)
@@ -390,7 +390,9 @@ class HyperNetwork(Network):
         for key, value in given.items():
             if key not in kinds:
                 known = [*PARTS, *kinds]
-                checks.fail("weights", f"a dictionary with some of the keys {known}, or by names", f"keys {list(given)}")
+                checks.fail(
+                    "weights", f"a dictionary with some of the keys {known}, or by names", f"keys {list(given)}"
+                )
             name = f"weights['{key}']"
             if kinds[key].single:
                 checks.tensor(name, value)
@@ -851,7 +853,7 @@ class HyperNetwork(Network):
             raise NotImplementedError(f"{type(self).__name__} does not implement a start at zero")
         for part in parts:
             part.start_at_zero()
-        self._buffers[output_constants.OFFSET] = None
+        output_constants.keep_scale_only(self)
 
     def __str__(self) -> str:
         internal = {
@@ -875,7 +877,7 @@ def evaluate(network: Any, request: Request, values: Values) -> Tensor | Sequenc
         request: What it is asked for.
         values: The evaluation as this network sees it.
     """
-    if not computes(type(network), "generate"):
+    if not computes(type(network), "generate") or not (values.sets is None or network.takes_many_sets()):
         return _by_forward(network, request, values)
     network.check_given(request.given)
     return evaluate_own(network, request, values)
@@ -893,6 +895,12 @@ def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Ten
 
 def _by_forward(network: Any, request: Request, values: Values) -> Tensor:
     """What a hypernetwork produces by its public method, called with the documented keywords."""
+    call = network.forward if values.sets is None else network.batched_forward
+    return call(**arguments_of(network, request, values), ret_format="flattened")  # type: ignore[no-any-return]
+
+
+def arguments_of(network: Any, request: Request, values: Values) -> dict[str, Any]:
+    """A request, and the tensors that a hypernetwork would not take by itself, as the documented keywords."""
     weights: dict[str, Any] = dict(request.given)
     refs = zip(PARTS, (network.unconditional_param_shapes_ref, network.conditional_param_shapes_ref), strict=True)
     for key, positions in refs:
@@ -904,28 +912,28 @@ def _by_forward(network: Any, request: Request, values: Values) -> Tensor:
                 tensor if values.sets is None or row.name in values.given else tensor.expand(values.sets, *tensor.shape)
                 for row, tensor in zip(rows, tensors, strict=True)
             ]
-    call = network.forward if values.sets is None else network.batched_forward
-    return call(  # type: ignore[no-any-return]
-        uncond_input=request.uncond,
-        cond_input=request.cond,
-        cond_id=request.ids,
-        weights=weights or None,
-        condition=values.stats_id,
-        ret_format="flattened",
-    )
+    return {
+        "uncond_input": request.uncond,
+        "cond_input": request.cond,
+        "cond_id": request.ids,
+        "weights": weights or None,
+        "condition": values.stats_id,
+    }
 
 
-def _mapped(
-    network: HyperNetwork,
+def by_vmap(
+    network: Any,
     uncond_input: Tensor | None,
     cond_input: Tensor | None,
     cond_id: Any,
     weights: Any,
     share_input: bool,
     condition: Any,
-    sets: int,
-) -> Tensor:
-    """Flat weights ``[B, N, D]``, by ``torch.func.vmap`` of ``forward``."""
+    ret_format: str,
+) -> Any:
+    """``batched_forward`` of a hypernetwork, by ``torch.func.vmap`` of ``forward``."""
+    checks.one_of("ret_format", ret_format, formats.FORMATS)
+    sets = _count_sets(weights, uncond_input, cond_input, share_input)
 
     def one_set(condition: Any, **arguments: Any) -> Tensor:
         flat: Tensor = network.forward(**arguments, cond_id=cond_id, condition=condition, ret_format="flattened")
@@ -935,8 +943,16 @@ def _mapped(
     mapped = {name: value is not None and not share_input for name, value in arguments.items()}
     conditions = set_conditions(condition, sets)
     loop = writes_statistics(network)
-    flat: Tensor = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=loop)
-    return flat
+    flat = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=loop)
+    return formats.from_flat(flat, network.target_shapes, ret_format)
+
+
+def _count_sets(weights: Any, uncond_input: Any, cond_input: Any, share_input: bool) -> int:
+    """The number of parameter sets, which the inputs fit."""
+    sets = inputs.count_stacked(weights)
+    for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
+        inputs.check_sets(name, value, sets, share_input)
+    return sets
 
 
 def _formatted(produced: Tensor | Sequence[Tensor], shapes: Shapes, ret_format: str) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,16 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets import inputs
-from hypnettorch.hnets.composite import Call
-from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.old_hypernetwork import HyperNetwork
+from hypnettorch.core.values import Values
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_input, check_without_conditions
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import Wrapper, check_input, check_without_conditions
 
 
 def cos_sin(values: Tensor) -> Tensor:
@@ -78,7 +74,7 @@ class _Encoding:
 ENCODINGS = {"cos|sin": _Encoding(cos_sin, 1 / 2), "z|1-z": _Encoding(complement, 1 / 3)}
 
 
-class HEncodedInput(WrapperHyperNetwork):
+class HEncodedInput(Wrapper):
     """``h(E(γ))`` with a hypernetwork ``h`` and an encoding ``E`` of one of its inputs.
 
     ``E`` is ``[cos(γπ/2), sin(γπ/2)]`` of constant norm, or ``[γ, 1 - γ]``, both for ``γ`` in [0, 1] and twice as long
@@ -99,6 +95,9 @@ class HEncodedInput(WrapperHyperNetwork):
         num_cond_embs: Number of conditions that the wrapper knows by id (with ``which='cond'``).
         no_cond_weights: Whether their embeddings are external.
         verbose: Whether to print a line about the network.
+        embedding_table: Whether the embeddings of all conditions are one parameter ``[num_cond_embs, in_size]``, read
+            by index: what many conditions (users, images) need. Without it each is a parameter of its own, which can be
+            optimised, frozen and saved by itself.
 
     Raises:
         ValueError: If an argument is out of range, or ``h`` has no such input, one of odd size, or conditions of its
@@ -117,27 +116,32 @@ class HEncodedInput(WrapperHyperNetwork):
         torch.Size([5, 9])
     """
 
+    first_children = ("encoding", "hnet")
+
     def __init__(
         self,
-        hnet: HyperNetInterface,
+        hnet: Any,
         encoding: str | Callable[[Tensor], Tensor] = "cos|sin",
         which: str = "cond",
         in_size: int | None = None,
         num_cond_embs: int = 0,
         no_cond_weights: bool = False,
         verbose: bool = True,
+        embedding_table: bool = False,
     ) -> None:
         super().__init__(hnet)
         checks.one_of("which", which, ("cond", "uncond"))
         checks.integer("num_cond_embs", num_cond_embs, 0)
         checks.flag("no_cond_weights", no_cond_weights)
+        checks.flag("embedding_table", embedding_table)
         self._is_conditional = which == "cond"
         self._no_cond_weights = no_cond_weights
         if self._is_conditional:
             self._encoded_size = check_without_conditions(hnet, "HEncodedInput keeps the embeddings")
         else:
             self._encoded_size = check_input(hnet, which)
-            for name, value in (("num_cond_embs", num_cond_embs), ("no_cond_weights", no_cond_weights)):
+            own = {"num_cond_embs": num_cond_embs, "no_cond_weights": no_cond_weights}
+            for name, value in {**own, "embedding_table": embedding_table}.items():
                 if value:
                     checks.fail(name, "its default, since conditions are those of hnet with which='uncond'", value)
         if isinstance(encoding, str):
@@ -147,92 +151,52 @@ class HEncodedInput(WrapperHyperNetwork):
             half = self._encoded_size // 2
             self._size = half if in_size is None else checks.integer("in_size", in_size, half, half)
             self._moment: float | None = ENCODINGS[encoding].moment
-            self._encoding = ENCODINGS[encoding].function
+            function = ENCODINGS[encoding].function
         else:
             checks.instance("encoding", encoding, Callable, "a name or a function")  # type: ignore[arg-type]
             if in_size is None:
                 checks.fail("in_size", "the size of what the function encodes", None)
             self._size = checks.integer("in_size", in_size, 1)
             self._moment = None
-            self._encoding = encoding
+            function = encoding
 
-        self._wrap(hnet, block=1)
+        self.wrap(hnet, block=1)
         if self._is_conditional:
             self._cond_in_size = self._size
-            for condition in range(num_cond_embs):
-                self._declare_condition(condition)
-            self._num_known_conds = num_cond_embs
+            options: dict[str, Any] = {"external": no_cond_weights, "table": embedding_table, "layer": -1}
+            uniform = partial(nn.init.uniform_, a=0.0, b=1.0)
+            self.per_condition(EMBEDDINGS, [self._size], num_cond_embs, init=uniform, **options)
         else:
             self._uncond_in_size = self._size
-        self._encode_part = ModulePart(self._table, self._encoding, block=2)
-        self._publish()
+        self._encoding_part = ModulePart(self, "encoding", function, block=2)
         if verbose:
             print(self)
 
-    def _declare_condition(self, condition: int) -> None:
-        if not self._is_conditional:
-            return
-        slot = self._table.add(
-            [self._size],
-            "embedding",
-            init=partial(nn.init.uniform_, a=0.0, b=1.0),
-            like=self._internal_params[0] if self._internal_params else None,
-            external=self._no_cond_weights,
-            condition=condition,
-        )
-        self._conditional.setdefault(EMBEDDING, []).append(slot)
-
-    def _condition_owners(self) -> list[HyperNetInterface]:
-        return [] if self._is_conditional else super()._condition_owners()
-
-    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
-        """The input embedding of a condition before it is encoded, ``[in_size]``, or that of ``h``."""
+    def before(self, request: Request, values: Values) -> Request:
+        """The encoded input, and the other one."""
         if self._is_conditional:
-            return HyperNetwork.get_cond_in_emb(self, cond_id)
-        return super().get_cond_in_emb(cond_id)
+            return replace(request, cond=self._encode("cond_input", request.cond, values))
+        return replace(request, uncond=self._encode("uncond_input", request.uncond, values))
 
-    def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
-        """See :meth:`hypnettorch.hnets.hnet_interface.HyperNetInterface.condition_inputs`."""
-        if self._is_conditional:
-            return HyperNetwork.condition_inputs(self, cond_id)
-        return super().condition_inputs(cond_id)
-
-    def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
-        """Internal input embeddings with the id of their condition, not encoded."""
-        if self._is_conditional:
-            return HyperNetwork.condition_embeddings(self)
-        return super().condition_embeddings()
-
-    def _generate(self, call: Call, run: Run) -> Tensor:
-        if not self._is_conditional:
-            call = replace(call, uncond_input=self._encode("uncond_input", call.uncond_input, run))
-        else:
-            inputs.check_combination(None, call.cond_input, call.cond_id, required=False)
-            values = call.cond_input
-            if call.cond_id is not None:
-                values = self._conditions(None, call.cond_id, {}, run).get(EMBEDDING)
-            call = replace(call, cond_input=self._encode("cond_input", values, run), cond_id=None)
-        flat: Tensor = self._ask(self._part, call, run, "flattened")
-        return flat
-
-    def _encode(self, name: str, values: Tensor | None, run: Run) -> Tensor:
-        if values is None:
+    def _encode(self, name: str, x: Tensor | None, values: Values) -> Tensor:
+        if x is None:
             checks.fail(name, f"an input of {self._size} entries", None)
-        checks.width(name, values, self._size)
-        if self._moment is not None and _outside(values):
+        checks.width(name, x, self._size)
+        if self._moment is not None and _outside(x):
             warnings.warn(f"{name}: expected values in [0, 1] for the encoding, got others", stacklevel=2)
-        encoded = self._encode_part(values, run)
+        encoded = self._encoding_part(x, values)
         checks.width("encoding(...)", encoded, self._encoded_size)
-        if encoded.shape[:-1] != values.shape[:-1]:
-            checks.fail("encoding(...)", f"shape {(*values.shape[:-1], self._encoded_size)}", tuple(encoded.shape))
+        if encoded.shape[:-1] != x.shape[:-1]:
+            checks.fail("encoding(...)", f"shape {(*x.shape[:-1], self._encoded_size)}", tuple(encoded.shape))
         return encoded
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise ``h`` for the targets, and for inputs of the size that encoded ones have."""
         if self._moment is not None and self._is_conditional:
             plan = replace(plan, cond_var=self._moment)
         elif self._moment is not None:
             plan = replace(plan, uncond_var=self._moment)
-        super()._start_at(destinations, plan)
+        super().start_at(destinations, plan)
 
 
 def _outside(values: Tensor) -> bool:

@@ -11,17 +11,15 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
-from hypnettorch.hnets.composite import Call, stacked_value
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.core.values import Values
+from hypnettorch.hnets.hypernetwork import Produced, Request
 from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
 from hypnettorch.hnets.targets import Plan, Target
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork
-from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import Pairs, Wrapper, stacked_value
+from hypnettorch.mnets.network import Network, Shapes, is_network
 
 
-class HLowRank(WrapperHyperNetwork):
+class HLowRank(Wrapper):
     """``ΔW_i = (α_i / r_i) g_i B_i A_i`` with factors ``A_i``, ``B_i`` that a hypernetwork ``h`` produces.
 
     A weight ``[out, *rest]`` of ``n = ∏ rest`` columns gets ``A [r, n]`` and ``B [out, r]``, so that ``h`` has
@@ -40,7 +38,8 @@ class HLowRank(WrapperHyperNetwork):
         hnet: The hypernetwork ``h``, of any class, with the target shapes ``factor_shapes(target_shapes, rank)``; or a
             class or function that makes it from these shapes.
         target: What the updates are for: a main network, or shapes. The keys of :meth:`factors` are the names of the
-            parameters if the network knows them (``param_names``), otherwise positions in ``hyper_shapes_learned``.
+            parameters of a module (:class:`~hypnettorch.mnets.module_net.ModuleNet`), otherwise positions in
+            ``hyper_shapes_learned``.
         rank: ``r``: one for all, a list with one per target, or a dictionary by key or name pattern as
             ``{'*.attn.*': 8, '*': 4}``, of which the first that matches counts.
         alpha: ``α``, in the same forms; by default the rank.
@@ -73,8 +72,8 @@ class HLowRank(WrapperHyperNetwork):
 
     def __init__(
         self,
-        hnet: HyperNetInterface | Callable[[Shapes], HyperNetInterface],
-        target: MainNetInterface | Sequence[Sequence[int]],
+        hnet: Any | Callable[[Shapes], Any],
+        target: Network | Sequence[Sequence[int]],
         rank: int | Sequence[int] | Mapping[Any, int] = 8,
         alpha: float | Sequence[float] | Mapping[Any, float] | None = None,
         verbose: bool = True,
@@ -90,16 +89,14 @@ class HLowRank(WrapperHyperNetwork):
         self._keys = keys
         self._ranks = ranks
         self._alphas = [checks.number(("alpha", i), a) for i, a in enumerate(alphas)]
-        self._wrap(generator)
-        like = next(iter(generator.internal_params or ()), None)
-        self._gates = self._table.add([len(shapes)], None, like=like, block=1)
-        self._publish()
+        self.wrap(generator)
+        self.declare("gate.weight", [len(shapes)], block=1)
         if verbose:
             print(self)
 
     @staticmethod
     def factor_shapes(
-        target: MainNetInterface | Sequence[Sequence[int]], rank: int | Sequence[int] | Mapping[Any, int] = 8
+        target: Network | Sequence[Sequence[int]], rank: int | Sequence[int] | Mapping[Any, int] = 8
     ) -> list[list[int]]:
         """What the hypernetwork inside has to produce: ``A`` and ``B`` of the first target, then of the second, …
 
@@ -117,61 +114,38 @@ class HLowRank(WrapperHyperNetwork):
     @property
     def gates(self) -> nn.Parameter:
         """``g``, ``[number of targets]``."""
-        return self._values_by_slot()[self._gates]
+        return self.gate.weight  # type: ignore[no-any-return, union-attr]
 
     @property
     def target_keys(self) -> list[Key]:
         """The keys of :meth:`factors`, in the order of ``target_shapes``."""
         return list(self._keys)
 
-    def factors(
-        self,
-        uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
-        cond_id: Any = None,
-        weights: Any = None,
-        condition: int | None = None,
-        ret_format: str = "squeezed",
-    ) -> dict[Key, LowRank]:
-        """The updates as pairs, scale and gate inside of ``B``.
+    @property
+    def makes_updates(self) -> bool:
+        """``True``: what is produced are low-rank updates of weights."""
+        return True
 
-        Args:
-            uncond_input: As for ``forward``, as all that follows.
-            cond_input: Conditional input ``[N, cond_in_size]``.
-            cond_id: Id or ids of conditions.
-            weights: External parameters.
-            condition: Id of the batch norm statistics.
-            ret_format: ``'squeezed'``, or ``'stacked'`` to have the leading dimension also for ``N = 1``.
-
-        Returns:
-            ``{key: (A, B)}`` with ``A [r, n]`` and ``B [out, r]``; for ``N > 1`` conditions ``A [N, r, n]`` and
-            ``B [N, out, r]``.
-
-        Raises:
-            ValueError: If inputs or weights are missing or do not fit.
-        """
-        checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
-        call, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, ret_format)
-        pairs = self._pairs(call, run)
-        if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
-            pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
-        return dict(zip(self._keys, pairs, strict=True))
-
-    def _generate(self, call: Call, run: Run) -> list[Tensor]:
-        pairs = self._pairs(call, run)
+    def after(self, produced: Produced, request: Request, values: Values) -> list[Tensor]:
+        """The updates, multiplied out."""
+        pairs = self._pairs(produced, values)
         return [pair.product(shape) for pair, shape in zip(pairs, self.target_shapes, strict=True)]
 
-    def _pairs(self, call: Call, run: Run) -> list[LowRank]:
+    def updates(self, request: Request, values: Values) -> Pairs:
+        """The updates as pairs."""
+        return self._pairs(self.ask("hnet", request, values), values)
+
+    def _pairs(self, produced: Produced, values: Values) -> Pairs:
         """``A [N, r, n]`` and ``B [N, out, r]`` of each target; with many parameter sets ``[B, N, ...]``."""
-        produced = self._ask(self._part, call, run, "stacked")
-        gates = stacked_value(run, self._gates)[..., None, None, None].unbind(-4)  # [1, 1, 1] or [B, 1, 1, 1] each
+        factors = produced.tensors
+        gates = stacked_value(values, "gate.weight")[..., None, None, None].unbind(-4)  # each [1, 1, 1] or [B, 1, 1, 1]
         scales = [alpha / rank for alpha, rank in zip(self._alphas, self._ranks, strict=True)]
         return [
             LowRank(A, scale * gate * B)
-            for A, B, scale, gate in zip(produced[::2], produced[1::2], scales, gates, strict=True)
+            for A, B, scale, gate in zip(factors[::2], factors[1::2], scales, gates, strict=True)
         ]
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
         factors: list[list[Destination]] = []
         for group, (_, shape) in zip(destinations, self._factor_pairs(), strict=True):
@@ -179,25 +153,26 @@ class HLowRank(WrapperHyperNetwork):
             rows = Target(tuple(shape), "weight", fan, fan, None)
             weights = [replace(d, target=replace(d.target, name="weight", partner=None)) for d in group]
             factors += [weights, [Destination(rows, rows.size)]]
-        self._hnet._start_at(factors, plan)
+        self.hnet.start_at(factors, plan)
         nn.init.zeros_(self.gates)
 
     def _factor_pairs(self) -> list[tuple[list[int], list[int]]]:
         shapes = _factor_shapes(self.target_shapes, self._ranks)
         return list(zip(shapes[::2], shapes[1::2], strict=True))
 
-    def _start_at_zero(self) -> None:
+    def start_at_zero(self) -> None:
+        """Close the gates."""
         nn.init.zeros_(self.gates)
 
 
 def _targets(target: Any) -> tuple[Shapes, list[Key]]:
     """Shapes and keys of the targets, all of which must be matrices or kernels."""
     keys: list[Key] | None = None
-    if isinstance(target, MainNetInterface):
+    if is_network(target):
         refs = target.hyper_shapes_learned_ref
-        names = getattr(target, "param_names", None)
         shapes = [list(shape) for shape in target.hyper_shapes_learned or target.param_shapes]
-        if names is not None and refs is not None:
+        if isinstance(getattr(target, "module", None), nn.Module) and refs is not None:
+            names = target.param_names
             keys = [names[ref] for ref in refs]
     else:
         shapes = checks.shapes("target", target)

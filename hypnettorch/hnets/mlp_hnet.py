@@ -205,13 +205,7 @@ class HMLP(HyperNetwork):
         Raises:
             ValueError: If it is external, or divided by its spectral norm.
         """
-        if self._use_spectral_norm:
-            raise checks.StateError("start at zero: expected a hypernetwork without spectral norm, got one with it")
-        if self._no_uncond_weights:
-            raise ValueError("start at zero: expected internal unconditional parameters, got external ones only")
-        for piece in self._pieces:
-            for tensor in piece.parameters():
-                nn.init.zeros_(tensor)
+        hyperfan.let_produce_zeros(self, self._pieces)
 
 
 def refit_head(network: HMLP, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -14,18 +14,16 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.modes import evaluation
+from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
-from hypnettorch.hnets.composite import Call
-from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.old_hypernetwork import HyperNetwork
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork
-from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import Wrapper
+from hypnettorch.mnets.network import Network
 
 HIDDEN_OF_CHUNKS = (100, 100)
 """Hidden layers of a chunked head: a linear one would change all chunks alike."""
@@ -34,7 +32,7 @@ MEASURED = 2**20
 """How many numbers are drawn, at most 1000 conditions, to measure the features."""
 
 
-class ModuleHNet(WrapperHyperNetwork):
+class ModuleHNet(Wrapper):
     """``h(t(e))`` with a module ``t``, the *trunk*, that turns a condition ``e`` into features, and a head ``h``.
 
     The trunk is any module that maps a batch of conditions ``[N, ...]`` to features ``[N, ...]`` (which are flattened):
@@ -63,6 +61,9 @@ class ModuleHNet(WrapperHyperNetwork):
         no_cond_weights: Whether the embeddings are external.
         num_cond_embs: Number of embeddings, drawn from N(0, 1). With 0, conditions are passed as ``cond_input``, of any
             dtype that the trunk understands.
+        embedding_table: Whether the embeddings of all conditions are one parameter ``[num_cond_embs, *cond_in_size]``,
+            read by index: what many conditions (users, images) need. Without it each is a parameter of its own, which
+            can be optimised, frozen and saved by itself.
 
     Raises:
         ValueError: If an argument is out of range, the trunk does not give one row of features per condition, or a
@@ -76,7 +77,10 @@ class ModuleHNet(WrapperHyperNetwork):
         [(3, 10, 5), (3, 10)]
     """
 
-    _hnet: HMLP | ChunkedHMLP
+    first_children = ("hnet", "trunk")
+
+    hnet: HMLP | ChunkedHMLP
+    trunk: nn.Module
 
     def __init__(
         self,
@@ -94,8 +98,10 @@ class ModuleHNet(WrapperHyperNetwork):
         no_uncond_weights: bool = False,
         no_cond_weights: bool = False,
         num_cond_embs: int = 1,
+        embedding_table: bool = False,
     ) -> None:
         checks.instance("trunk", trunk, nn.Module)
+        checks.flag("embedding_table", embedding_table)
         uncond_in_size = checks.integer("uncond_in_size", uncond_in_size, 0)
         shape = _parse_shape(cond_in_size)
         num_cond_embs = _check_inputs(uncond_in_size, shape, checks.integer("num_cond_embs", num_cond_embs, 0))
@@ -123,44 +129,31 @@ class ModuleHNet(WrapperHyperNetwork):
         self._uncond_in_size = uncond_in_size
         self._cond_in_size = math.prod(size or 1 for size in shape)
         self._feature_size = feature_size
-        self._wrap(head, block=2)
+        self.wrap(head, block=2)
         self._has_fc_out, self._mask_fc_out = head.has_fc_out, head.mask_fc_out
         self._has_linear_out = head.has_linear_out
-        self.trunk = trunk
-        self._trunk_part = ModulePart(self._table, trunk, block=1, external=no_uncond_weights)
-        for condition in range(num_cond_embs):
-            self._declare_condition(condition)
-        self._num_known_conds = num_cond_embs
-        self._publish()
+        self._trunk_part = ModulePart(self, "trunk", trunk, block=1, external=no_uncond_weights)
+        if shape and None not in shape:
+            sizes = [size or 1 for size in shape]
+            self.per_condition(EMBEDDINGS, sizes, num_cond_embs, external=no_cond_weights, table=embedding_table)
         if verbose:
             print(self)
 
-    def _declare_condition(self, condition: int) -> None:
-        sizes = [size for size in self._cond_shape if size is not None]
-        self._add_conditional(EMBEDDING, sizes, condition, self._no_cond_weights)
-
-    def _condition_owners(self) -> list[Any]:
+    def condition_owners(self) -> list[str]:
+        """Conditions are those of this network."""
         return []
 
-    get_cond_in_emb = HyperNetwork.get_cond_in_emb
-    condition_inputs = HyperNetwork.condition_inputs
-    condition_embeddings = HyperNetwork.condition_embeddings
-
-    def _generate(self, call: Call, run: Run) -> Tensor:
-        inputs.check_combination(call.uncond_input, call.cond_input, call.cond_id, required=True)
-        values = call.cond_input
-        if call.cond_id is not None:
-            values = self._conditions(None, call.cond_id, {}, run).get(EMBEDDING)
-        self._check_conditions(call.uncond_input, values, run)
-        lead = 0 if run.sets is None else 1
-        given = inputs.join_batches({"uncond_input": call.uncond_input, "cond_input": values}, lead)
+    def before(self, request: Request, values: Values) -> Request:
+        """The features of the conditions are the input of the head."""
+        inputs.check_combination(request.uncond, request.cond, None, required=True)
+        self._check_conditions(request.uncond, request.cond, values)
+        lead = 0 if values.sets is None else 1
+        given = inputs.join_batches({"uncond_input": request.uncond, "cond_input": request.cond}, lead)
         x = _join(*given)
-        features = _flatten_features(self._trunk_part(x, run), x.shape[: lead + 1], self._feature_size)
-        features_only = replace(call, uncond_input=None, cond_input=features, cond_id=None)
-        flat: Tensor = self._ask(self._part, features_only, run, "flattened")
-        return flat
+        features = _flatten_features(self._trunk_part(x, values), x.shape[: lead + 1], self._feature_size)
+        return replace(request, uncond=None, cond=features)
 
-    def _check_conditions(self, uncond: Tensor | None, cond: Tensor | None, run: Run) -> None:
+    def _check_conditions(self, uncond: Tensor | None, cond: Tensor | None, values: Values) -> None:
         """Check the shape of each input by itself."""
         for name, value, shape in (
             ("uncond_input", uncond, (self._uncond_in_size,) if self._uncond_in_size else ()),
@@ -173,7 +166,7 @@ class ModuleHNet(WrapperHyperNetwork):
                 continue
             if not shape:
                 checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
-            own = tuple(value.shape[1 if run.sets is None else 2 :])
+            own = tuple(value.shape[1 if values.sets is None else 2 :])
             if len(own) != len(shape) or any(size not in (None, n) for size, n in zip(shape, own, strict=True)):
                 checks.fail(name, f"shape {wanted}", tuple(value.shape))
 
@@ -183,7 +176,7 @@ class ModuleHNet(WrapperHyperNetwork):
         use_xavier: bool = False,
         uncond_var: float = 1.0,
         cond_var: float = 1.0,
-        mnet: MainNetInterface | None = None,
+        mnet: Network | None = None,
         cond_input: Tensor | None = None,
     ) -> None:
         """Initialise the head such that the produced weights have the variance of an ordinary initialisation.
@@ -206,11 +199,12 @@ class ModuleHNet(WrapperHyperNetwork):
         checks.number("uncond_var", uncond_var, 0)
         checks.number("cond_var", cond_var, 0)
         moment = self._feature_moment(uncond_var, cond_var, cond_input)
-        self._hnet.apply_hyperfan_init(method, use_xavier, cond_var=moment, mnet=mnet)
+        self.hnet.apply_hyperfan_init(method, use_xavier, cond_var=moment, mnet=mnet)
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise the head for the targets, and for features as large as they are."""
         moment = self._feature_moment(plan.uncond_var, plan.cond_var)
-        super()._start_at(destinations, replace(plan, cond_var=moment))
+        super().start_at(destinations, replace(plan, cond_var=moment))
 
     def _feature_moment(self, uncond_var: float, cond_var: float, cond: Tensor | None = None) -> float:
         """The mean square of the features."""
@@ -219,7 +213,7 @@ class ModuleHNet(WrapperHyperNetwork):
         if cond is None and None in self._cond_shape:
             checks.fail("cond_input", "conditions for which to measure the features, since their shape is open", None)
         number = max(16, min(1000, MEASURED // max(self._cond_in_size, 1))) if cond is None else len(cond)
-        like = next(iter(self.trunk.parameters()), self._internal_params[0])  # type: ignore[index]
+        like = next(iter(self.trunk.parameters()), self._like())
         shape = (number, *self._cond_shape) if self._cond_shape else None
         if cond is None and shape is not None:
             cond = cond_var**0.5 * like.new_empty(shape).normal_()  # type: ignore[arg-type]

@@ -1,71 +1,110 @@
-"""Modules of users as parts of a hypernetwork."""
+"""Modules of users as stages of a hypernetwork."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from hypnettorch.core.old_table import ParameterTable
+from hypnettorch.core.table import Row, order_of
+from hypnettorch.core.values import Values
 from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
 from hypnettorch.mnets.layer_types import describe_parameter
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.mnets.network import Network
+
+Place = tuple[nn.Module, str]
+"""Where a module keeps a tensor: the submodule, and the key of the tensor in it."""
 
 
 class ModulePart:
-    """A function of tensors; if it is a module, its parameters are rows of the table of a network.
+    """A function of tensors; if it is a module, it becomes a submodule of a network, with its parameters in the table.
 
     Args:
-        table: The table.
-        function: The function. A module must be a registered submodule of the network.
-        block: Where its rows are published.
+        network: The network.
+        name: Name of the submodule; its tensors are ``<name>.<name in the module>``.
+        function: The function.
+        block: Where its rows stand.
         external: Whether the parameters must be passed to ``forward``. The module then keeps its own values as buffers
             that are not saved.
     """
 
     def __init__(
-        self, table: ParameterTable, function: Callable[[Tensor], Tensor], block: int, external: bool = False
+        self, network: Network, name: str, function: Callable[[Tensor], Tensor], block: int, external: bool = False
     ) -> None:
+        self._name = name
         self._function = function
-        self._slots: dict[str, int] = {}
+        self._places: dict[str, list[Place]] = {}
         if not isinstance(function, nn.Module):
             return
+        network.register_part(name, function)
         layers: dict[str, int] = {}
-        for name, parameter in function.named_parameters():
-            owner, _, key = name.rpartition(".")
-            layer = layers[owner] if owner in layers else layers.setdefault(owner, table.next_layer())
-            role = describe_parameter(function.get_submodule(owner), key).role
-            value = None if external else parameter
-            self._slots[name] = table.add(parameter.shape, role, layer, value=value, external=external, block=block)
+        rows = []
+        for own, parameter in function.named_parameters():
+            path, _, key = own.rpartition(".")
+            layer = layers[path] if path in layers else layers.setdefault(path, network.table.next_layer())
+            owner = function.get_submodule(path)
+            role = describe_parameter(owner, key).role
+            self._places[own] = _places_of(function, parameter)
+            holder = None if external else owner
+            full, order = f"{name}.{own}", order_of(block, role)
+            rows.append(Row(full, tuple(parameter.shape), role, layer, holder, key, order=order))
+        network._extend(rows)
         if external:
             _keep_as_buffers(function)
 
-    def __call__(self, x: Tensor, run: Run) -> Tensor:
+    def __call__(self, x: Tensor, values: Values) -> Tensor:
         """What the function makes of ``x``; with many parameter sets of ``x [B, ...]``, set by set."""
-        given = any(run.given[slot] for slot in self._slots.values())
-        values = {name: run.values[slot] for name, slot in self._slots.items()} if given else {}
-        if run.sets is None:
-            return self._evaluate(x, values)
+        given = {own: values.given.get(f"{self._name}.{own}") for own in self._places} if values.given else {}
+        tensors = {own: tensor for own, tensor in given.items() if tensor is not None}
+        if values.sets is None:
+            return self._evaluate(x, tensors)
         mapped: Tensor = map_sets(
             self._evaluate_mapped,
-            {"x": x, "values": values},
-            {"x": True, "values": given},
-            [None] * run.sets,
+            {"x": x, "tensors": tensors},
+            {"x": True, "tensors": bool(tensors)},
+            [None] * values.sets,
             loop=needs_loop(self._function),
         )
         return mapped
 
-    def _evaluate(self, x: Tensor, values: dict[str, Any]) -> Tensor:
-        if not values:
+    def _evaluate(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        if not tensors:
             return self._function(x)
-        output: Tensor = functional_call(self._function, values, (x,))  # type: ignore[arg-type]
-        return output
+        with replaced([(place, tensor) for own, tensor in tensors.items() for place in self._places[own]]):
+            return self._function(x)
 
-    def _evaluate_mapped(self, x: Tensor, values: dict[str, Any], condition: None) -> Tensor:
+    def _evaluate_mapped(self, x: Tensor, tensors: Mapping[str, Tensor], condition: None) -> Tensor:
         with mappable_attention():
-            return self._evaluate(x, values)
+            return self._evaluate(x, tensors)
+
+
+@contextmanager
+def replaced(tensors: list[tuple[Place, Tensor]]) -> Iterator[None]:
+    """Within the block modules hold other tensors; afterwards each holds exactly what it held before.
+
+    Args:
+        tensors: What to put where: in the place of a parameter or a buffer.
+    """
+    held: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        for (owner, key), tensor in tensors:
+            entries: dict[str, Any] = owner._parameters if key in owner._parameters else owner._buffers
+            held.append((entries, key, entries[key]))
+            entries[key] = tensor
+        for owner in {id(owner): owner for (owner, _), _ in tensors if isinstance(owner, nn.RNNBase)}.values():
+            held.append((owner.__dict__, "_flat_weights", owner._flat_weights))
+            owner.__dict__["_flat_weights"] = [getattr(owner, key, None) for key in owner._flat_weights_names]
+        yield
+    finally:
+        for entries, key, before in reversed(held):
+            entries[key] = before
+
+
+def _places_of(module: nn.Module, parameter: nn.Parameter) -> list[Place]:
+    """All places in which a module holds a parameter: several, if it is tied."""
+    return [(layer, key) for layer in module.modules() for key, own in layer._parameters.items() if own is parameter]
 
 
 def _keep_as_buffers(module: nn.Module) -> None:

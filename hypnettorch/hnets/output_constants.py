@@ -75,6 +75,11 @@ def keep(network: Any, scale: Tensor | None, offset: Tensor | None) -> None:
         network._buffers[name] = None if value is None or (value == neutral).all() else value.to(like)
 
 
+def keep_scale_only(network: Any) -> None:
+    """Shift nothing any more, so that a network whose layers produce zeros produces zeros."""
+    network._buffers[OFFSET] = None
+
+
 def start(network: Any, means: Sequence[float], variances: Sequence[float], moments: Tensor) -> None:
     """Let each target start as it should.
 

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks, functional
-from hypnettorch.hnets.composite import Call
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_without_conditions
-from hypnettorch.mnets.old_stages import Linear, Run
+from hypnettorch.core.values import Values
+from hypnettorch.hnets.hypernetwork import Request
+from hypnettorch.hnets.wrapper import Wrapper, check_without_conditions
+from hypnettorch.layers.stages import Linear
 
 State = tuple[Tensor, ...]
 """The tensors ``[N, size]`` of a state, the first of which is the condition."""
@@ -88,7 +88,7 @@ class _Cell:
 CELLS = {"gru": _Cell(3, 1, _gru, False), "rnn": _Cell(1, 1, _rnn, True), "lstm": _Cell(4, 2, _lstm, True)}
 
 
-class HRecurrent(WrapperHyperNetwork):
+class HRecurrent(Wrapper):
     """``ω_t = h(s_t)`` with a hypernetwork ``h`` and the state ``s_t`` of a recurrent cell that reads a sequence.
 
     The conditional input of ``forward`` is a sequence ``[T, N, input_size]`` (or ``[T, input_size]`` for ``N = 1``),
@@ -132,7 +132,7 @@ class HRecurrent(WrapperHyperNetwork):
 
     def __init__(
         self,
-        hnet: HyperNetInterface,
+        hnet: Any,
         input_size: int,
         cell: str = "gru",
         use_bias: bool = True,
@@ -143,12 +143,11 @@ class HRecurrent(WrapperHyperNetwork):
         checks.flag("use_bias", use_bias)
         self._cell = CELLS[cell]
         self._size = check_without_conditions(hnet, "the state is the condition")
-        self._wrap(hnet)
+        self.wrap(hnet)
         self._cond_in_size = checks.integer("input_size", input_size, 1)
         width = self._cell.gates * self._size
-        self._from_input = Linear(self._table, self._cond_in_size, width, use_bias, block=1)
-        self._from_state = Linear(self._table, self._size, width, use_bias, block=1)
-        self._publish()
+        self.linear("cell.ih", self._cond_in_size, width, use_bias, block=1)
+        self.linear("cell.hh", self._size, width, use_bias, block=1)
         if verbose:
             print(self)
 
@@ -182,11 +181,18 @@ class HRecurrent(WrapperHyperNetwork):
         if x.dim() != 2:
             checks.fail("x", f"shape (N, {self._cond_in_size})", tuple(x.shape))
         checks.width("x", x, self._cond_in_size)
-        call, run = self._prepare(uncond_input, None, None, weights, condition, ret_format)
-        projected, recurrence = self._project(x, run)
+        request, values = self.read(uncond_input, None, None, weights, condition, ret_format)
+        self.check_complete(values.tensors, weights)
+        projected, recurrence = self._project(x, values)
         new = self._cell.update(projected, recurrence, self._check_state(state, x))
-        flat = self._ask(self._part, replace(call, cond_input=new[0]), run, "flattened")
-        return self._format(flat, ret_format), new[0] if len(new) == 1 else new
+        produced = self.ask("hnet", replace(request, cond=new[0]), values)
+        return produced.formatted(ret_format), new[0] if len(new) == 1 else new
+
+    def read(self, uncond_input: Any, cond_input: Any, cond_id: Any, *rest: Any, **options: Any) -> Any:
+        """The arguments of ``forward``, checked; there is no id."""
+        if cond_id is not None:
+            self._refuse_id(cond_id)
+        return super().read(uncond_input, cond_input, None, *rest, **options)
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """There is nothing to look up.
@@ -196,8 +202,9 @@ class HRecurrent(WrapperHyperNetwork):
         """
         self._refuse_id(cond_id)
 
-    def _takes_conditions(self) -> bool:
-        return False
+    def condition_owners(self) -> list[str]:
+        """Nothing depends on an id."""
+        return []
 
     def _refuse_id(self, cond_id: Any) -> NoReturn:
         checks.fail("cond_id", "no id, since the condition follows a sequence (cond_input)", cond_id)
@@ -215,27 +222,29 @@ class HRecurrent(WrapperHyperNetwork):
             checks.shape("state" if count == 1 else ("state", i), tensor, shape)
         return tuple(tensors)
 
-    def _project(self, x: Tensor, run: Run) -> tuple[Tensor, _Recurrence]:
+    def _project(self, x: Tensor, values: Values) -> tuple[Tensor, _Recurrence]:
         """What the cell computes with: its projected input ``[..., N, gates · size]``, and the recurrence."""
-        projected = self._from_input(x, run)
-        recurrence = _Recurrence(*self._from_state._tensors(run))
+        from_input, from_state = self._maps()
+        projected = from_input(x, values)
+        recurrence = _Recurrence(*from_state.tensors(values))
         if self._cell.needs_sum_only and recurrence.bias is not None:
             projected = projected + functional.per_set(recurrence.bias, projected, 1)
         return projected, recurrence
 
-    def _generate(self, call: Call, run: Run) -> Tensor:
-        if call.cond_id is not None:
-            self._refuse_id(call.cond_id)
-        x = self._check_sequence(call.cond_input, 0 if run.sets is None else 1)
+    def _maps(self) -> tuple[Linear, Linear]:
+        """``W, b`` and ``U, c``."""
+        return self.cell.ih, self.cell.hh  # type: ignore[return-value, union-attr]
+
+    def before(self, request: Request, values: Values) -> Request:
+        """The states of all time steps are the conditional input."""
+        x = self._check_sequence(request.cond, 0 if values.sets is None else 1)
         state = self._check_state(None, x.select(-3, 0))
         states = []
-        sequence, recurrence = self._project(x, run)
+        sequence, recurrence = self._project(x, values)
         for projected in sequence.unbind(-3):
             state = self._cell.update(projected, recurrence, state)
             states.append(state[0])
-        conditions = torch.stack(states, dim=-3).flatten(-3, -2)
-        flat: Tensor = self._ask(self._part, replace(call, cond_input=conditions), run, "flattened")
-        return flat
+        return replace(request, cond=torch.stack(states, dim=-3).flatten(-3, -2))
 
     def _check_sequence(self, x: Tensor | None, lead: int) -> Tensor:
         """The sequence ``[T, N, input_size]`` (with many parameter sets ``[B, T, N, input_size]``)."""

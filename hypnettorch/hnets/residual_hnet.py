@@ -8,23 +8,26 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import formats
-from hypnettorch.core.low_rank import Key, LowRank
-from hypnettorch.hnets.base_weights import INIT, BaseWeights
-from hypnettorch.hnets.composite import Call
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import base_weights
+from hypnettorch.hnets.hypernetwork import Produced, Request
 from hypnettorch.hnets.partwise_hyperfan import Destinations
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import Pairs, Wrapper
+from hypnettorch.mnets.network import Network
 
 
-class HResidual(BaseWeights):
+class HResidual(Wrapper):
     """``ω = ω₀ + h(·)`` with a hypernetwork ``h`` and weights ``ω₀`` that all its inputs share.
 
     With ``ω₀`` from an ordinary initialisation and an encoded input
     (:class:`hypnettorch.hnets.input_encoding.HEncodedInput`) this is the magnitude-invariant parametrisation: neither
     weights nor gradients are proportional to the input. With the weights of a trained network, ``h`` learns what to
     change in them.
+
+    Where ``h`` makes low-rank updates (:class:`~hypnettorch.hnets.low_rank_hnet.HLowRank`), ``factors`` gives these,
+    without ``ω₀``: a :class:`~hypnettorch.mnets.module_net.ModuleNet` adds them to the own values of its module, which
+    is the sum of ``forward`` if ``ω₀`` are these values.
 
     ``ω₀`` are unconditional parameters, published after those of ``h`` in the order of the targets, or constants in the
     buffer ``base_values``.
@@ -61,20 +64,26 @@ class HResidual(BaseWeights):
         [6.0, 0.0]
     """
 
+    base_values: Tensor | None
+
     def __init__(
         self,
-        hnet: HyperNetInterface,
-        base: Sequence[Tensor] | str = INIT,
+        hnet: Any,
+        base: Sequence[Tensor] | str = base_weights.INIT,
         trainable: bool = True,
-        mnet: MainNetInterface | None = None,
+        mnet: Network | None = None,
         verbose: bool = True,
     ) -> None:
         super().__init__(hnet)
-        self._wrap(hnet)
-        self._declare_base(base, trainable, mnet, block=1)
-        self._publish()
+        self.wrap(hnet)
+        self._draws_base = base_weights.declare(self, base, trainable, mnet, block=1)
         if verbose:
             print(self)
+
+    @property
+    def base_weights(self) -> list[Tensor]:
+        """``ω₀``: the parameters or constants themselves, one tensor per target."""
+        return base_weights.held_by(self)
 
     def start_at_base(self) -> None:
         """Let ``h`` produce zeros, by zeros in its last layer, so that the weights are ``ω₀`` before training.
@@ -85,42 +94,29 @@ class HResidual(BaseWeights):
             ValueError: If the parameters of ``h`` are external, or divided by their spectral norm.
             NotImplementedError: If the class of ``h`` has no such start.
         """
-        self._hnet._start_at_zero()
+        self.hnet.start_at_zero()
 
-    def factors(
-        self,
-        uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
-        cond_id: Any = None,
-        weights: Any = None,
-        condition: int | None = None,
-        ret_format: str = "squeezed",
-    ) -> dict[Key, LowRank]:
-        """What ``h.factors`` gives: low-rank updates of ``ω₀``, without ``ω₀``.
+    def after(self, produced: Produced, request: Request, values: Values) -> Tensor | list[Tensor]:
+        """The sum."""
+        if isinstance(produced.value, Tensor):
+            constants = self.base_values
+            if constants is None:
+                constants = formats.flatten(base_weights.of_evaluation(self, values), self.target_shapes)
+            return produced.flat + constants
+        base = base_weights.of_evaluation(self, values)
+        return [weight + own for weight, own in zip(produced.value, base, strict=True)]
 
-        A :class:`~hypnettorch.mnets.module_net.ModuleNet` adds them to the own values of its module; this is the sum of
-        ``forward`` if ``ω₀`` are these values.
+    def updates(self, request: Request, values: Values) -> Pairs:
+        """Those of ``h``, which are updates of ``ω₀``."""
+        return self.inner_updates(request, values)
 
-        Raises:
-            NotImplementedError: If ``h`` is no :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank`.
-        """
-        call, run = self._prepare(uncond_input, cond_input, cond_id, weights, condition, "stacked")
-        return self._hnet.factors(
-            call.uncond_input,
-            call.cond_input,
-            call.cond_id,
-            {**self._weights_of(self._part, run), **call.passed} or None,
-            run.stats_id,
-            ret_format,
-        )
-
-    def _generate(self, call: Call, run: Run) -> Tensor:
-        produced: Tensor = self._ask(self._part, call, run, "flattened")
-        if self.base_values is not None:
-            return produced + self.base_values
-        return produced + formats.flatten(self._base(run), self.target_shapes)
-
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
-        super()._start_at(destinations, plan)
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise ``h`` for the targets, let it produce zeros, and draw ``ω₀`` unless a user gave it."""
+        super().start_at(destinations, plan)
         self.start_at_base()
-        self._start_base(destinations, plan)
+        if self._draws_base:
+            base_weights.start(self, destinations, plan)
+
+    def start_at_zero(self) -> None:
+        """Refused, since there are weights of its own."""
+        base_weights.refuse_zero(self)

@@ -8,17 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.base_weights import INIT, BaseWeights
-from hypnettorch.hnets.composite import Call, stacked_value
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import base_weights
+from hypnettorch.hnets.hypernetwork import Produced, Request
 from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
 from hypnettorch.hnets.targets import Plan, Target
-from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import Wrapper, stacked_value
+from hypnettorch.mnets.network import Network, Shapes, check_network
 
 
-class HScaling(BaseWeights):
+class HScaling(Wrapper):
     """``ω_i = d_i ⊙ ω₀_i`` with ``d_i = 1 + g_i h_i(·)``: one factor for each row of each weight.
 
     The hypernetwork ``h`` is small: it produces a number per row (output channel) instead of one per weight, so that
@@ -65,11 +64,11 @@ class HScaling(BaseWeights):
 
     def __init__(
         self,
-        hnet: HyperNetInterface,
-        base: Sequence[Tensor] | str = INIT,
+        hnet: Any,
+        base: Sequence[Tensor] | str = base_weights.INIT,
         target_shapes: Sequence[Sequence[int]] | None = None,
         trainable: bool = True,
-        mnet: MainNetInterface | None = None,
+        mnet: Network | None = None,
         row_dim: int | Sequence[int] = 0,
         verbose: bool = True,
     ) -> None:
@@ -79,11 +78,9 @@ class HScaling(BaseWeights):
         if [list(shape) for shape in hnet.target_shapes] != wanted:
             checks.fail("hnet", f"target shapes {wanted}, a factor per row", hnet.target_shapes)
         self._row_dims = _row_dims(shapes, row_dim)
-        self._wrap(hnet)
-        self._declare_base(base, trainable, mnet, block=1)
-        like = next(iter(hnet.internal_params or ()), None)
-        self._gates = self._table.add([len(shapes)], None, like=like, block=2)
-        self._publish()
+        self.wrap(hnet)
+        self._draws_base = base_weights.declare(self, base, trainable, mnet, block=1)
+        self.declare("gate.weight", [len(shapes)], block=2)
         if verbose:
             print(self)
 
@@ -104,13 +101,20 @@ class HScaling(BaseWeights):
     @property
     def gates(self) -> nn.Parameter:
         """``g``, ``[number of targets]``."""
-        return self._values_by_slot()[self._gates]
+        return self.gate.weight  # type: ignore[no-any-return, union-attr]
 
-    def _generate(self, call: Call, run: Run) -> list[Tensor]:
-        produced = self._ask(self._part, call, run, "stacked")
-        gates = stacked_value(run, self._gates).unsqueeze(-2)  # [1, T] or [B, 1, T], against [N, rows] or [B, N, rows]
+    @property
+    def base_weights(self) -> list[Tensor]:
+        """``ω₀``: the parameters or constants themselves, one tensor per target."""
+        return base_weights.held_by(self)
+
+    def after(self, produced: Produced, request: Request, values: Values) -> list[Tensor]:
+        """The scaled weights."""
+        gates = stacked_value(values, "gate.weight").unsqueeze(
+            -2
+        )  # [1, T] or [B, 1, T], against [N, rows] or [B, N, rows]
         weights = []
-        for i, (rows, base) in enumerate(zip(produced, self._base(run), strict=True)):
+        for i, (rows, base) in enumerate(zip(produced.tensors, base_weights.of_evaluation(self, values), strict=True)):
             rank, dim = len(self.target_shapes[i]), self._row_dims[i]
             scale = 1 + gates[..., i : i + 1] * rows
             own = [1] * rank
@@ -119,12 +123,18 @@ class HScaling(BaseWeights):
             weights.append(scale.view(*rows.shape[:-1], *own) * base)
         return weights
 
-    def _start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Let ``h`` have variance 1, close the gates, and draw ``ω₀`` unless a user gave it."""
         fan = int(plan.gain)
-        factors = [Target(tuple(shape), "weight", fan, fan, None) for shape in self._hnet.target_shapes]
-        self._hnet._start_at([[Destination(target, target.size)] for target in factors], plan)
+        factors = [Target(tuple(shape), "weight", fan, fan, None) for shape in self.hnet.target_shapes]
+        self.hnet.start_at([[Destination(target, target.size)] for target in factors], plan)
         nn.init.zeros_(self.gates)
-        self._start_base(destinations, plan)
+        if self._draws_base:
+            base_weights.start(self, destinations, plan)
+
+    def start_at_zero(self) -> None:
+        """Refused, since there are weights of its own."""
+        base_weights.refuse_zero(self)
 
 
 def _shapes_of(target_shapes: Any, base: Any, mnet: Any) -> Shapes:
@@ -138,7 +148,7 @@ def _shapes_of(target_shapes: Any, base: Any, mnet: Any) -> Shapes:
         return [list(value.shape) for value in base]
     if mnet is None:
         checks.fail("target_shapes", "shapes, since base gives none", None)
-    checks.instance("mnet", mnet, MainNetInterface)
+    check_network("mnet", mnet)
     return [list(shape) for shape in mnet.hyper_shapes_learned or mnet.param_shapes]
 
 

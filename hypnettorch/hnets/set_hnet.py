@@ -9,12 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.composite import Call
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import Request
 from hypnettorch.hnets.module_part import ModulePart
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork, check_input
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.hnets.wrapper import Wrapper, check_input
 
 
 def mean_of_set(encoded: Tensor) -> Tensor:
@@ -30,7 +29,7 @@ def max_of_set(encoded: Tensor) -> Tensor:
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {"mean": mean_of_set, "max": max_of_set}
 
 
-class HSetInput(WrapperHyperNetwork):
+class HSetInput(Wrapper):
     """``h(pool_s f(x_s))`` with a hypernetwork ``h``, an encoder ``f`` and a set ``x_1, …, x_S``.
 
     The conditional input of ``forward`` is a set ``[S, ...]``, for one weight set, or ``N`` sets ``[N, S, ...]`` of one
@@ -69,9 +68,11 @@ class HSetInput(WrapperHyperNetwork):
         torch.Size([7, 9])
     """
 
+    keeps_both = False
+
     def __init__(
         self,
-        hnet: HyperNetInterface,
+        hnet: Any,
         encoder: nn.Module,
         pool: str | Callable[[Tensor], Tensor] = "mean",
         element_dims: int = 1,
@@ -86,12 +87,9 @@ class HSetInput(WrapperHyperNetwork):
         self._element_dims = checks.integer("element_dims", element_dims, 1)
         self._pooled_size = check_input(hnet, "cond")
         self._cond_in_size = 0
-        self._wrap(hnet)
-        self.encoder = encoder
-        self._pool = POOLS[pool] if isinstance(pool, str) else pool
-        self._encode_part = ModulePart(self._table, encoder, block=1)
-        self._pool_part = ModulePart(self._table, self._pool, block=2)
-        self._publish()
+        self.wrap(hnet)
+        self._encoder_part = ModulePart(self, "encoder", encoder, block=1)
+        self._pool_part = ModulePart(self, "pool", POOLS[pool] if isinstance(pool, str) else pool, block=2)
         if verbose:
             print(self)
 
@@ -99,16 +97,16 @@ class HSetInput(WrapperHyperNetwork):
         """The ids themselves, checked: a set is encoded, what the hypernetwork inside looks up is not."""
         return {"cond_id": inputs.parse_cond_id(cond_id, self.num_known_conds)}
 
-    def _generate(self, call: Call, run: Run) -> Tensor:
-        inputs.check_combination(None, call.cond_input, call.cond_id, required=False)
-        if call.cond_input is not None:
-            call = replace(call, cond_input=self._conditions_of_sets(call.cond_input, run))
-        flat: Tensor = self._ask(self._part, call, run, "flattened")
-        return flat
+    def before(self, request: Request, values: Values) -> Request:
+        """What is made of the sets is the conditional input."""
+        inputs.check_combination(None, request.cond, request.ids, required=False)
+        return (
+            request if request.cond is None else replace(request, cond=self._conditions_of_sets(request.cond, values))
+        )
 
-    def _conditions_of_sets(self, sets: Tensor, run: Run) -> Tensor:
+    def _conditions_of_sets(self, sets: Tensor, values: Values) -> Tensor:
         """``[N, S, ...]`` to ``[N, cond_in_size]``; with many parameter sets ``[B, N, ...]`` to ``[B, N, ...]``."""
-        first = 0 if run.sets is None else 1
+        first = 0 if values.sets is None else 1
         dims = sets.dim() - first - self._element_dims
         if dims not in (1, 2) or 0 in sets.shape:
             wanted = f"a set [S, ...] or [N, S, ...] of elements with {self._element_dims} dimensions"
@@ -116,10 +114,10 @@ class HSetInput(WrapperHyperNetwork):
         if dims == 1:
             sets = sets.unsqueeze(first)
         batch, size = sets.shape[first : first + 2]
-        encoded = self._encode_part(sets.flatten(first, first + 1), run)
+        encoded = self._encoder_part(sets.flatten(first, first + 1), values)
         _check_rows("encoder(...)", encoded, sets.shape[:first], batch * size)
         encoded = encoded.unflatten(first, (batch, size))
-        pooled = self._pool_part(encoded, run)
+        pooled = self._pool_part(encoded, values)
         _check_rows("pool(...)", pooled, sets.shape[:first], batch)
         checks.width("pool(...)", pooled, self._pooled_size)
         return pooled

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.hnets.assembly import GluedChunks, Piece
-from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.resnet import ResNet
 from hypnettorch.mnets.wide_resnet import WRN
 
@@ -178,7 +178,7 @@ class _Layers:
     has_norm: bool
 
 
-def _read(net: MainNetInterface, cls: type) -> _Layers:
+def _read(net: Any, cls: type) -> _Layers:
     """Read a residual network off its parameter table."""
     if not isinstance(net, cls):
         checks.fail("net", f"an instance of {cls.__name__}", type(net).__name__)

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
-from hypnettorch.hnets import assembly, inputs, partwise_hyperfan
-from hypnettorch.hnets.calibrated_output import DOUBLE, NEUTRAL_VARIANCE, CalibratedOutput
-from hypnettorch.hnets.chunked_hypernetwork import CHUNKS
-from hypnettorch.hnets.conditional_network import EMBEDDING
-from hypnettorch.hnets.old_hypernetwork import Inputs, common_bias
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import assembly, inputs, output_constants, partwise_hyperfan
+from hypnettorch.hnets.chunked_hypernetwork import CHUNKS, generate_from_rows, refuse_chunks
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, common_bias
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.targets import Plan, Start
-from hypnettorch.mnets.extension_protocol import Shapes
-from hypnettorch.mnets.old_stages import Run
+from hypnettorch.mnets.network import Shapes
 
 RESERVED = (
     "target_shapes",
@@ -27,11 +25,12 @@ RESERVED = (
     "no_uncond_weights",
     "no_cond_weights",
     "num_cond_embs",
+    "embedding_table",
 )
 """Arguments of the inner networks that cannot be chosen by ``hmlp_kwargs``."""
 
 
-class StructuredHMLP(CalibratedOutput):
+class StructuredHMLP(HyperNetwork):
     """Chunk ``j`` of kind ``i`` is ``h_i([u, c_ij, e])``; a function of the user puts the chunks together.
 
     A chunk is a list of tensors, for instance the kernel and the bias of a layer. There is one :class:`HMLP` ``h_i``
@@ -60,6 +59,8 @@ class StructuredHMLP(CalibratedOutput):
         no_cond_weights: Whether the parameters of single conditions are external.
         num_cond_embs: Number of conditions. With 0, conditional tensors must be passed: ``cond_input``, and chunk
             embeddings as ``weights={'chunk_embs': [...]}``.
+        embedding_table: Whether the embeddings of all conditions are one parameter, see :class:`HMLP`; so are chunk
+            embeddings that belong to conditions, one parameter per kind.
 
     Raises:
         ValueError: If a size or shape is out of range, lists differ in length, or there is no input that tells
@@ -84,7 +85,7 @@ class StructuredHMLP(CalibratedOutput):
         without bias, with their embeddings as coefficients.
     """
 
-    _cond_keys = _list_keys = (CHUNKS,)
+    hnets: nn.ModuleList
 
     def __init__(
         self,
@@ -101,18 +102,19 @@ class StructuredHMLP(CalibratedOutput):
         no_uncond_weights: bool = False,
         no_cond_weights: bool = False,
         num_cond_embs: int = 1,
+        embedding_table: bool = False,
     ) -> None:
         super().__init__(target_shapes, uncond_in_size, cond_in_size)
         checks.instance("assembly_fct", assembly_fct, Callable, "a function")  # type: ignore[arg-type]
         self._assembly_fct = assembly_fct
         self._cond_chunk_embs = cond_chunk_embs
-        self._no_cond_weights = no_cond_weights
+        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
         num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
+        checks.flag("embedding_table", embedding_table)
         self._num_per_chunk = checks.integers("num_per_chunk", num_per_chunk, 1)
         checks.length("chunk_shapes", chunk_shapes, len(self._num_per_chunk))
         self._chunk_emb_sizes = self._check_sizes(chunk_emb_sizes)
         options = self._check_options(hmlp_kwargs)
-        self._hnets = nn.ModuleList()
         for i, shapes in enumerate(chunk_shapes):
             owns_embeddings = i == 0 and self._cond_in_size > 0
             net = HMLP(
@@ -122,19 +124,37 @@ class StructuredHMLP(CalibratedOutput):
                 no_uncond_weights=no_uncond_weights,
                 no_cond_weights=no_cond_weights or not owns_embeddings,
                 num_cond_embs=num_cond_embs if owns_embeddings else 0,
+                embedding_table=embedding_table,
                 **options[i],
             )
-            self._hnets.append(net)
-            self._include(net, block=i, numbered=i == 0, hnet_ind=i)
+            self.include(f"hnets.{i}", net, block=i, numbered=i == 0, hnet_ind=i)
         self._has_bias = common_bias(self.internal_hnets)
         self._mask_fc_out, self._has_fc_out, self._has_linear_out = False, True, True
-        self._chunk_slots = [] if cond_chunk_embs else self._declare_chunk_embs(no_uncond_weights)
-        for condition in range(num_cond_embs):
-            self._declare_condition(condition)
+        self._declare_chunk_embs(num_cond_embs, embedding_table)
         self._num_known_conds = num_cond_embs if cond_chunk_embs else self.internal_hnets[0].num_known_conds
-        self._publish()
         if verbose:
             print(self)
+
+    def _declare_chunk_embs(self, num_cond_embs: int, table: bool) -> None:
+        """Chunk embeddings, which all conditions share or each condition has for itself."""
+        info, block, shapes = "chunk embeddings", len(self._num_per_chunk), self.chunk_emb_shapes
+        if self._cond_chunk_embs and shapes:
+            self.per_condition(
+                CHUNKS,
+                shapes,
+                num_cond_embs,
+                external=self._no_cond_weights,
+                block=block,
+                table=table,
+                condition_key="cond_id",
+                metas=[{"hnet_ind": i} for i in self._embedded()],
+                info=info,
+            )
+        elif not self._cond_chunk_embs:
+            external, init = self._no_uncond_weights, nn.init.normal_
+            for k, (i, shape) in enumerate(zip(self._embedded(), shapes, strict=True)):
+                meta = {"info": info, "hnet_ind": i, "cond_id": -1}
+                self.declare(f"{CHUNKS}.{k}", shape, "embedding", 0, init=init, external=external, block=block, **meta)
 
     def _check_sizes(self, chunk_emb_sizes: int | Sequence[int]) -> list[int]:
         """The size of the chunk embeddings of each kind."""
@@ -167,7 +187,7 @@ class StructuredHMLP(CalibratedOutput):
     @property
     def internal_hnets(self) -> list[HMLP]:
         """The inner networks, one per kind of chunk."""
-        return list(self._hnets)  # type: ignore[arg-type]
+        return list(self.hnets)  # type: ignore[arg-type]
 
     @property
     def num_chunks(self) -> int:
@@ -201,49 +221,45 @@ class StructuredHMLP(CalibratedOutput):
             wanted = "a condition" if self._cond_chunk_embs else "None, since chunk embeddings are unconditional"
             raise checks.StateError(f"cond_id: expected {wanted}, got {cond_id}")
         if self._cond_chunk_embs:
-            return [self._conditional_param(_kind(k), cond_id) for k in range(len(self._embedded()))]
-        values = self._values_by_slot()
-        if not all(slot in values for slot in self._chunk_slots):
+            return self.conditional_tensors(CHUNKS, cond_id) if self.chunk_emb_shapes else []
+        if self._no_uncond_weights and self.chunk_emb_shapes:
             raise checks.StateError("get_chunk_embs: expected internal chunk embeddings, got external ones")
-        return [values[slot] for slot in self._chunk_slots]
+        return [self.table.by_name[f"{CHUNKS}.{k}"].value() for k in range(len(self.chunk_emb_shapes))]
 
     def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
         """Internal chunk embeddings, all of one kind as one matrix, with the position in :attr:`chunk_emb_shapes`."""
-        values = self._values_by_slot()
-        for k in range(len(self._embedded())):
-            own = self._conditional.get(_kind(k), [])
-            owners = enumerate(own) if self._cond_chunk_embs else [(None, self._chunk_slots[k])]
-            yield from ((values[slot], k, condition) for condition, slot in owners if slot in values)
+        positions = {i: k for k, i in enumerate(self._embedded())}
+        if self._cond_chunk_embs:
+            found = ((value, positions[row.meta["hnet_ind"]], condition) for condition, value, row in self._held(CHUNKS))
+            yield from sorted(found, key=lambda entry: entry[1])
+        elif not self._no_uncond_weights:
+            yield from ((value, k, None) for k, value in enumerate(self.get_chunk_embs()))
 
     def _embedded(self) -> list[int]:
         """The kinds that have chunk embeddings."""
         return [i for i, size in enumerate(self._chunk_emb_sizes) if size > 0]
 
-    def _declare_chunk_embs(self, external: bool) -> list[int]:
-        """Chunk embeddings that all conditions share."""
-        block, init = len(self._hnets), nn.init.normal_
-        return [
-            self._table.add(shape, "embedding", 0, init=init, external=external, block=block, extra=_extra(i, -1))
-            for i, shape in zip(self._embedded(), self.chunk_emb_shapes, strict=True)
-        ]
+    def condition_owners(self) -> list[str]:
+        """The inner network that owns the embeddings: the first."""
+        return super().condition_owners()[:1]
 
-    def _declare_condition(self, condition: int) -> None:
+    def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
+        """The embeddings of the first inner network, and chunk embeddings if they belong to conditions."""
+        first = self.internal_hnets[0].conditions(ids, values.part("hnets.0")) if self._cond_in_size > 0 else {}
+        return {**first, **super().conditions(ids, values)}
+
+    def check_given(self, given: Mapping[str, Any]) -> None:
+        """Chunk embeddings can be given if they belong to conditions."""
+        if not self._cond_chunk_embs:
+            refuse_chunks(given)
+        super().check_given(given)
+
+    def check_inputs(self, request: Request) -> None:
+        """Check the width of each input, and the shapes of chunk embeddings that are given."""
+        super().check_inputs(request)
         if not self._cond_chunk_embs:
             return
-        for k, (i, shape) in enumerate(zip(self._embedded(), self.chunk_emb_shapes, strict=True)):
-            block, extra = len(self._hnets), _extra(i, condition)
-            self._add_conditional(_kind(k), shape, condition, self._no_cond_weights, block, **extra)
-
-    def _condition_owners(self) -> list[Any]:
-        return super()._condition_owners()[:1]
-
-    def _check_inputs(self, given: Inputs) -> None:
-        super()._check_inputs(given)
-        passed = [given.cond[kind] for kind in given.cond if kind != EMBEDDING]
-        if not self._cond_chunk_embs:
-            if passed:
-                checks.fail("weights['chunk_embs']", "no such key, since chunk embeddings are unconditional", "tensors")
-            return
+        passed = request.given.get(CHUNKS, [])
         if self.chunk_emb_shapes and not passed:
             checks.fail(
                 "weights",
@@ -255,31 +271,30 @@ class StructuredHMLP(CalibratedOutput):
             if list(tensor.shape[-2:]) != shape:
                 checks.fail(("weights['chunk_embs']", k), f"shape (N, {shape[0]}, {shape[1]})", tuple(tensor.shape))
 
-    def _generate(self, given: Inputs, run: Run) -> list[Tensor]:
+    def generate(self, request: Request, values: Values) -> list[Tensor]:
+        """The equation."""
         chunks: list[list[Tensor]] = []
         lead: list[int] = []
-        networks = zip(self.internal_hnets, self._inclusions, self._num_per_chunk, strict=True)
-        for i, (net, part, count) in enumerate(networks):
-            embeddings = self._embeddings_of(i, given, run)
-            rows = inputs.chunk_rows(given.uncond, embeddings, given.cond.get(EMBEDDING), not self._cond_chunk_embs)
-            produced = net._format(net._generate(Inputs(rows), part.part(run)), "stacked")
+        for i, (net, count) in enumerate(zip(self.internal_hnets, self._num_per_chunk, strict=True)):
+            embeddings = self._embeddings_of(i, request, values)
+            rows = inputs.chunk_rows(request.uncond, embeddings, request.cond, not self._cond_chunk_embs)
+            produced = generate_from_rows(net, rows, values.part(f"hnets.{i}")).tensors
             lead = [*rows.shape[:-2], rows.shape[-2] // count]
             tensors = [
                 tensor.reshape(*lead, count, *shape) for tensor, shape in zip(produced, net.target_shapes, strict=True)
             ]
             chunks += [list(chunk) for chunk in zip(*[tensor.unbind(len(lead)) for tensor in tensors], strict=True)]
-        assembled = assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
-        return self._calibrate_each(assembled)
+        return assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
 
-    def _embeddings_of(self, kind: int, given: Inputs, run: Run) -> Tensor | None:
+    def _embeddings_of(self, kind: int, request: Request, values: Values) -> Tensor | None:
         """The chunk embeddings of one kind in this evaluation."""
         if self._chunk_emb_sizes[kind] == 0:
             return None
         k = self._embedded().index(kind)
-        value: Tensor = given.cond[_kind(k)] if self._cond_chunk_embs else run.values[self._chunk_slots[k]]
-        return value
+        return request.given[CHUNKS][k] if self._cond_chunk_embs else values[f"{CHUNKS}.{k}"]  # type: ignore[no-any-return]
 
-    def _start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+        """Initialise each inner network for the targets in which its chunks end up."""
         shapes = [[tuple(shape) for shape in net.target_shapes] for net in self.internal_hnets]
         counts = self._num_per_chunk
         structure = [kind for kind, count in zip(shapes, counts, strict=True) for _ in range(count)]
@@ -289,9 +304,9 @@ class StructuredHMLP(CalibratedOutput):
         for i, (net, count) in enumerate(zip(self.internal_hnets, counts, strict=True)):
             chunks = [[next(traced) for _ in net.target_shapes] for _ in range(count)]
             of_tensor = [[d for tensor in chunk for d in tensor] for chunk in zip(*chunks, strict=True)]
-            net._start_at(of_tensor, replace(plan, uncond_var=self._variance_beside_condition(i, plan)))
+            net.start_at(of_tensor, replace(plan, uncond_var=self._variance_beside_condition(i, plan)))
             produced += [[partwise_hyperfan.average_start(tensor, plan) for tensor in of_tensor]] * count
-        self._set_constants(None, None)
+        output_constants.keep(self, None, None)
         if partwise_hyperfan.want_exactness(destinations):
             self._correct(produced, structure, [partwise_hyperfan.average_start(group, plan) for group in destinations])
 
@@ -308,18 +323,18 @@ class StructuredHMLP(CalibratedOutput):
 
         def arranged(value: Callable[[Start], float]) -> list[Tensor]:
             chunks = [
-                [torch.full(shape, value(start), **DOUBLE) for start, shape in zip(starts, shapes, strict=True)]
+                [torch.full(shape, value(start), **output_constants.DOUBLE) for start, shape in zip(starts, shapes, strict=True)]
                 for starts, shapes in zip(produced, structure, strict=True)
             ]
             return assembly.assemble(self._assembly_fct, (chunks,), [], self.target_shapes)
 
         means, variances = arranged(lambda start: start.mean), arranged(lambda start: start.variance)
         scales = [
-            torch.where(own > 0, ((start.variance or NEUTRAL_VARIANCE) / own).sqrt(), 1.0)
+            torch.where(own > 0, ((start.variance or output_constants.NEUTRAL_VARIANCE) / own).sqrt(), 1.0)
             for own, start in zip(variances, wanted, strict=True)
         ]
         offsets = [start.mean - scale * mean for start, scale, mean in zip(wanted, scales, means, strict=True)]
-        self._set_constants(*(formats.flatten(values, self.target_shapes) for values in (scales, offsets)))
+        output_constants.keep(self, *(formats.flatten(values, self.target_shapes) for values in (scales, offsets)))
 
     def _variance_beside_condition(self, kind: int, plan: Plan) -> float:
         """The average variance of ``[u, c]``; chunk embeddings that are not internal count as drawn from N(0, 1)."""
@@ -331,13 +346,3 @@ class StructuredHMLP(CalibratedOutput):
         own = [embedding for embedding, number, _ in self.chunk_embeddings() if number == k]
         variance = torch.stack(own).detach().square().mean().item() if own else 1.0
         return (self._uncond_in_size * plan.uncond_var + size * variance) / total
-
-
-def _extra(kind: int, condition: int) -> dict[str, Any]:
-    """What ``param_shapes_meta`` says of chunk embeddings."""
-    return {"info": "chunk embeddings", "hnet_ind": kind, "cond_id": condition}
-
-
-def _kind(number: int) -> str:
-    """The name of conditional chunk embeddings (:func:`hypnettorch.hnets.inputs.split_lists`)."""
-    return f"{CHUNKS}[{number}]"

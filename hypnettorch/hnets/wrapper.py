@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, evaluate
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of
 from hypnettorch.mnets.network import is_network
 
 Pairs = list[LowRank]
@@ -62,33 +63,48 @@ class Wrapper(HyperNetwork):
         return produced.value
 
     def updates(self, request: Request, values: Values) -> Pairs:
-        """Low-rank updates: those of ``h``, if this network does not change what ``h`` produces.
+        """Low-rank updates: those of ``h``, unless :meth:`after` changes what ``h`` produces.
 
         Raises:
             NotImplementedError: If ``h`` makes none, or this network changes them.
         """
-        if type(self).after is not Wrapper.after:
-            raise checks.Unavailable(
-                f"{type(self).__name__} changes weights: expected it inside of HLowRank, got an HLowRank inside of it"
-            )
+        if (type(self).after, type(self).generate) != (Wrapper.after, Wrapper.generate):
+            if self.makes_updates:
+                raise checks.Unavailable(
+                    f"{type(self).__name__} changes weights: expected it inside of HLowRank, got HLowRank inside of it"
+                )
+            HyperNetwork.factors(self)
         return self.inner_updates(self.before(request, values), values)
 
     def inner_updates(self, request: Request, values: Values) -> Pairs:
         """The low-rank updates that ``h`` makes."""
-        if not isinstance(self.hnet, Wrapper):
-            self.hnet.factors()
-        inside = values.part("hnet")
-        self.hnet.check_complete(inside.tensors, inside.given or None)
-        return self.hnet.updates(self.hnet.select(request, inside), inside)  # type: ignore[no-any-return]
+        hnet, inside = self.hnet, values.part("hnet")
+        if isinstance(hnet, Wrapper) and type(hnet).factors is Wrapper.factors:
+            hnet.check_given(request.given)
+            return hnet.own_updates(request, inside)
+        return list(hnet.factors(**arguments_of(hnet, request, inside), ret_format="stacked").values())
+
+    def own_updates(self, request: Request, values: Values) -> Pairs:
+        """The low-rank updates, from inputs that are not looked up yet."""
+        self.check_complete(values.tensors, values.given or None)
+        return self.updates(self.select(request, values), values)
 
     def generate(self, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
         """``g(h(f(input)))``."""
-        inner = evaluate(self.hnet, self.before(request, values), values.part("hnet"))
-        return self.after(Produced(inner, self.hnet.target_shapes), request, values)
+        return self.after(self.ask("hnet", self.before(request, values), values), request, values)
 
     def select(self, request: Request, values: Values) -> Request:
-        """Inputs are checked, and conditions looked up, by ``h``, unless this network has conditions of its own."""
-        return super().select(request, values) if self._families else request
+        """Conditions are looked up by ``h``, unless this network has some of its own; ``h`` checks what it is given."""
+        if request.ids is None or not self._families:
+            return request
+        found = self.conditions(request.ids, values)
+        cond = found.pop(EMBEDDINGS, request.cond)
+        return replace(request, cond=cond, ids=None, given={**request.given, **found})
+
+    @property
+    def keeps_both(self) -> bool:  # type: ignore[override]
+        """Whether ``cond_input`` and ``cond_id`` may be given together: if ``h`` takes both."""
+        return not self._families and bool(getattr(self.hnet, "keeps_both", False))
 
     def check_given(self, given: Any) -> None:
         """What belongs to no tensor of this network is checked by ``h``."""
@@ -176,9 +192,7 @@ class Wrapper(HyperNetwork):
             NotImplementedError: If no low-rank updates are made, or they would be changed.
         """
         checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
-        request, values = self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format)
-        self.check_complete(values.tensors, weights)
-        pairs = self.updates(self.select(request, values), values)
+        pairs = self.own_updates(*self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format))
         if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
             pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
         return dict(zip(self.target_keys, pairs, strict=True))
@@ -233,4 +247,7 @@ def check_input(hnet: Any, which: str) -> int:
     return int(size)
 
 
-__all__ = ["EMBEDDINGS", "Pairs", "Wrapper", "check_hypernetwork", "check_input", "check_without_conditions"]
+def stacked_value(values: Values, name: str) -> Tensor:
+    """The tensor of a name; with many parameter sets ``[B, *shape]`` also where it was not passed."""
+    value: Tensor = values[name]
+    return value if values.sets is None or name in values.given else value.expand(values.sets, *value.shape)

@@ -13,13 +13,14 @@ hypernetwork without conditions from those about conditions, one whose ``add_con
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.hnets.wrapper import check_hypernetwork as require_hypernetwork
+from hypnettorch.mnets.network import check_network
 from hypnettorch.testing import hypernetwork_laws, main_network_laws
 from hypnettorch.testing.cases import Broken, Case, HyperCase, Law, MainCase
 
@@ -36,8 +37,8 @@ class ContractViolation(AssertionError):
         self.law = law
 
 
-def check_main_network(net: MainNetInterface, x: Tensor, limits: Mapping[str, str] | None = None) -> None:
-    """Raise unless a main network keeps the laws of ``MainNetInterface``.
+def check_main_network(net: Any, x: Tensor, limits: Mapping[str, str] | None = None) -> None:
+    """Raise unless a main network keeps the laws of main networks.
 
     The network is not changed: all laws are tried on copies of it, in float64 on its device, and the state of PyTorch's
     random number generators is restored.
@@ -58,18 +59,18 @@ def check_main_network(net: MainNetInterface, x: Tensor, limits: Mapping[str, st
         >>> from hypnettorch.testing import check_main_network
         >>> check_main_network(MLP(n_in=3, n_out=2, verbose=False), torch.randn(4, 3))
     """
-    checks.instance("net", net, MainNetInterface)
+    check_network("net", net)
     checks.tensor("x", x)
     _check(net, lambda module: MainCase(module, x), main_network_laws.LAWS, limits)
 
 
 def check_hypernetwork(
-    hnet: HyperNetInterface,
+    hnet: Any,
     uncond_input: Tensor | None = None,
     cond_input: Tensor | None = None,
     limits: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise unless a hypernetwork keeps the laws of ``HyperNetInterface``.
+    """Raise unless a hypernetwork keeps the laws of hypernetworks.
 
     The hypernetwork is not changed, see :func:`check_main_network`.
 
@@ -91,7 +92,7 @@ def check_hypernetwork(
         >>> from hypnettorch.testing import check_hypernetwork
         >>> check_hypernetwork(HMLP([[2, 3], [2]], layers=[4], num_cond_embs=2, verbose=False))
     """
-    checks.instance("hnet", hnet, HyperNetInterface)
+    require_hypernetwork("hnet", hnet)
     _check(hnet, lambda module: HyperCase(module, uncond_input, cond_input), hypernetwork_laws.LAWS, limits)
 
 

@@ -198,8 +198,8 @@ def batched_takes_forms_of_weights(case: Case) -> None:
         return
     values = {i: value.expand(SETS, *value.shape) for i, value in enumerate(complete)}
     values.update(zip(refs, weights, strict=True))
-    by_name = dict(zip(case.net.param_names, values, strict=True))
-    same(case(weights=by_name), expected, "weights=<dictionary by name>")
+    by_name = {name: values[i] for i, name in enumerate(case.net.param_names)}
+    same(case.batched(case.net, by_name), expected, "weights=<dictionary by name>")
     by_key = {key: [values[i] for i in positions] for key, positions in parts.items()}
     same(case.batched(case.net, by_key), expected, f"weights=<dictionary with the keys {list(by_key)}>")
 

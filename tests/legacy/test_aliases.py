@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hypnettorch.core import state
+from hypnettorch.legacy import aliases as state
 from hypnettorch.hnets import ChunkedHMLP
 from hypnettorch.mnets import MLP
 

@@ -1,19 +1,24 @@
-"""The steps of which the equation of recurrent networks consists; a subclass may replace each of them."""
+"""The steps of which a recurrent network consisted, and which a subclass may override.
+
+:class:`hypnettorch.mnets.simple_rnn.SimpleRNN` computes by stages and calls none of these. A subclass that overrides
+one of them gets a ``forward`` that calls them in turn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypnettorch.core import functional
+from hypnettorch.core import checks, functional
 from hypnettorch.core.autocast import lift_under_autocast
-from hypnettorch.mnets.recurrent_stages import Cell, GainShift, RecurrentModulation
-from hypnettorch.mnets.recurrent_weights import RecurrentWeights
+from hypnettorch.core.table import MODULATION
+from hypnettorch.mnets.recurrent_stages import Cell, GainShift
 from hypnettorch.mnets.sequences import TIME
+from hypnettorch.mnets.simple_rnn import SimpleRNN
 
 STEPS_IN_TIME = ("basic_rnn_step", "compute_basic_rnn_output", "lstm_rnn_step")
 STEPS = (
@@ -24,43 +29,83 @@ STEPS = (
     "compute_hidden_states",
     *STEPS_IN_TIME,
 )
-"""The public methods of :class:`RecurrentSteps`."""
+"""The methods that a subclass may override."""
 
 Pair = Sequence[Tensor]
 """Gain and shift."""
 
 
-class RecurrentSteps(RecurrentWeights):
-    """The public methods are called in turn by ``forward``, and a subclass may override each of them.
+def install() -> None:
+    """Give recurrent networks the steps."""
+    for name, method in vars(Steps).items():
+        if callable(method):
+            setattr(SimpleRNN, name, method)
+    SimpleRNN.__init_subclass__ = classmethod(_announce_subclass)  # type: ignore[assignment]
 
-    If none is overridden, they are called with stacked weights and a leading dimension ``B`` as well, and none is
-    called for a single time step.
 
-    Attributes:
-        _cells: The recurrent layers.
-        _rec_modulations: Their modulation, ``None`` for none.
-        _activation: The nonlinearity of the fully connected layers, ``None`` for none.
-        _use_lstm: Whether the cells have a cell state.
-        _modulate_late: Whether modulation comes after the nonlinearity.
-        _num_pre: Number of fully connected layers before the recurrent ones.
-        _num_cm: Number of context-modulation layers of the input, and of these fully connected layers.
-        _bptt_depth: Number of last time steps through which gradients flow back; -1 for all.
-        _overridden: Names of the methods that a subclass replaced.
-    """
+def _announce_subclass(cls: type, **kwargs: Any) -> None:
+    """Let a subclass that overrides a step compute by steps."""
+    super(SimpleRNN, cls).__init_subclass__(**kwargs)
+    overridden = any(getattr(cls, name) is not getattr(Steps, name) for name in STEPS)
+    own_forward = any("forward" in vars(base) for base in cls.__mro__[: cls.__mro__.index(SimpleRNN)])
+    if overridden and not own_forward:
+        cls.forward = forward  # type: ignore[attr-defined]
 
-    _cells: list[Cell]
-    _rec_modulations: list[RecurrentModulation | None]
-    _activation: nn.Module | None
-    _use_lstm: bool
-    _modulate_late: bool
-    _num_pre: int
-    _num_cm: tuple[int, int]
+
+def forward(
+    self: Any,
+    x: Tensor,
+    weights: Any = None,
+    distilled_params: Sequence[Tensor] | None = None,
+    condition: int | Mapping[str, int] | None = None,
+    return_hidden: bool = False,
+    return_hidden_int: bool = False,
+) -> Any:
+    """Compute the outputs of all time steps, see :meth:`hypnettorch.mnets.simple_rnn.SimpleRNN.forward`."""
+    if return_hidden_int and not return_hidden:
+        checks.fail("return_hidden_int", "False, since return_hidden is False", True)
+    if distilled_params is not None:
+        self._parse_distilled(distilled_params, None)
+    int_weights, cm_weights = self.split_weights(weights)
+    ckpt_id = None if condition is None else self._parse_condition(condition, None)[1]
+    x = self.prepare(x, None)
+    pre_w, pre_b, rec_weights, fc_w, fc_b = self.split_internal_weights(int_weights)
+    cm_in, cm_pre, cm_rec, cm_fc, num_cm_rec, ckpt_id = self.split_cm_weights(cm_weights, ckpt_id, x.shape[TIME])
+    if cm_in is not None:
+        x = self._modulate(x, 0, cm_in)
+    offset = len(self._input_modulation)
+    x, hidden = self.compute_fc_outputs(x, pre_w, pre_b, len(cm_pre), cm_pre, offset, ckpt_id, False, True)
+    internal: list[Tensor | None] = [None] * len(hidden)
+    for d, (tensors, modulation) in enumerate(zip(rec_weights, cm_rec, strict=True)):
+        x, states = self.compute_hidden_states(x, d, tensors, modulation, ckpt_id)
+        hidden.append(x)
+        internal.append(states)
+    offset += len(cm_pre) + num_cm_rec
+    x, outputs = self.compute_fc_outputs(x, fc_w, fc_b, len(cm_fc), cm_fc, offset, ckpt_id, True, True)
+    hidden, internal = [*hidden, *outputs][:-1], [*internal, *[None] * len(outputs)][:-1]
+    if return_hidden_int:
+        return x, hidden, internal
+    return (x, hidden) if return_hidden else x
+
+
+class Steps:
+    """The methods, which recurrent networks get by :func:`install`."""
+
+    _layers: Any
+    _activation: Any
+    _has_bias: Any
     _bptt_depth: int
-    _overridden: frozenset[str] = frozenset()
+    _modulate_late: bool
+    _use_lstm: bool
+    _fc_layers_pre: Sequence[int]
+    _input_modulation: Sequence[Any]
+    _modulations: Sequence[Any]
+    table: Any
+    evaluation: Any
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._overridden = frozenset(name for name in STEPS if getattr(cls, name) is not getattr(RecurrentSteps, name))
+    def _cells(self) -> list[Cell]:
+        """The recurrent layers."""
+        return [layer.stage for layer in self._layers if isinstance(layer.stage, Cell)]
 
     def split_weights(self, weights: Any) -> tuple[Sequence[Tensor], Sequence[Tensor] | None]:
         """Resolve the argument ``weights`` of :meth:`forward`.
@@ -69,12 +114,11 @@ class RecurrentSteps(RecurrentWeights):
             The tensors of the layers, passed or internal, in the order of ``param_shapes``; and the gains and shifts in
             this order if they were passed, otherwise ``None``.
         """
-        resolved = self._resolve_weights(weights)
-        return self._separate(resolved.values, resolved.given)
-
-    def _separate(self, values: Sequence[Tensor], given: Sequence[bool]) -> tuple[Sequence[Tensor], Any]:
-        count = self._num_context_mod_shapes()
-        return values[count:], values[:count] if any(given[:count]) else None
+        values = self.evaluation(weights, None, None)
+        modulation = [row.name for row in self.table.rows if row.role in MODULATION]
+        layers = [values[row.name] for row in self.table.rows if row.role not in MODULATION]
+        passed = any(name in values.given for name in modulation)
+        return layers, [values[name] for name in modulation] if passed else None
 
     def split_internal_weights(self, int_weights: Sequence[Tensor]) -> tuple[Any, Any, Any, Any, Any]:
         """Assign the tensors of the layers to the layers.
@@ -93,10 +137,10 @@ class RecurrentSteps(RecurrentWeights):
             weights = list(tensors[::per_layer])
             return weights, list(tensors[1::2]) if self._has_bias else [None] * len(weights)
 
-        end = self._num_pre * per_layer
+        end = len(self._fc_layers_pre) * per_layer
         pre, rest = rest[:end], rest[end:]
         recurrent = []
-        for cell in self._cells:
+        for cell in self._cells():
             recurrent.append(rest[: cell.num_tensors])
             rest = rest[cell.num_tensors :]
         return *maps(pre), recurrent, *maps(rest)
@@ -120,10 +164,12 @@ class RecurrentSteps(RecurrentWeights):
         if cm_weights is None:
             cm_weights = self._stored_modulation(condition)
         pairs = iter([cm_weights[i : i + 2] for i in range(0, len(cm_weights), 2)])
-        inputs, before = (list(islice(pairs, count)) for count in self._num_cm)
+        pre = self._layers[: len(self._fc_layers_pre)]
+        counts = len(self._input_modulation), sum(len(layer.modulation) for layer in pre)
+        inputs, before = (list(islice(pairs, count)) for count in counts)
         recurrent: list[Any] = []
         num_recurrent = 0
-        for modulation in self._rec_modulations:
+        for modulation in (cell.modulation for cell in self._cells()):
             count = 0 if modulation is None else modulation.num_layers
             own = list(islice(pairs, count))
             recurrent.append(None if modulation is None else modulation.select(own, num_ts))
@@ -133,8 +179,8 @@ class RecurrentSteps(RecurrentWeights):
     def _stored_modulation(self, condition: Any) -> list[Tensor]:
         """Internal gains and shifts, or a checkpoint of them; with many weight sets one checkpoint for each."""
         if condition is None:
-            return [self._internal_params[i] for i in range(self._num_context_mod_shapes())]  # type: ignore[index]
-        layers: Any = self._context_mod_layers or ()
+            return [row.value() for row in self.table.rows if row.role in MODULATION]
+        layers: list[Any] = [layer for _, layer in self._modulations]
         if not isinstance(condition, Sequence):
             return [weight for layer in layers for weight in layer.get_weights(condition)]
         return [
@@ -187,7 +233,7 @@ class RecurrentSteps(RecurrentWeights):
 
     def _modulate(self, h: Tensor, index: int, weights: Pair) -> Tensor:
         """Modulate all time steps ``[*B, T, N, n]`` alike."""
-        layer: Any = self._context_mod_layers[index]  # type: ignore[index]
+        layer: Any = self._modulations[index][1]
         apply = layer if h.dim() == 3 else layer.batched_forward
         modulated: Tensor = apply(h, weights=weights, bs_dim=1)
         return modulated
@@ -216,9 +262,9 @@ class RecurrentSteps(RecurrentWeights):
         Returns:
             Outputs and internal states (Elman: ``h_t``, LSTM: ``c_t``), each ``[T, N, n]``.
         """
-        cell, source = self._cells[layer_ind], self._rec_modulations[layer_ind]
+        cell, source = self._cells()[layer_ind], self._cells()[layer_ind].modulation
         num_detached = 0 if self._bptt_depth < 0 else x.shape[TIME] - self._bptt_depth
-        if self._overridden.isdisjoint(STEPS_IN_TIME):
+        if all(getattr(type(self), name) is getattr(Steps, name) for name in STEPS_IN_TIME):
             modulation = None if cm_weights is None or source is None else source(cm_weights, x)
             return cell.unroll(x, int_weights, modulation, (h_0, c_0), num_detached)
         state = cell.initial_state(x[0], (h_0, c_0))
@@ -260,7 +306,7 @@ class RecurrentSteps(RecurrentWeights):
         Returns:
             The hidden state and the output, each ``[N, n]``.
         """
-        cell, maps = self._cells[d], self._cells[d].read(int_weights)
+        cell, maps = self._cells()[d], self._cells()[d].read(int_weights)
         index, pair = self._step_modulation(d, t, cm_weights, is_last_step)
         a = maps["ih"](x_t) + maps["hh"](h_t)
         (h_t,) = cell.step(a, (h_t,), self._gain_shift(index, pair))
@@ -291,7 +337,7 @@ class RecurrentSteps(RecurrentWeights):
         Returns:
             The output ``[N, n]``.
         """
-        cell = self._cells[0]  # they differ in their tensors only
+        cell = self._cells()[0]  # they differ in their tensors only
         pair = self._gain_shift(cm_idx, cm_weights if use_cm else None)
         return cell.outputs([h_t], cell.read(int_weights), pair)[0]
 
@@ -323,18 +369,18 @@ class RecurrentSteps(RecurrentWeights):
         Returns:
             The hidden state, which is the output, and the cell state, each ``[N, n]``.
         """
-        maps = self._cells[d].read(int_weights)
+        maps = self._cells()[d].read(int_weights)
         pair = self._gain_shift(*self._step_modulation(d, t, cm_weights, is_last_step))
-        h_t, c_t = self._cells[d].step(maps["ih"](x_t) + maps["hh"](h_t), (h_t, c_t), pair)
+        h_t, c_t = self._cells()[d].step(maps["ih"](x_t) + maps["hh"](h_t), (h_t, c_t), pair)
         return h_t, c_t
 
     def _step_modulation(self, d: int, t: int, cm_weights: Any, is_last_step: bool) -> tuple[int, Pair | None]:
-        source = self._rec_modulations[d]
+        source = self._cells()[d].modulation
         return (-1, None) if source is None or cm_weights is None else source.of_step(cm_weights, t, is_last_step)
 
     def _gain_shift(self, index: int, pair: Pair | None) -> GainShift | None:
         if pair is None:
             return None
         gain, shift = (lift_under_autocast(weight) for weight in pair)
-        layer: Any = self._context_mod_layers[index]  # type: ignore[index]
+        layer: Any = self._modulations[index][1]
         return GainShift(layer.preprocess_gain(gain), shift)
