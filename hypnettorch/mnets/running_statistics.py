@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.external import Place
+from hypnettorch.core.lending import Place
 from hypnettorch.utils.torch_utils import BufferSets
 
 
