@@ -150,10 +150,10 @@ class Block:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
         if not self.spans:
             return
-        for output in (output,) if isinstance(output, Tensor) else tensors_within(output):
-            if output.grad_fn is not None:
+        for tensor in (output,) if isinstance(output, Tensor) else tensors_within(output):
+            if tensor.grad_fn is not None:
                 self.kept = True
-                output.grad_fn.register_prehook(self._pass_through)
+                tensor.grad_fn.register_prehook(self._pass_through)
 
     @contextmanager
     def following(self, module: nn.Module) -> Iterator[None]:
@@ -288,7 +288,7 @@ class LentDict(dict[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """As ``dict.get``."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401
 
     def items(self) -> Any:
         """As ``dict.items``."""

@@ -391,7 +391,13 @@ class ModuleNet(nn.Module, MainNetInterface):
         )
         own.update(others)
         same_dtype = self._weight_dtype == "parameter"
-        return [(name, weight_updates.cast(name, value, own[name], same_dtype)) for name, value in given.items()]
+        found = []
+        for name, value in given.items():
+            fitting = weight_updates.cast(name, value, own[name], same_dtype)
+            found.append(
+                (name, _settled(fitting, own[name], self._places[name]) if type(fitting) is LowRank else fitting)
+            )
+        return found
 
     def _other_tensors(self) -> dict[str, Tensor]:
         """Parameters that are not selected, and buffers."""
@@ -445,14 +451,18 @@ class ModuleNet(nn.Module, MainNetInterface):
                 yield self.module
 
 
+def _settled(update: LowRank, own: Tensor, places: Sequence[Place]) -> Value:
+    """An update as it is if all layers of the weight can add it to their output; otherwise the updated weight."""
+    if all(key == "weight" and term_of(owner) for owner, key in places):
+        return update
+    return UpdatedWeight(own, update).sum()
+
+
 def _lent(places: Sequence[Place], value: Value) -> list[tuple[Place, lending.Value]]:
     """A value in all the places of its weight."""
     if isinstance(value, LowRank):
-        terms = [term_of(owner) if key == "weight" else None for owner, key in places]
         own = lending.own_value(*places[0])
-        if not all(terms):
-            return _lent(places, UpdatedWeight(own, value).sum())
-        return [(place, UpdatedWeight(own, value, term)) for place, term in zip(places, terms, strict=True)]
+        return [(place, UpdatedWeight(own, value, term_of(place[0]))) for place in places]
     for owner, _ in places:
         if isinstance(owner, nn.Embedding) and owner.max_norm is not None:
             value = value.clone()  # the layer rescales it in place
@@ -486,7 +496,8 @@ def _leave_out_base(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: 
 
 def _keep_base(net: ModuleNet, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
     """Let a file that has nothing of the base leave it as it is."""
-    keys = {f"{prefix}module.{name}": own for name, own in net._own_values().items()}
+    own = net._own_values().items()
+    keys = {f"{prefix}module.{alias}": value for name, value in own for alias in net._names[name]}
     net.base_from_file = any(key in state_dict for key in keys)
     if not net.base_from_file:
         state_dict.update(keys)
