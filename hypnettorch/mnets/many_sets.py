@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
-from hypnettorch.core.lending import Block
+from hypnettorch.core.lending import Block, groups_of
 from hypnettorch.core.results import tensors_within
 
 _REFUSALS = re.compile(
@@ -225,11 +225,12 @@ class _State:
     def lent(self) -> Iterator[None]:
         """Let the modules have copies of their buffers within the block."""
         versions = [_version(copy) for _, copy in self._buffers]
-        self._block = block = Block(self._buffers)
-        with block:
+        groups = groups_of(self._buffers)
+        with Block(groups):
             yield
+        lent = {(id(part), name): value for part, _, values in groups for name, value in values.items()}
         self._written = versions != [_version(copy) for _, copy in self._buffers] or any(
-            block.values[id(part), name] is not copy for (part, name), copy in self._buffers
+            lent[id(part), name] is not copy for (part, name), copy in self._buffers
         )
 
     def put_back(self) -> bool:

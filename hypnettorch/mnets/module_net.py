@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         chosen = select_parameters(module, include, exclude)
         self._names: dict[str, list[str]] = names_of_parameters(module)
         self._selected = [name for name, names in self._names.items() if chosen.intersection(names)]
-        self._found = (module, self._find_places())
+        self._found = self._find_places()
         self._norms = normalization_layers(module)
         self._output = _output_layer(module, output)
         self._describe()
@@ -146,9 +146,20 @@ class ModuleNet(nn.Module, MainNetInterface):
             ValueError: If weights are missing or do not fit, or the module changed a weight in place.
             TypeError: If a dtype does not fit: double precision is not rounded silently.
         """
-        values = self._resolve(weights)
-        with weight_updates.only_read(values):
-            return self._evaluate(values, condition, args, kwargs)
+        found = self._in_module()
+        tensors = self._ready(found, weights) if condition is None else None
+        if tensors is not None:
+            named = list(zip(self._selected, tensors, strict=True))
+            groups = [
+                (owner, "_parameters", {key: tensors[i] for key, i in entries}) for owner, entries in found.plan
+            ]
+        else:
+            named = self._resolve(weights)
+            groups = lending.groups_of(self._entries(named, condition))
+        versions = weight_updates.versions(named)
+        output = self._evaluate(groups, args, kwargs)
+        weight_updates.check_versions(named, versions)
+        return output
 
     def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
         """Let the module compute with these weights within a block.
@@ -291,7 +302,7 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         def one_set(tensors: dict[int, Tensor], weights: dict[str, Value], condition: Any) -> Any:
             args, kwargs = trees.unflatten([tensors.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
-            return self._evaluate(list(weights.items()), condition, args, kwargs)
+            return self._evaluate(lending.groups_of(self._entries(list(weights.items()), condition)), args, kwargs)
 
         with weight_updates.only_read(list(tensors.items())):
             return map_sets(
@@ -363,16 +374,22 @@ class ModuleNet(nn.Module, MainNetInterface):
     @property
     def _places(self) -> dict[str, list[Place]]:
         """Where each selected parameter is, by its first name; replicas of this network have modules of their own."""
-        module, places = self._found
-        return places if module is self.module else self._find_places()
+        return self._in_module().places
 
-    def _find_places(self) -> dict[str, list[Place]]:
+    def _in_module(self) -> _Found:
+        return self._found if self._found.module is self._modules["module"] else self._find_places()
+
+    def _find_places(self) -> _Found:
         """Each place once, though a layer that is used twice has two names."""
         places = {}
-        for name in self._selected:
+        plan: dict[int, tuple[nn.Module, list[tuple[str, int]]]] = {}
+        for i, name in enumerate(self._selected):
             found = [place_of(self.module, alias) for alias in self._names[name]]
             places[name] = list({(id(owner), key): (owner, key) for owner, key in found}.values())
-        return places
+            for owner, key in places[name]:
+                plan.setdefault(id(owner), (owner, []))[1].append((key, i))
+        plain = not any(_rescales(owner) for owner, _ in plan.values())
+        return _Found(self.module, places, [where[0] for where in places.values()], list(plan.values()), plain)
 
     def _own_values(self) -> dict[str, Any]:
         """The selected parameters of the module, by name."""
@@ -432,9 +449,28 @@ class ModuleNet(nn.Module, MainNetInterface):
                 entries += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
         return entries
 
-    def _evaluate(self, values: Sequence[tuple[str, Value]], condition: Any, args: Any, kwargs: Any) -> Any:
+    def _ready(self, found: _Found, weights: Any) -> Sequence[Tensor] | None:
+        """The weights in the order of their names if they fit as they are, which is the usual case."""
+        if not found.plain or not isinstance(weights, (list, tuple, dict)) or len(weights) != len(found.first):
+            return None
+        if isinstance(weights, dict):
+            if not all(name in weights for name in self._selected):
+                return None
+            weights = [weights[name] for name in self._selected]
+        for value, (owner, key) in zip(weights, found.first, strict=True):
+            own = lending.own_value(owner, key)
+            if (
+                not isinstance(value, Tensor)
+                or value.dtype is not own.dtype
+                or value.shape != own.shape
+                or value.device != own.device
+            ):
+                return None
+        return weights  # type: ignore[no-any-return]
+
+    def _evaluate(self, groups: list[lending.Group], args: Any, kwargs: Any) -> Any:
         """Call the module with these weights."""
-        with lending.lend(self._entries(values, condition)) as block:
+        with lending.lend(groups) as block:
             output = self.module(*args, **kwargs)
             if block is not None:
                 block.keep(output)
@@ -443,12 +479,35 @@ class ModuleNet(nn.Module, MainNetInterface):
     @contextmanager
     def _using(self, values: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
         watched = [(name, value) for name, value in values if not weight_updates.is_trainable(value)]
-        with weight_updates.only_read(watched), lending.lend(self._entries(values, condition)) as block:
+        with weight_updates.only_read(watched), lending.lend(lending.groups_of(self._entries(values, condition))) as block:
             if block is None:
                 yield self.module
                 return
             with block.following(self.module):
                 yield self.module
+
+
+class _Found(NamedTuple):
+    """Where the selected parameters of a module are.
+
+    Attributes:
+        module: The module.
+        places: All places by name.
+        first: The first place of each.
+        plan: For each layer its own names of parameters and their positions.
+        plain: Whether each layer only reads its parameters.
+    """
+
+    module: nn.Module
+    places: dict[str, list[Place]]
+    first: list[Place]
+    plan: list[tuple[nn.Module, list[tuple[str, int]]]]
+    plain: bool
+
+
+def _rescales(layer: nn.Module) -> bool:
+    """Whether a layer rescales its weight in place when it is called."""
+    return isinstance(layer, nn.Embedding) and layer.max_norm is not None
 
 
 def _settled(update: LowRank, own: Tensor, places: Sequence[Place]) -> Value:
@@ -464,8 +523,8 @@ def _lent(places: Sequence[Place], value: Value) -> list[tuple[Place, lending.Va
         own = lending.own_value(*places[0])
         return [(place, UpdatedWeight(own, value, term_of(place[0]))) for place in places]
     for owner, _ in places:
-        if isinstance(owner, nn.Embedding) and owner.max_norm is not None:
-            value = value.clone()  # the layer rescales it in place
+        if _rescales(owner):
+            value = value.clone()
             break
     return [(place, value) for place in places]
 

@@ -175,18 +175,24 @@ def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool, factor: bool
 @contextmanager
 def only_read(tensors: Sequence[tuple[str, Value]]) -> Iterator[None]:
     """Raise if one of these weights was changed in place within the block."""
-    if torch.compiler.is_compiling():
-        yield
-        return
-    versions = [_version(value) for _, value in tensors]
+    before = versions(tensors)
     yield
-    for (name, value), before in zip(tensors, versions, strict=True):
-        if before != _version(value):
-            raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+    check_versions(tensors, before)
+
+
+def versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
+    """How often each value was changed in place, as far as that can be read."""
+    return [] if torch.compiler.is_compiling() else [_version(value) for _, value in tensors]
+
+
+def check_versions(tensors: Sequence[tuple[str, Value]], before: Sequence[int]) -> None:
+    """Raise if one of the weights was changed in place since."""
+    if versions(tensors) != before:
+        name = next(name for (name, value), version in zip(tensors, before, strict=True) if _version(value) != version)
+        raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
 
 
 def _version(value: Value) -> int:
-    """How often a value was changed in place, as far as that can be read."""
     if isinstance(value, LowRank):
         return sum(_version(factor) for factor in value)
     return 0 if value.is_inference() else value._version
