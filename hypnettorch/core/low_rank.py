@@ -8,7 +8,7 @@ keys are names of weights, or their positions; its tensors may have a leading di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
@@ -53,10 +53,13 @@ class UpdatedWeight(NamedTuple):
     Attributes:
         base: ``W``.
         update: ``A`` and ``B``.
+        term: ``term(layer, x, update=update)``, what ``B A`` adds to the output of the layer; ``None`` if the layer has
+            to compute with the sum.
     """
 
     base: Tensor
     update: LowRank
+    term: Callable[..., Tensor] | None = None
 
     def sum(self) -> Tensor:
         """``W + B A``."""

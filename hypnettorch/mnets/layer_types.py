@@ -1,7 +1,9 @@
-"""What the parameters of layers are: role, fan-in and fan-out, by the type of the owning layer.
+"""What is known of types of layers: :func:`register_layer` says it for foreign ones.
 
-The fans decide the variance that an initialisation gives a generated tensor. Types that are not known fall back to the
-shape: ``[out, in, ...]`` is a weight, a vector is a bias. :func:`register_layer` adds foreign types.
+- What the parameters are: role, fan-in and fan-out, which decide the variance that an initialisation gives a generated
+  tensor. Of other types the shape tells: ``[out, in, ...]`` is a weight, a vector is a bias.
+- What a low-rank update of ``weight`` adds to the output. Other layers compute with the sum ``W + B A``.
+- How the factors of an update stand in the adapter files of PEFT. Other layers cannot be written to such files.
 """
 
 from __future__ import annotations
@@ -11,7 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from hypnettorch.core.low_rank import LowRank
 
 
 @dataclass(frozen=True)
@@ -34,35 +41,120 @@ class Kind:
 Describe = Callable[[nn.Module, str], Kind]
 """Called with a layer and the name of one of its parameters."""
 
-_known: dict[type | str, Describe] = {}
+Term = Callable[..., Tensor]
+"""Called as ``term(layer, x, update=update)`` with an update of the parameter ``weight``; returns ``f(x; B A)``."""
 
 
-def register_layer(layer_type: type | str, describe: Describe) -> None:
-    """Say what the parameters of a type of layer are.
+@dataclass(frozen=True)
+class AdapterForm:
+    """How the pair of an update stands in a file of PEFT.
+
+    Attributes:
+        names: What the names of the two tensors end in.
+        write: From a layer and a pair to these tensors.
+        read: From these tensors to a pair.
+        transposed: Whether the layer keeps its weight as ``[in, out]``.
+        fits: Whether PEFT has a LoRA for this layer.
+    """
+
+    names: tuple[str, str]
+    write: Callable[[Any, LowRank], tuple[Tensor, Tensor]]
+    read: Callable[[Tensor, Tensor], LowRank]
+    transposed: bool = False
+    fits: Callable[[Any], bool] = lambda layer: True
+
+
+@dataclass
+class _Known:
+    """What is known of a type of layer; ``False`` as a term: it computes with the sum."""
+
+    describe: Describe | None = None
+    term: Term | bool | None = None
+    adapter_form: AdapterForm | None = None
+
+
+_known: dict[type | str, _Known] = {}
+
+
+def register_layer(
+    layer_type: type | str,
+    describe: Describe | None = None,
+    term: Term | bool | None = None,
+    adapter_form: AdapterForm | None = None,
+) -> None:
+    """Say what is to be known of a type of layer, and of its subclasses.
+
+    What is left out stays as it is known. The last two do not hold for a subclass with a ``forward`` of its own.
 
     Args:
         layer_type: The class, or its full name (``'package.module.Class'``) where importing it would cost.
         describe: Called with a layer and the name of one of its parameters; returns its :class:`Kind`.
+        term: What a low-rank update of the parameter ``weight`` adds to the output, called as
+            ``term(layer, x, update=update)``; ``False``: the layer computes with the sum.
+        adapter_form: How an update stands in a file of PEFT.
 
     Example:
         >>> class Transposed(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.weight = nn.Parameter(torch.zeros(5, 3))  # [in, out]
-        >>> register_layer(Transposed, lambda layer, name: Kind('weight', *layer.weight.shape))
+        ...     def forward(self, x):
+        ...         return x @ self.weight
+        >>> register_layer(
+        ...     Transposed,
+        ...     describe=lambda layer, name: Kind('weight', *layer.weight.shape),
+        ...     term=lambda layer, x, update: x @ update.B @ update.A,
+        ... )
         >>> describe_parameter(Transposed(), 'weight')
         Kind(role='weight', fan_in=5, fan_out=3, neutral=None)
     """
-    _known[layer_type] = describe
+    known = _known.setdefault(layer_type, _Known())
+    known.describe = describe or known.describe
+    known.term = known.term if term is None else term
+    known.adapter_form = adapter_form or known.adapter_form
+
+
+def _of_class(cls: type) -> _Known:
+    return _known.get(cls) or _known.get(f"{cls.__module__}.{cls.__qualname__}") or _NOTHING
+
+
+_NOTHING = _Known()
 
 
 def describe_parameter(layer: nn.Module, name: str) -> Kind:
     """What a parameter of a layer is."""
     for cls in type(layer).__mro__:
-        describe = _known.get(cls) or _known.get(f"{cls.__module__}.{cls.__qualname__}")
+        describe = _of_class(cls).describe
         if describe is not None:
             return describe(layer, name)
     return _by_shape(layer, name)
+
+
+def term_of(layer: nn.Module) -> Term | None:
+    """What an update of the weight adds to the output of a layer; ``None`` if it computes with the sum.
+
+    Example:
+        >>> term_of(nn.Linear(2, 3)) is None, term_of(nn.ConvTranspose1d(2, 3, 1)) is None
+        (False, True)
+    """
+    if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
+        return None  # it changes its weight
+    term = _while_forward_is_known(layer, "term")
+    return term if callable(term) else None
+
+
+def adapter_form_of(layer: nn.Module) -> AdapterForm | None:
+    """How an update of the weight of a layer stands in a file of PEFT; ``None`` if PEFT has no LoRA for it."""
+    form: AdapterForm | None = _while_forward_is_known(layer, "adapter_form")
+    return form if form is not None and term_of(layer) is not None and form.fits(layer) else None
+
+
+def _while_forward_is_known(layer: nn.Module, what: str) -> Any:
+    for cls in type(layer).__mro__:
+        known = getattr(_of_class(cls), what)
+        if known is not None or "forward" in vars(cls):
+            return known  # an own forward changes what the layer computes
+    return None
 
 
 def describe_module(module: nn.Module) -> list[dict[str, Any]]:
@@ -167,21 +259,78 @@ def _prelu(layer: nn.PReLU, name: str) -> Kind:
     return Kind(None, layer.num_parameters, layer.num_parameters, neutral=layer.init)
 
 
-_BUILT_IN: list[tuple[tuple[type | str, ...], Callable[..., Kind]]] = [
-    ((nn.Linear,), _linear),
-    ((nn.Bilinear,), _bilinear),
-    ((nn.Conv1d, nn.Conv2d, nn.Conv3d), _conv),
-    ((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _transposed_conv),
-    ((nn.Embedding, nn.EmbeddingBag), _embedding),
-    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm), _norm),
-    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _norm),
-    ((nn.LayerNorm, nn.GroupNorm, nn.RMSNorm), _norm),
-    ((nn.MultiheadAttention,), _attention),
-    ((nn.RNNBase,), _recurrent),
-    ((nn.RNNCellBase,), _recurrent_cell),
-    ((nn.PReLU,), _prelu),
-    (("transformers.pytorch_utils.Conv1D",), _conv1d_of_transformers),
+def _linear_term(layer: nn.Linear, x: Tensor, update: LowRank) -> Tensor:
+    return F.linear(F.linear(x, update.A), update.B)
+
+
+def _transposed_linear_term(layer: nn.Module, x: Tensor, update: LowRank) -> Tensor:
+    return x @ update.B @ update.A
+
+
+def _conv_term(layer: Any, x: Tensor, update: LowRank) -> Tensor:
+    """A convolution to ``r`` channels (for each group) and one with kernels of size 1."""
+    kernel = update.A.unflatten(-1, (layer.in_channels // layer.groups, *layer.kernel_size))
+    hidden = layer._conv_forward(x, kernel.repeat(layer.groups, *[1] * (kernel.dim() - 1)), None)
+    convolve = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(layer.kernel_size)]
+    mixture = update.B.reshape(*update.B.shape, *[1] * len(layer.kernel_size))
+    y: Tensor = convolve(hidden, mixture, groups=layer.groups)
+    return y
+
+
+def _embedding_term(layer: nn.Embedding, tokens: Tensor, update: LowRank) -> Tensor:
+    rows = F.embedding(
+        tokens, update.B, layer.padding_idx, scale_grad_by_freq=layer.scale_grad_by_freq, sparse=layer.sparse
+    )
+    y = rows @ update.A
+    if layer.padding_idx is None:
+        return y
+    padding = (tokens == layer.padding_idx).unsqueeze(-1)
+    return torch.where(padding, y.detach(), y)
+
+
+def _write_kernels(layer: Any, pair: LowRank) -> tuple[Tensor, Tensor]:
+    ones = [1] * len(layer.kernel_size)
+    return pair.A.unflatten(1, (layer.in_channels, *layer.kernel_size)), pair.B.unflatten(1, (-1, *ones))
+
+
+def _write_transposed(layer: Any, pair: LowRank) -> tuple[Tensor, Tensor]:
+    return pair.B.T, pair.A.T
+
+
+def _read_transposed(a: Tensor, b: Tensor) -> LowRank:
+    return LowRank(b.T, a.T)
+
+
+_LORA = ("lora_A.weight", "lora_B.weight")
+LINEAR_FORM = AdapterForm(_LORA, lambda layer, pair: (pair.A, pair.B), LowRank)
+"""The form of ``nn.Linear``, and of other layers with a weight ``[out, in]``."""
+TRANSPOSED_FORM = AdapterForm(_LORA, _write_transposed, _read_transposed, transposed=True)
+"""The form of layers with a weight ``[in, out]``."""
+_CONV_FORM = AdapterForm(
+    _LORA, _write_kernels, lambda a, b: LowRank(a.flatten(1), b.flatten(1)), fits=lambda layer: layer.groups == 1
+)
+_EMBEDDING_FORM = AdapterForm(("lora_embedding_A", "lora_embedding_B"), _write_transposed, _read_transposed)
+
+_BUILT_IN: list[tuple[tuple[type | str, ...], _Known]] = [
+    ((nn.Linear,), _Known(_linear, _linear_term, LINEAR_FORM)),
+    ((NonDynamicallyQuantizableLinear,), _Known(term=False)),  # attention reads its weight instead of calling it
+    ((nn.Bilinear,), _Known(_bilinear)),
+    ((nn.Conv1d, nn.Conv2d, nn.Conv3d), _Known(_conv, _conv_term, _CONV_FORM)),
+    ((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _Known(_transposed_conv)),
+    ((nn.Embedding,), _Known(_embedding, _embedding_term, _EMBEDDING_FORM)),
+    ((nn.EmbeddingBag,), _Known(_embedding)),
+    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm), _Known(_norm)),
+    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _Known(_norm)),
+    ((nn.LayerNorm, nn.GroupNorm, nn.RMSNorm), _Known(_norm)),
+    ((nn.MultiheadAttention,), _Known(_attention)),
+    ((nn.RNNBase,), _Known(_recurrent)),
+    ((nn.RNNCellBase,), _Known(_recurrent_cell)),
+    ((nn.PReLU,), _Known(_prelu)),
+    (
+        ("transformers.pytorch_utils.Conv1D",),
+        _Known(_conv1d_of_transformers, _transposed_linear_term, TRANSPOSED_FORM),
+    ),
 ]
-for _types, _describe in _BUILT_IN:
+for _types, _entry in _BUILT_IN:
     for _type in _types:
-        register_layer(_type, _describe)
+        register_layer(_type, _entry.describe, _entry.term, _entry.adapter_form)

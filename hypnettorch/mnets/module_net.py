@@ -5,35 +5,42 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from hypnettorch.core import checks, trees
+from hypnettorch.core import checks, lending, trees
+from hypnettorch.core.lending import Place
 from hypnettorch.core.low_rank import LowRank, UpdatedWeight
-from hypnettorch.mnets import adapted_layers, external, weight_updates
-from hypnettorch.mnets.batched import count_sets, map_sets, mappable_attention, needs_loop, set_conditions
-from hypnettorch.mnets.layer_types import describe_module
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.core.table import Row
+from hypnettorch.core.values import Stacked
+from hypnettorch.mnets import weight_updates
+from hypnettorch.mnets.batched import needs_loop, set_conditions
+from hypnettorch.mnets.layer_types import describe_module, term_of
+from hypnettorch.mnets.many_sets import count_sets, map_sets
+from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.running_statistics import RunningStatistics, normalization_layers
-from hypnettorch.mnets.selection import select_parameters
+from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
 from hypnettorch.mnets.weight_updates import Value
 
 WEIGHT_DTYPES = ("parameter", "generated")
 
 
-class ModuleNet(nn.Module, MainNetInterface):
+class ModuleNet(Network):
     """A module whose parameters, or some of them, come from outside.
 
     ``param_shapes`` are all parameters of the module in the order of ``named_parameters()``; ``hyper_shapes_learned``
-    are the selected ones, and what is not selected stays an ordinary trainable parameter. The module stays usable:
-    outside of :meth:`using` it computes with its own values, which are no parameters any more (see
-    :meth:`initial_weights`).
+    are the selected ones, a complex one as two real numbers per entry. The module stays what it was: selected
+    parameters stay in it, frozen (``requires_grad_(False)``), as the base model of an adapter does; what is not
+    selected stays trainable. Outside of a call and of :meth:`using` it computes with its own values.
+
+    ``state_dict()`` leaves out the selected parameters unless ``save_base``. A file with or without them can be loaded;
+    ``base_from_file`` says which it was.
 
     Args:
-        module: The module; it is changed in place, its class and results stay.
+        module: The module; its selected parameters are frozen.
         include: Which parameters to select: a module type (with all that is inside of such a module), a name pattern as
             ``'layer[1-3].*'``, a predicate of name and parameter, or several of these. Default: all.
         exclude: Which of them to leave out.
@@ -67,36 +74,31 @@ class ModuleNet(nn.Module, MainNetInterface):
         stats_per_condition: bool = False,
         output: str | None = None,
     ) -> None:
-        nn.Module.__init__(self)
-        MainNetInterface.__init__(self)
+        super().__init__()
         _check_module(module)
         checks.one_of("weight_dtype", weight_dtype, WEIGHT_DTYPES)
         self.module = module
         self._weight_dtype = weight_dtype
         chosen = select_parameters(module, include, exclude)
-        self._names: dict[str, list[str]] = external.names_of_parameters(module)
+        self._names: dict[str, list[str]] = names_of_parameters(module)
         self._selected = [name for name, names in self._names.items() if chosen.intersection(names)]
-        self._found = (module, self._find_places())
-        self._norms = normalization_layers(module)
+        self._found = self._find_places()
+        self._normalizing = normalization_layers(module)
         self._output = _output_layer(module, output)
         self._describe()
-        for name in self._selected:
-            self._externalize(name, save_base)
+        for own in self._own_values().values():
+            own.requires_grad_(False)
+        self._statistics: nn.ModuleList | None = None
         if stats_per_condition:
-            if not self._norms:
+            if not self._normalizing:
                 checks.fail("stats_per_condition", "a module that keeps running statistics", "none of them")
-            self._batchnorm_layers = nn.ModuleList(
-                RunningStatistics(module.get_submodule(norm)) for norm in self._norms
+            self._statistics = nn.ModuleList(
+                RunningStatistics(module.get_submodule(norm)) for norm in self._normalizing
             )
-        for norm in self._norms:
-            external.externalize(module.get_submodule(norm), RunningStatistics.names)
-        self._list_parameters()
-        self._is_properly_setup(check_has_bias=False)
-
-    @property
-    def param_names(self) -> list[str]:
-        """Names of the parameters, parallel to ``param_shapes``; tied parameters stand under their first name."""
-        return list(self._names)
+        self.base_from_file: bool | None = None
+        if not save_base:
+            self.register_state_dict_post_hook(_leave_out_base)
+        self.register_load_state_dict_pre_hook(_keep_base)
 
     @property
     def selected_shapes(self) -> dict[str, list[int]]:
@@ -115,19 +117,22 @@ class ModuleNet(nn.Module, MainNetInterface):
     @property
     def depends_on_condition(self) -> bool:
         """Whether running statistics depend on ``condition``."""
-        return self._batchnorm_layers is not None
+        return self._statistics is not None
 
     def initial_weights(self) -> list[Tensor]:
         """The module's own values of the selected parameters, parallel to ``hyper_shapes_learned``; not copies."""
-        return [owner._buffers[key] for (owner, key), *_ in self._places.values()]
+        return [_as_generated(own.detach()) for own in self._own_values().values()]
 
-    def forward(self, *args: Any, weights: Any = None, condition: int | None = None, **kwargs: Any) -> Any:
+    def forward(  # type: ignore[override]
+        self, *args: Any, weights: Any = None, condition: int | None = None, **kwargs: Any
+    ) -> Any:
         """Call the module with weights from outside.
 
         Args:
             *args: Positional arguments of the module.
             weights: A dictionary with a tensor for every selected name, a list that fits ``hyper_shapes_learned``, the
-                flat ``hyper_shapes_learned``, or low-rank updates of the module's own values (:meth:`using`).
+                flat ``hyper_shapes_learned``, or low-rank updates of the module's own values (:meth:`using`). A
+                dictionary may have further parameters and buffers of the module.
             condition: Whose running statistics to use, with ``stats_per_condition``; otherwise ignored.
             **kwargs: Keyword arguments of the module.
 
@@ -136,21 +141,42 @@ class ModuleNet(nn.Module, MainNetInterface):
 
         Raises:
             ValueError: If weights are missing or do not fit, or the module changed a weight in place.
+            TypeError: If a dtype does not fit: double precision is not rounded silently.
         """
-        tensors = self._resolve(weights)
-        with weight_updates.only_read(tensors), self._replaced(tensors, condition):
-            return self.module(*args, **kwargs)
+        if type(weights) is Stacked:
+            stacked, share_input = weights.weights, weights.share_input
+            return self.batched_forward(
+                *args, weights=stacked, share_input=share_input, condition=condition, **kwargs
+            )
+        found = self._in_module()
+        tensors = self._ready(found, weights) if condition is None else None
+        if tensors is not None:
+            named = list(zip(self._selected, tensors, strict=True))
+            groups = [
+                (owner, "_parameters", {key: tensors[i] for key, i in entries}) for owner, entries in found.plan
+            ]
+        else:
+            named = self._resolve(weights)
+            groups = lending.groups_of(self._entries(named, condition))
+        versions = weight_updates.versions(named)
+        output = self._evaluate(groups, args, kwargs)
+        weight_updates.check_versions(named, versions)
+        return output
 
     def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
         """Let the module compute with these weights within a block.
 
-        Blocks nest, the inner one wins; afterwards, also after an exception, the module is as before. Each thread sees
-        its own blocks.
+        Blocks nest, the inner one wins, and may end in any order; afterwards, also after an exception, the module is as
+        before. Each thread and each asyncio task sees its own blocks; a thread that has opened none sees those of the
+        thread that made it. What is computed again in a backward pass (checkpointing, adjoint solvers) gets the weights
+        of its forward pass, also after the block.
 
         A pair ``(A [r, n], B [out, r])`` in a dictionary of weights stands for the module's own value ``W`` of this
         weight plus ``B A`` (:mod:`hypnettorch.core.low_rank`). In a dictionary with such pairs, weights that are
         missing keep their own values, others may have tensors, and the keys may be positions in
-        ``hyper_shapes_learned``. The product is not formed in the layers of :mod:`hypnettorch.mnets.adapted_layers`.
+        ``hyper_shapes_learned``. The product is not formed in the layers whose term is registered
+        (:func:`~hypnettorch.mnets.layer_types.register_layer`); everyone else who reads the weight gets the sum. The
+        base may be quantised: factors keep their dtype then.
 
         Args:
             weights: As for :meth:`forward`.
@@ -164,8 +190,8 @@ class ModuleNet(nn.Module, MainNetInterface):
                 that is no trainable parameter.
 
         Note:
-            What computes activations again in the backward pass needs
-            :func:`hypnettorch.mnets.external.checkpoint_contexts`, or a backward pass within the block.
+            Where a method of the module is called instead of the module, and the backward pass comes after the block,
+            checkpointing with ``use_reentrant=True`` and the like raise an error.
 
         Example:
             >>> net = ModuleNet(nn.Linear(2, 1))
@@ -176,198 +202,372 @@ class ModuleNet(nn.Module, MainNetInterface):
             ...     torch.equal(module.weight, net.initial_weights()[0])
             True
         """
-        return self._lent(self._resolve(weights), condition)
+        return self._using(self._resolve(weights), condition)
 
-    def materialize(self, weights: Any) -> nn.Module:
+    def materialize(self, weights: Any) -> Any:
         """An ordinary module, independent of this one, with the weights as its parameters.
 
         Args:
-            weights: As for :meth:`forward`.
+            weights: As for :meth:`forward`, or as for :meth:`batched_forward`.
 
         Returns:
-            A copy of the module: deployable, exportable, trainable.
+            A copy of the module: deployable, exportable, trainable; a list of copies for stacked weights.
+
+        Raises:
+            ValueError: If weights are missing or do not fit.
+            TypeError: If an update is to be added to a quantised weight.
         """
-        with self._replaced(self._resolve(weights), None):
-            tensors = {name: getattr(*places[0]) for name, places in self._places.items()}
+        if not self._are_stacked(weights):
+            return self._materialize(self._resolve(weights))
+        values = self._resolve(weights, stacked=True)
+        sets = count_sets([value for _, value in values])
+        each = ([(name, trees.map_tensors(lambda t, b=b: t[b], value)) for name, value in values] for b in range(sets))
+        return [self._materialize(one) for one in each]
+
+    def _materialize(self, values: Sequence[tuple[str, Value]]) -> nn.Module:
         plain = copy.deepcopy(self.module)
+        own = self._own_values()
         for name in self._selected:
-            parameter = nn.Parameter(tensors[name].detach().clone())
-            for alias in self._names[name]:
-                owner, key = external.place(plain, alias)
-                external.internalize(owner)
-                if key in owner._buffers:
-                    delattr(owner, key)
-                owner.register_parameter(key, parameter)
-        for norm in self._norms:
-            external.internalize(plain.get_submodule(norm))
+            parameter = nn.Parameter(
+                own[name].detach().clone(), own[name].is_floating_point() or own[name].is_complex()
+            )
+            _register(plain, self._names[name], parameter)
+        for name, value in values:
+            if isinstance(value, LowRank):
+                if not own[name].is_floating_point():
+                    raise TypeError(
+                        f"weights['{name}']: expected a tensor for a weight of {own[name].dtype}, got an update"
+                    )
+                value = UpdatedWeight(own[name], value).sum()
+            tensor = value.detach().clone()
+            _register(plain, self._names.get(name, [name]), tensor)
         return plain
 
     def batched_forward(  # type: ignore[override]
         self,
         *args: Any,
-        weights: Any,
+        weights: Any = None,
         share_input: bool = False,
         in_dims: Mapping[str, int | None] | None = None,
         condition: int | Sequence[int] | None = None,
+        chunk_size: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call the module with ``B`` weight sets at once, by ``torch.func.vmap``.
 
         Args:
-            *args: Positional arguments; tensors carry a leading ``B`` unless ``share_input``.
-            weights: As for :meth:`forward`, each tensor ``[B, *shape]``, a pair ``(A [B, r, n], B [B, out, r])``.
+            *args: Positional arguments; tensors carry a leading ``B`` unless ``share_input``. Without a keyword
+                ``weights`` the second one is ``weights``.
+            weights: As for :meth:`forward`, each tensor ``[B, *shape]``, a pair ``(A [B, r, n], B [B, out, r])``; what
+                ``torch.func.stack_module_state`` gives, buffers included.
             share_input: Whether all sets see the same arguments.
             in_dims: ``{name: None}`` marks keyword arguments that all sets share.
             condition: One condition, or ``B`` of them.
+            chunk_size: How many sets are evaluated at once, at most (it bounds the memory). Default: all.
             **kwargs: Keyword arguments; tensors carry a leading ``B`` unless ``in_dims`` or ``share_input`` says
                 otherwise.
 
         Returns:
             What the module returns with a leading ``B`` on every tensor, equal to a loop over the sets.
 
+        Raises:
+            ValueError: If weights are missing or do not fit, or the number of sets differs between arguments.
+            TypeError: If the module returns tensors in an object that ``torch.utils._pytree`` does not know.
+
         Note:
             A module with recurrent layers of torch, for which ``vmap`` has no rule, is called set by set, and so is one
-            that updates running statistics or a spectral norm, or branches on the values of tensors.
+            that changes its state when it is called (running statistics, counters, stored activations) or branches on
+            the values of tensors.
         """
+        if weights is None and len(args) > 1:
+            args, weights = (args[0], *args[2:]), args[1]
         tensors = dict(self._resolve(weights, stacked=True))
         sets = count_sets(tensors)
         in_dims = {} if in_dims is None else in_dims
         for name, dim in in_dims.items():
             checks.one_of("in_dims (key)", name, kwargs)
             checks.one_of(f"in_dims['{name}']", dim, (None, 0))
-        for i, leaf in enumerate(trees.flatten(args)[0]):
-            if not share_input:
-                _check_sets(("args", i), leaf, sets)
+        if chunk_size is not None:
+            checks.integer("chunk_size", chunk_size, 1)
+        own = {name for name in kwargs if not share_input and in_dims.get(name, 0) is not None}
+        leaves, structure = trees.flatten((args, kwargs))
+        mine = [isinstance(leaf, Tensor) for leaf in leaves]
+        if own != set(kwargs) or share_input:
+            marks = (
+                trees.map_leaves(lambda _: not share_input, args),
+                {name: trees.map_leaves(lambda _, name=name: name in own, value) for name, value in kwargs.items()},
+            )
+            mine = [m and mark for m, mark in zip(mine, trees.flatten(marks)[0], strict=True)]
+        for i, (leaf, mapped) in enumerate(zip(leaves, mine, strict=True)):
+            if mapped:
+                _check_sets(self._label_of(i, args, kwargs), leaf, sets)
 
-        shared = {name: value for name, value in kwargs.items() if share_input or in_dims.get(name, 0) is None}
-        static, arguments = {}, {"args": args, "weights": tensors}
-        for name, value in kwargs.items():
-            if name not in shared and trees.tensors(value):
-                for leaf in trees.tensors(value):
-                    _check_sets(name, leaf, sets)
-                arguments[f"kwargs.{name}"] = value
-            else:
-                static[name] = value
+        def one_set(tensors: dict[int, Tensor], weights: dict[str, Value], condition: Any) -> Any:
+            args, kwargs = trees.unflatten([tensors.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
+            return self._evaluate(lending.groups_of(self._entries(list(weights.items()), condition)), args, kwargs)
 
-        def one_set(args: Any, weights: dict[str, Value], condition: Any, **rest: Any) -> Any:
-            named = {key.removeprefix("kwargs."): value for key, value in rest.items()}
-            with self._replaced(list(weights.items()), condition), mappable_attention():
-                return self.module(*args, **static, **named)
-
-        mapped = {name: name != "args" or not share_input for name in arguments}
         with weight_updates.only_read(list(tensors.items())):
-            return map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=needs_loop(self.module))
+            return map_sets(
+                one_set,
+                {"tensors": {i: leaf for i, leaf in enumerate(leaves) if mine[i]}, "weights": tensors},
+                {"tensors": True, "weights": True},
+                None if condition is None else set_conditions(condition, sets),
+                loop=needs_loop(self.module),
+                module=self.module,
+                chunk_size=chunk_size,
+            )
+
+    @staticmethod
+    def _label_of(i: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> checks.Name:
+        """The argument in which a leaf of ``(args, kwargs)`` is."""
+        for position, value in [*enumerate(args), *kwargs.items()]:
+            i -= len(trees.flatten(value)[0])
+            if i < 0:
+                return position if isinstance(position, str) else ("args", position)
+        return "args"
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
         return None
 
     def _describe(self) -> None:
-        """Shapes and meaning of all parameters."""
-        names = list(self._names)
-        internal = iter(range(len(names)))
-        self._param_shapes = [list(parameter.shape) for parameter in self.module.parameters()]
-        self._param_shapes_meta = [
-            {**meta, "index": -1 if name in self._selected else next(internal)}
-            for name, meta in zip(names, describe_module(self.module), strict=True)
-        ]
-        positions = [i for i, name in enumerate(names) if name in self._selected]
-        self._hyper_shapes_learned_ref = positions
-        self._hyper_shapes_learned = [self._param_shapes[i] for i in positions]
-        roles = [meta["name"] for meta in self._param_shapes_meta]
-        last = external.place(self.module, names[-1])[0]
-        self._has_bias = "bias" in roles
+        """The table: all parameters by their names in the module, tied ones under the first."""
+        rows = []
+        for i, meta in enumerate(describe_module(self.module)):
+            name = meta["param_name"]
+            owner, key = place_of(self.module, name)
+            own = lending.own_value(owner, key)
+            shape, extra = tuple(weight_updates.given_shape(own)), dict(meta)
+            role, layer = extra.pop("name"), extra.pop("layer")
+            where = None if name in self._selected else owner
+            rows.append(Row(name, shape, role, layer, where, key, order=(i,), meta=extra, start=_moments(own)))
+        self._extend(rows)
+        last = place_of(self.module, rows[-1].name)[0]
+        selected = [i for i, name in enumerate(self._names) if name in self._selected]
+        self._has_bias = any(row.role == "bias" for row in rows)
         self._has_fc_out = self._output is not None
         self._has_linear_out = self._has_fc_out or isinstance(last, nn.Linear)
-        self._mask_fc_out = self._has_fc_out and set(self._output_positions()) <= set(positions)
+        self._mask_fc_out = self._has_fc_out and set(self.output_positions()) <= set(selected)
 
-    def _output_positions(self) -> list[int]:
+    def output_positions(self) -> list[int]:
+        """Positions of weight and bias of the output layer in ``param_shapes``."""
         own = [f"{self._output}.{key}" if self._output else key for key in ("weight", "bias")]
         return [i for i, name in enumerate(self._names) if name in own]
 
-    def _externalize(self, name: str, persistent: bool) -> None:
-        """Turn one parameter, with all its names, into a replaceable tensor."""
-        place, *others = self._places[name]
-        external.externalize(place[0], [place[1]], persistent)
-        for other in others:
-            if other != place:
-                external.share(*other, place)
-        for owner, key in self._places[name]:
-            if key == "weight" and adapted_layers.term_of(owner):
-                external.mix_in(owner, adapted_layers.AdaptedLayer)
-
-    def _list_parameters(self) -> None:
-        """Fill the lists of internal tensors; they refer to parameters that the module keeps registered."""
-        lists = {"_internal_params": [], "_layer_weight_tensors": [], "_layer_bias_vectors": []}  # type: ignore[var-annotated]
-        metas = {meta["param_name"]: meta for meta in self.param_shapes_meta}
-        for name, parameter in self.module.named_parameters():
-            lists["_internal_params"].append(parameter)
-            if metas[name]["name"] == "weight" and parameter.dim() > 1:
-                lists["_layer_weight_tensors"].append(parameter)
-            elif metas[name]["name"] == "bias":
-                lists["_layer_bias_vectors"].append(parameter)
-        for name, parameters in lists.items():
-            self.__dict__[name] = nn.ParameterList(parameters)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> ModuleNet:
-        super()._apply(fn, recurse)
-        self._list_parameters()
-        return self
+    @property
+    def batchnorm_layers(self) -> nn.ModuleList | None:
+        """The running statistics of all conditions, with ``stats_per_condition``."""
+        return self._statistics
 
     @property
-    def _places(self) -> dict[str, list[external.Place]]:
+    def layer_weight_tensors(self) -> nn.ParameterList:
+        """Weights with more than one dimension that are not selected."""
+        rows = [row for row in self.table.internal() if row.role == "weight" and len(row.shape) > 1]
+        return self._view("layer_weights", [row.value() for row in rows])
+
+    @property
+    def layer_bias_vectors(self) -> nn.ParameterList:
+        """Biases that are not selected."""
+        rows = [row for row in self.table.internal() if row.role == "bias"]
+        return self._view("layer_biases", [row.value() for row in rows])
+
+    @property
+    def _places(self) -> dict[str, list[Place]]:
         """Where each selected parameter is, by its first name; replicas of this network have modules of their own."""
-        module, places = self._found
-        return places if module is self.module else self._find_places()
+        return self._in_module().places
 
-    def _find_places(self) -> dict[str, list[external.Place]]:
-        return {name: [external.place(self.module, alias) for alias in self._names[name]] for name in self._selected}
+    def _in_module(self) -> _Found:
+        return self._found if self._found.module is self._modules["module"] else self._find_places()
 
-    def _own_values(self) -> dict[str, Tensor]:
-        """The module's own values of the selected parameters, by name."""
-        return dict(zip(self._selected, self.initial_weights(), strict=True))
+    def _find_places(self) -> _Found:
+        """Each place once, though a layer that is used twice has two names."""
+        places = {}
+        plan: dict[int, tuple[nn.Module, list[tuple[str, int]]]] = {}
+        for i, name in enumerate(self._selected):
+            found = [place_of(self.module, alias) for alias in self._names[name]]
+            places[name] = list({(id(owner), key): (owner, key) for owner, key in found}.values())
+            for owner, key in places[name]:
+                plan.setdefault(id(owner), (owner, []))[1].append((key, i))
+        plain = not any(_rescales(owner) for owner, _ in plan.values())
+        return _Found(self.module, places, [where[0] for where in places.values()], list(plan.values()), plain)
+
+    def _own_values(self) -> dict[str, Any]:
+        """The selected parameters of the module, by name."""
+        return {name: lending.own_value(*places[0]) for name, places in self._places.items()}
 
     def _resolve(self, weights: Any, stacked: bool = False) -> list[tuple[str, Value]]:
         """Passed weights by parameter name, checked and cast."""
         own = self._own_values()
+        others: dict[str, Tensor] = {}
+        if isinstance(weights, Mapping) and not weights.keys() <= own.keys():
+            others = self._other_tensors()
+        elif isinstance(weights, (list, tuple)) and len(weights) != len(own):
+            others = {name: value for name, value in self._other_tensors().items() if name in self._names}
+        given = weight_updates.parse_weights(
+            weights, self.selected_shapes, {n: weight_updates.given_shape(t) for n, t in others.items()}, stacked
+        )
+        own.update(others)
+        same_dtype = self._weight_dtype == "parameter"
         found = []
-        for name, value in self._given(weights, stacked):
-            fitting = weight_updates.cast(name, value, own[name], self._weight_dtype == "parameter")
-            found.append((name, weight_updates.settle(fitting, own[name], self._places[name])))
+        for name, value in given.items():
+            fitting = weight_updates.cast(name, value, own[name], same_dtype)
+            found.append(
+                (name, _settled(fitting, own[name], self._places[name]) if type(fitting) is LowRank else fitting)
+            )
         return found
 
-    def _given(self, weights: Any, stacked: bool) -> list[tuple[str, Value]]:
-        """Passed weights by parameter name, of the right shapes."""
-        if isinstance(weights, Mapping):
-            return list(weight_updates.parse_weights(weights, self.selected_shapes, stacked).items())
-        if weights is None:
-            checks.fail("weights", f"tensors for {self._selected}", None)
-        resolved = self._resolve_weights(weights, stacked)
-        values = zip(self.param_names, resolved.values, resolved.given, strict=True)
-        found = [(name, value) for name, value, given in values if given]
-        kept = [name for name, _ in found if name not in self._selected]
-        if kept:
-            checks.fail("weights", f"{len(self._selected)} tensors, for the selected parameters", f"also {kept}")
-        return found
+    def _other_tensors(self) -> dict[str, Tensor]:
+        """Parameters that are not selected, and buffers."""
+        names = [name for name in self._names if name not in self._selected]
+        names += [name for name, _ in self.module.named_buffers()]
+        return {name: lending.own_value(*place_of(self.module, name)) for name in names}
+
+    def _are_stacked(self, weights: Any) -> bool:
+        """Whether weights have one dimension more than :meth:`forward` takes."""
+        if isinstance(weights, Tensor):
+            return weights.dim() == 2
+        shapes = dict(enumerate(self.hyper_shapes_learned or ())) | self.selected_shapes
+        entries = weights.items() if isinstance(weights, Mapping) else enumerate(weights or ())
+        for key, value in entries:
+            if isinstance(value, Tensor) and key in shapes:
+                return value.dim() + value.is_complex() == len(shapes[key]) + 1
+            if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+                return value[0].dim() == 3
+        return False
+
+    def _entries(self, values: Sequence[tuple[str, Value]], condition: Any) -> list[tuple[Place, lending.Value]]:
+        """What is lent where."""
+        places = self._places
+        entries: list[tuple[Place, lending.Value]] = []
+        for name, value in values:
+            where = (
+                places[name] if name in places else [place_of(self.module, n) for n in self._names.get(name, [name])]
+            )
+            entries += _lent(where, value)
+        if self._statistics is not None and condition is not None:
+            for norm, statistics in zip(self._normalizing, self._statistics, strict=True):
+                entries += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
+        return entries
+
+    def _ready(self, found: _Found, weights: Any) -> Sequence[Tensor] | None:
+        """The weights in the order of their names if they fit as they are, which is the usual case."""
+        if not found.plain or not isinstance(weights, (list, tuple, dict)) or len(weights) != len(found.first):
+            return None
+        if isinstance(weights, dict):
+            if not all(name in weights for name in self._selected):
+                return None
+            weights = [weights[name] for name in self._selected]
+        for value, (owner, key) in zip(weights, found.first, strict=True):
+            own = lending.own_value(owner, key)
+            if (
+                not isinstance(value, Tensor)
+                or value.dtype is not own.dtype
+                or value.shape != own.shape
+                or value.device != own.device
+            ):
+                return None
+        return weights  # type: ignore[no-any-return]
+
+    def _evaluate(self, groups: list[lending.Group], args: Any, kwargs: Any) -> Any:
+        """Call the module with these weights."""
+        with lending.lend(groups) as block:
+            output = self.module(*args, **kwargs)
+            if block is not None:
+                block.keep(output)
+        return output
 
     @contextmanager
-    def _lent(self, tensors: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
-        watched = [(name, value) for name, value in tensors if not weight_updates.is_trainable(value)]
-        with weight_updates.only_read(watched), self._replaced(tensors, condition) as module:
-            yield module
+    def _using(self, values: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
+        watched = [(name, value) for name, value in values if not weight_updates.is_trainable(value)]
+        with weight_updates.only_read(watched), lending.lend(lending.groups_of(self._entries(values, condition))) as block:
+            if block is None:
+                yield self.module
+                return
+            with block.following(self.module):
+                yield self.module
 
-    @contextmanager
-    def _replaced(self, tensors: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
-        own = self._own_values()
-        places: list[tuple[external.Place, external.Replacement]] = []
-        for name, value in tensors:
-            new = UpdatedWeight(own[name], value) if isinstance(value, LowRank) else value
-            places += [(place, new) for place in self._places[name]]
-        if self._batchnorm_layers is not None and condition is not None:
-            for norm, statistics in zip(self._norms, self._batchnorm_layers, strict=True):
-                places += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
-        with external.replaced(places):
-            yield self.module
+
+class _Found(NamedTuple):
+    """Where the selected parameters of a module are.
+
+    Attributes:
+        module: The module.
+        places: All places by name.
+        first: The first place of each.
+        plan: For each layer its own names of parameters and their positions.
+        plain: Whether each layer only reads its parameters.
+    """
+
+    module: nn.Module
+    places: dict[str, list[Place]]
+    first: list[Place]
+    plan: list[tuple[nn.Module, list[tuple[str, int]]]]
+    plain: bool
+
+
+def _rescales(layer: nn.Module) -> bool:
+    """Whether a layer rescales its weight in place when it is called."""
+    return isinstance(layer, nn.Embedding) and layer.max_norm is not None
+
+
+def _settled(update: LowRank, own: Tensor, places: Sequence[Place]) -> Value:
+    """An update as it is if all layers of the weight can add it to their output; otherwise the updated weight."""
+    if all(key == "weight" and term_of(owner) for owner, key in places):
+        return update
+    return UpdatedWeight(own, update).sum()
+
+
+def _lent(places: Sequence[Place], value: Value) -> list[tuple[Place, lending.Value]]:
+    """A value in all the places of its weight."""
+    if isinstance(value, LowRank):
+        own = lending.own_value(*places[0])
+        return [(place, UpdatedWeight(own, value, term_of(place[0]))) for place in places]
+    for owner, _ in places:
+        if _rescales(owner):
+            value = value.clone()
+            break
+    return [(place, value) for place in places]
+
+
+def _as_generated(own: Tensor) -> Tensor:
+    """A parameter in the shape in which it is generated."""
+    return torch.view_as_real(own) if own.is_complex() else own
+
+
+def _moments(own: Tensor) -> tuple[float, float] | None:
+    """Mean and variance of a parameter; a mean that is no more than chance counts as 0."""
+    if own.is_meta or own.is_complex() or not own.is_floating_point() or own.numel() == 0:
+        return None
+    mean, var = own.detach().double().mean().item(), own.detach().double().var(correction=0).item()
+    return (0.0 if var > 0 and mean**2 <= 9 * var / own.numel() else mean), var
+
+
+def _register(module: nn.Module, names: Sequence[str], tensor: Tensor) -> None:
+    """Make a tensor the parameter or buffer of these names."""
+    owners = [place_of(module, name) for name in names]
+    is_parameter = owners[0][1] in owners[0][0]._parameters
+    if is_parameter and not isinstance(tensor, nn.Parameter):
+        tensor = nn.Parameter(tensor, tensor.is_floating_point() or tensor.is_complex())
+    for owner, key in owners:
+        store: Any = owner._parameters if is_parameter else owner._buffers
+        store[key] = tensor
+        if isinstance(owner, nn.RNNBase):
+            owner._init_flat_weights()
+
+
+def _leave_out_base(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
+    for name in net._selected:
+        for alias in net._names[name]:
+            state_dict.pop(f"{prefix}module.{alias}", None)
+
+
+def _keep_base(net: ModuleNet, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let a file that has nothing of the base leave it as it is."""
+    own = net._own_values().items()
+    keys = {f"{prefix}module.{alias}": value for name, value in own for alias in net._names[name]}
+    net.base_from_file = any(key in state_dict for key in keys)
+    if not net.base_from_file:
+        state_dict.update(keys)
 
 
 def _check_sets(name: checks.Name, value: Any, sets: int) -> None:

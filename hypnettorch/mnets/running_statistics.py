@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.lending import Place
 from hypnettorch.layers.buffer_sets import BufferSets
-from hypnettorch.mnets.external import Place
 
 
 def normalization_layers(module: nn.Module) -> list[str]:

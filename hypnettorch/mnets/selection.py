@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.lending import Place
 
 Selector = type | str | Callable[[str, nn.Parameter], bool]
 """A module type, a name pattern as ``'layer[1-3].*'``, or a predicate of name and parameter."""
@@ -45,6 +46,21 @@ def select_parameters(module: nn.Module, include: Any = None, exclude: Any = Non
     if not chosen:
         checks.fail("include", "at least one parameter to be selected", f"none of {list(parameters)[:8]}")
     return chosen
+
+
+def place_of(module: nn.Module, name: str) -> Place:
+    """Where a tensor of a module or of its submodules is, by its full name."""
+    owner, _, key = name.rpartition(".")
+    return module.get_submodule(owner), key
+
+
+def names_of_parameters(module: nn.Module) -> dict[str, list[str]]:
+    """All names of each parameter, by the first one; there are several if it is tied or its layer is used twice."""
+    first: dict[int, str] = {}
+    names: dict[str, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(first.setdefault(id(parameter), name), []).append(name)
+    return names
 
 
 def _union(module: nn.Module, parameters: dict[str, nn.Parameter], argument: str, selectors: Any) -> set[str]:

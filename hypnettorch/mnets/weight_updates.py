@@ -4,35 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypnettorch.core import checks, low_rank
-from hypnettorch.core.low_rank import LowRank, UpdatedWeight
-from hypnettorch.mnets.adapted_layers import term_of
-from hypnettorch.mnets.batched import count_sets
+from hypnettorch.core import checks, formats, low_rank
+from hypnettorch.core.low_rank import LowRank
+from hypnettorch.mnets.many_sets import count_sets
 
 Value = Tensor | LowRank
 """What replaces a weight, or is added to it."""
 
+Shapes = Mapping[str, Sequence[int]]
 
-def parse_weights(
-    weights: Mapping[str | int, Any], shapes: Mapping[str, Sequence[int]], stacked: bool
-) -> dict[str, Value]:
-    """As :func:`parse_updates`, but a dictionary without a pair ``(A, B)`` has to have all weights."""
-    if not any(low_rank.is_pair(value) for value in weights.values()):
-        missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
-        if missing:
-            checks.fail(
-                "weights", f"tensors for {list(shapes)}", f"unknown {_unknown(weights, shapes)}, missing {missing}"
-            )
-    return parse_updates(weights, shapes, stacked)
+
+def given_shape(own: Tensor) -> list[int]:
+    """The shape in which a parameter is generated: a complex one as two real numbers per entry.
+
+    Example:
+        >>> given_shape(torch.zeros(3, 2)), given_shape(torch.zeros(3, 2, dtype=torch.cfloat))
+        ([3, 2], [3, 2, 2])
+    """
+    return [*own.shape, 2] if own.is_complex() else list(own.shape)
+
+
+def parse_weights(weights: Any, shapes: Shapes, others: Shapes, stacked: bool) -> dict[str, Value]:
+    """Weights by name, of the right shapes.
+
+    Args:
+        weights: A dictionary, a list or the flat tensor. A dictionary has all weights unless there is a pair
+            ``(A, B)`` in it.
+        shapes: Shapes of the weights.
+        others: Shapes of further tensors that a dictionary may have.
+        stacked: Whether tensors have a leading dimension of weight sets.
+
+    Raises:
+        ValueError: If weights are missing or do not fit.
+        TypeError: If ``weights`` or an entry has the wrong type.
+    """
+    if isinstance(weights, Mapping):
+        if not any(low_rank.is_pair(value) for value in weights.values()):
+            missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
+            if missing:
+                unknown = _unknown(weights, {**shapes, **others})
+                checks.fail("weights", f"tensors for {list(shapes)}", f"unknown {unknown}, missing {missing}")
+        return parse_updates(weights, shapes, stacked, others)
+    if weights is None:
+        checks.fail("weights", f"tensors for {list(shapes)}", None)
+    if isinstance(weights, Tensor):
+        expected = formats.num_elements(list(shapes.values()))
+        if weights.dim() != 1 + stacked or weights.shape[-1] != expected:
+            lead = "(B, " if stacked else "("
+            wanted = f"flat hyper_shapes_learned of shape {lead}{expected}{')' if stacked else ',)'}"
+            checks.fail("weights", wanted, tuple(weights.shape))
+        return dict(zip(shapes, formats.unflatten(weights, list(shapes.values())), strict=True))
+    if not hasattr(weights, "__getitem__") or not hasattr(weights, "__len__"):
+        raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
+    if len(weights) != len(shapes):
+        _fail_number(len(weights), shapes, others)
+    sets = count_sets(list(weights)) if stacked else None
+    for i, (tensor, shape) in enumerate(zip(weights, shapes.values(), strict=True)):
+        _check_shape(("weights", i), tensor, shape, sets)
+    return dict(zip(shapes, weights, strict=True))
 
 
 def parse_updates(
-    weights: Mapping[str | int, Any], shapes: Mapping[str, Sequence[int]], stacked: bool
+    weights: Mapping[str | int, Any], shapes: Shapes, stacked: bool, others: Shapes | None = None
 ) -> dict[str, Value]:
     """The entries of a dictionary by the name of the weight, checked.
 
@@ -40,78 +78,124 @@ def parse_updates(
         weights: Pairs, or tensors that replace a weight, by name or by position in ``shapes``.
         shapes: Shapes of all weights that may be in it.
         stacked: Whether tensors have a leading dimension of weight sets.
+        others: Shapes of further tensors that may be in it by name.
 
     Raises:
         ValueError: If a key is unknown or a value does not fit.
         TypeError: If a value is neither a pair nor a tensor.
     """
+    known = {**(others or {}), **shapes}
     names = list(shapes)
-    by_position = dict(enumerate(names))
-    unknown = _unknown(weights, shapes)
+    unknown = _unknown(weights, known)
     if unknown:
         checks.fail("weights", f"keys among {names} or positions of these", f"unknown {unknown}")
+    sets = None
     if stacked:
         sets = count_sets([list(value) if low_rank.is_pair(value) else value for value in weights.values()])
     parsed: dict[str, Value] = {}
     for key, value in weights.items():
-        name = by_position[key] if isinstance(key, int) else key
+        name = names[key] if isinstance(key, int) else key
         if name in parsed:
             checks.fail("weights", "each weight once", f"two entries for '{name}'")
         label = f"weights['{name}']"
         if low_rank.is_pair(value):
-            parsed[name] = low_rank.parse(label, value, shapes[name], stacked)
+            parsed[name] = low_rank.parse(label, value, known[name], stacked)
         else:
-            checks.shape(label, value, (sets, *shapes[name]) if stacked else shapes[name])
+            _check_shape(label, value, known[name], sets)
             parsed[name] = value
     return parsed
 
 
-def _unknown(weights: Mapping[str | int, Any], shapes: Mapping[str, Any]) -> list[str | int]:
+def _unknown(weights: Mapping[str | int, Any], shapes: Shapes) -> list[str | int]:
     return [key for key in weights if key not in shapes and key not in range(len(shapes))]
+
+
+def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int | None) -> None:
+    """Raise unless a tensor has a shape; a complex one may stand for its two real numbers."""
+    checks.tensor(label, value)
+    got = (*value.shape, 2) if value.is_complex() else tuple(value.shape)
+    if sets is None:
+        if got != tuple(shape):
+            checks.fail(label, f"shape {tuple(shape)}", got)
+    elif got[1:] != tuple(shape) or got[0] != sets:
+        checks.fail(label, f"shape {('B', *shape)} with B = {sets}", got)
+
+
+def _fail_number(number: int, shapes: Shapes, others: Shapes) -> NoReturn:
+    if number == len(shapes) + len(others):
+        checks.fail("weights", f"{len(shapes)} tensors, for the selected parameters", f"also {list(others)}")
+    checks.fail("weights", f"{len(shapes)} tensors (hyper_shapes_learned)", number)
 
 
 def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:
     """A value that fits the weight in device and kind of dtype, and with ``same_dtype`` in dtype.
 
+    Factors of an update keep their dtype if the weight is no floating one, as a quantised weight.
+
     Raises:
         ValueError: If it is on another device.
-        TypeError: If only one of the two has a floating dtype.
+        TypeError: If only one of the two has a floating dtype, or digits of double precision would be lost.
     """
     if isinstance(value, LowRank):
-        return LowRank(*(_cast(f"weights['{name}'], {key}", t, own, same_dtype) for key, t in value._asdict().items()))
-    return _cast(f"weights['{name}']", value, own, same_dtype)
+        return LowRank(
+            *(_cast(f"weights['{name}'], {key}", t, own, same_dtype, True) for key, t in value._asdict().items())
+        )
+    return _cast(f"weights['{name}']", value, own, same_dtype, False)
 
 
-def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool) -> Tensor:
+_DOUBLE = (torch.float64, torch.complex128)
+
+
+def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool, factor: bool) -> Tensor:
     if value.device != own.device:
         checks.fail(label, f"a tensor on {own.device}", value.device)
-    if value.is_floating_point() != own.is_floating_point():
-        raise TypeError(f"{label}: expected dtype {own.dtype}, got {value.dtype}")
-    return value.to(own.dtype) if same_dtype else value
-
-
-def settle(value: Value, own: Tensor, owners: Sequence[tuple[nn.Module, str]]) -> Value:
-    """An update as it is if all owners of the weight can add it to their output; otherwise the updated weight."""
-    if isinstance(value, LowRank) and not all(key == "weight" and term_of(owner) for owner, key in owners):
-        return UpdatedWeight(own, value).sum()
-    return value
+    dtype = own.dtype
+    if value.dtype == dtype:
+        return value
+    if factor and not own.is_floating_point():
+        if own.is_complex():
+            raise TypeError(f"{label}: expected a tensor that replaces the complex weight, got a factor")
+        return value
+    complex_own = own.is_complex()
+    if (value.is_floating_point() or value.is_complex()) != (own.is_floating_point() or complex_own):
+        raise TypeError(f"{label}: expected dtype {dtype}, got {value.dtype}")
+    if value.is_complex() and not complex_own:
+        raise TypeError(f"{label}: expected dtype {dtype}, got {value.dtype}")
+    if same_dtype and value.dtype in _DOUBLE and dtype not in _DOUBLE:
+        raise TypeError(
+            f"{label}: expected dtype {dtype}, got {value.dtype}, which would lose digits; give the module or the "
+            "weights the dtype of the other, or compute in theirs by weight_dtype='generated'"
+        )
+    if complex_own and not value.is_complex():
+        real = value.to(own.real.dtype) if same_dtype else value
+        return torch.view_as_complex(real.contiguous())
+    return value.to(dtype) if same_dtype else value
 
 
 @contextmanager
 def only_read(tensors: Sequence[tuple[str, Value]]) -> Iterator[None]:
     """Raise if one of these weights was changed in place within the block."""
-    versions = _versions(tensors)
+    before = versions(tensors)
     yield
-    for (name, _), before, after in zip(tensors, versions, _versions(tensors), strict=True):
-        if before != after:
-            raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+    check_versions(tensors, before)
 
 
-def _versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
+def versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
     """How often each value was changed in place, as far as that can be read."""
-    if torch.compiler.is_compiling():
-        return [0] * len(tensors)
-    return [sum(t._version for t in value) if isinstance(value, LowRank) else value._version for _, value in tensors]
+    return [] if torch.compiler.is_compiling() else [_version(value) for _, value in tensors]
+
+
+def check_versions(tensors: Sequence[tuple[str, Value]], before: Sequence[int]) -> None:
+    """Raise if one of the weights was changed in place since."""
+    if versions(tensors) != before:
+        name = next(name for (name, value), version in zip(tensors, before, strict=True) if _version(value) != version)
+        raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+
+
+def _version(value: Value) -> int:
+    if isinstance(value, LowRank):
+        return sum(_version(factor) for factor in value)
+    return 0 if value.is_inference() else value._version
 
 
 def is_trainable(value: Value) -> bool:

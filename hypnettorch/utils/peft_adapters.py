@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 from hypnettorch.core.low_rank import Key, LowRank
-from hypnettorch.mnets.adapted_layers import term_of
+from hypnettorch.mnets.layer_types import AdapterForm, adapter_form_of
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.weight_updates import parse_updates
 from hypnettorch.utils.safe_files import FileError, FilePath, write_atomically, write_json
@@ -38,33 +37,6 @@ _NEUTRAL: dict[str, Sequence[Any]] = {
     **dict.fromkeys(["alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config"], ()),
 }
 """Entries of a configuration with the values, besides none at all, for which the adapter is the sum of ``B A``."""
-
-
-@dataclass(frozen=True)
-class _Form:
-    """How the pair of a type of layer stands in a file.
-
-    Attributes:
-        names: What the names of the two tensors end in.
-        write: From a layer and a pair to these tensors.
-        read: From these tensors to a pair.
-    """
-
-    names: tuple[str, str]
-    write: Callable[[Any, LowRank], tuple[Tensor, Tensor]]
-    read: Callable[[Tensor, Tensor], LowRank]
-
-
-def _write_kernels(layer: Any, pair: LowRank) -> tuple[Tensor, Tensor]:
-    ones = [1] * len(layer.kernel_size)
-    return pair.A.unflatten(1, (layer.in_channels, *layer.kernel_size)), pair.B.unflatten(1, (-1, *ones))
-
-
-_LINEAR_NAMES = ("lora_A.weight", "lora_B.weight")
-_LINEAR = _Form(_LINEAR_NAMES, lambda layer, pair: (pair.A, pair.B), LowRank)
-_CONV = _Form(_LINEAR_NAMES, _write_kernels, lambda a, b: LowRank(a.flatten(1), b.flatten(1)))
-_TRANSPOSED = _Form(_LINEAR_NAMES, lambda layer, pair: (pair.B.T, pair.A.T), lambda a, b: LowRank(b.T, a.T))
-_EMBEDDING = _Form(("lora_embedding_A", "lora_embedding_B"), _TRANSPOSED.write, _TRANSPOSED.read)
 
 
 def save_peft_adapter(
@@ -171,18 +143,12 @@ def _layers(net: ModuleNet) -> dict[str, list[str]]:
     return layers
 
 
-def _form_of(net: ModuleNet, place: str) -> _Form:
+def _form_of(net: ModuleNet, place: str) -> AdapterForm:
     layer = net.module.get_submodule(place)
-    if place and term_of(layer) is not None:
-        if isinstance(layer, nn.Linear):
-            return _LINEAR
-        if isinstance(layer, nn.Embedding):
-            return _EMBEDDING
-        if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and layer.groups == 1:
-            return _CONV
-        if type(layer).__name__ == "Conv1D":
-            return _TRANSPOSED
-    checks.fail("net", "layers that PEFT has a LoRA for", f"{type(layer).__name__} at '{place}'")
+    form = adapter_form_of(layer) if place else None
+    if form is None:
+        checks.fail("net", "layers that PEFT has a LoRA for", f"{type(layer).__name__} at '{place}'")
+    return form
 
 
 def _write_pair(net: ModuleNet, place: str, pair: LowRank) -> dict[str, Tensor]:
@@ -211,7 +177,7 @@ def _config(net: ModuleNet, ranks: Mapping[str, int], base_model: str | None) ->
         "alpha_pattern": pattern,
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": any(_form_of(net, place) is _TRANSPOSED for place in ranks),
+        "fan_in_fan_out": any(_form_of(net, place).transposed for place in ranks),
         "inference_mode": True,
     }
 
@@ -231,11 +197,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _read_pairs(tensors: Mapping[str, Tensor], net: ModuleNet, config: Mapping[str, Any]) -> dict[str, LowRank]:
     """The pairs in a file by the name of the layer, with their scales."""
-    suffixes = "|".join(re.escape(suffix) for suffix in (*_LINEAR.names, *_EMBEDDING.names))
     known = {name for name, _ in net.module.named_modules()}
     pairs: dict[str, LowRank] = {}
     for key in tensors:
-        match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+)\.({suffixes})", key)
+        match = re.fullmatch(rf"{re.escape(_PREFIX)}(.+?)\.(lora_.+)", key)
         if match is None or match[1] not in known:
             raise FileError(f"adapter: expected factors of layers of net, got '{key}'")
         place, form = match[1], _form_of(net, match[1])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from hypnettorch.compat.hyperlight import external
 from hypnettorch.core import checks
-from hypnettorch.mnets import external
 
 
 class ExternalParameter:
@@ -85,7 +85,7 @@ class ExternalParameter:
 
     @property
     def place(self) -> external.Place:
-        """Where :func:`hypnettorch.mnets.external.replaced` puts a value."""
+        """Where :func:`hypnettorch.compat.hyperlight.external.replaced` puts a value."""
         return self, "data"
 
     @property

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.compat.hyperlight import external
 from hypnettorch.compat.hyperlight.external_parameter import ExternalParameter
 from hypnettorch.core import checks, trees
-from hypnettorch.mnets import external
 from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from hypnettorch.compat.hyperlight import external
 from hypnettorch.compat.hyperlight.finding import find_modules_of_type
 from hypnettorch.compat.hyperlight.hyper_module import HyperModule
 from hypnettorch.core import checks
-from hypnettorch.mnets import external
 
 Chosen = Mapping[str, Any] | Collection[Any]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,41 +42,6 @@ def replaced(tensors: Sequence[tuple[Place, Replacement]]) -> Iterator[None]:
         yield
     finally:
         _replacements.stack.pop()
-
-
-def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Let activations be computed again with the tensors that were there when they were computed first.
-
-    Returns:
-        What ``context_fn`` of ``torch.utils.checkpoint.checkpoint`` has to return. Without it a backward pass after the
-        end of a block computes with other values.
-
-    Example:
-        >>> import torch
-        >>> from hypnettorch.mnets import ModuleNet
-        >>> from torch.utils.checkpoint import checkpoint
-        >>> class Model(nn.Linear):
-        ...     def forward(self, x):
-        ...         return checkpoint(super().forward, x, use_reentrant=False, context_fn=checkpoint_contexts)
-        >>> weights = [torch.ones(1, 2, requires_grad=True), torch.zeros(1, requires_grad=True)]
-        >>> ModuleNet(Model(2, 1))(torch.ones(1, 2), weights=weights).sum().backward()
-        >>> weights[0].grad
-        tensor([[1., 1.]])
-    """
-    return nullcontext(), _Again(list(_replacements.stack))
-
-
-class _Again(AbstractContextManager[None]):
-    """Blocks that were open once."""
-
-    def __init__(self, stack: list[dict[tuple[int, str], Replacement]]) -> None:
-        self._stack = stack
-
-    def __enter__(self) -> None:
-        self._open, _replacements.stack = _replacements.stack, self._stack
-
-    def __exit__(self, *_: object) -> None:
-        _replacements.stack = self._open
 
 
 def replacement(owner: Any, name: str) -> Tensor | None:

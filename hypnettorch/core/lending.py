@@ -1,0 +1,488 @@
+"""Blocks in which modules have other tensors than their own.
+
+``with Block([((layer, "weight"), tensor)]): ...`` swaps the entry ``layer._parameters["weight"]`` (or the one in
+``_buffers``) and puts back exactly what was there. Blocks may end in any order; each thread and each asyncio task sees
+its own blocks first, and a thread that opened none sees those of the thread that made it.
+
+While a block is open, or its outputs wait for a backward pass, a :class:`LentDict` is in the place of the dictionary:
+the block that was opened last stands in it for everyone who reads it without Python (``torch.compile``), and whoever
+reads it by Python gets what *he* should see. In a backward pass that is what the forward pass saw
+(:mod:`hypnettorch.core.recomputation`). Afterwards the module has its ordinary dictionary again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.core import recomputation
+from hypnettorch.core.low_rank import UpdatedWeight
+from hypnettorch.core.results import tensors_within
+from hypnettorch.core.threads import maker
+
+Place = tuple[nn.Module, str]
+"""A module and the name of one of its own parameters or buffers."""
+
+Value = Tensor | UpdatedWeight
+Group = tuple[nn.Module, str, dict[str, Any]]
+"""A module, ``"_parameters"`` or ``"_buffers"``, and what is lent there, by name."""
+
+_FLAT = ("_flat_weights", "_flat_weight_refs")
+"""Where recurrent layers of torch keep their weights a second time; they look for changes at each call."""
+
+_stack: ContextVar[tuple[Block, ...]] = ContextVar("blocks of hypnettorch", default=())
+_opened: list[Block] = []  # the open blocks of all threads, in the order of their opening
+_numbers = itertools.count()
+_lock = threading.RLock()
+
+
+def groups_of(entries: Iterable[tuple[Place, Value]]) -> list[Group]:
+    """Places and what is to be there, by the dictionary in which it is."""
+    groups: dict[tuple[int, str], Group] = {}
+    for (module, key), value in entries:
+        field = "_parameters" if key in module._parameters else "_buffers"
+        groups.setdefault((id(module), field), (module, field, {}))[2][key] = value
+    return list(groups.values())
+
+
+def lend(groups: Sequence[Group]) -> AbstractContextManager[Any]:
+    """A :class:`Block` for eager code, or plain swapping of entries where ``torch.compile`` traces it."""
+    return _swapped(groups) if torch.compiler.is_compiling() else Block(groups)
+
+
+class Block:
+    """Tensors that modules have in place of their own.
+
+    Args:
+        groups: Places and what is to be there. An update with a ``term`` is added to the output of its layer; whoever
+            else reads the weight gets the sum.
+
+    Attributes:
+        open: Whether the block is open.
+        values: What is lent, by the dictionary in which it is and by name.
+        spans: Numbers of the autograd nodes made within the block, for each thread ``(first, end)``.
+        passes: The backward passes that came through an output of the block.
+        number: How many blocks there were before it.
+        below: Numbers of the blocks that were open in its context before.
+        opened_in: The backward pass in which it was opened, or -1.
+        kept: Whether an output keeps it.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> with Block(groups_of([((layer, 'bias'), torch.ones(1))])):
+        ...     layer.bias
+        tensor([1.])
+        >>> layer.bias is list(layer.parameters())[1], type(layer._parameters)
+        (True, <class 'dict'>)
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self._stores: list[LentDict] = []
+        self._inner: list[Block] = []
+        self.open = self.kept = False
+        self.values: dict[int, dict[str, Any]] = {}
+        self.spans: dict[int, tuple[int, int | None]] = {}
+        self.passes: set[int] = set()
+        self.number = next(_numbers)
+        self.below: frozenset[int] = frozenset()
+
+    def __enter__(self) -> Block:
+        below = tuple(block for block in _stack.get() if block.open)
+        if below:
+            self.below |= {block.number for block in below}
+        self.thread = threading.current_thread()
+        self.opened_in = recomputation.current_pass()
+        if self.opened_in == -1:
+            recomputation.forget_failed_passes()
+        if torch.is_grad_enabled():
+            self.spans[threading.get_ident()] = (recomputation.next_number(), None)
+        with _lock:
+            try:
+                for module, field, values in self._groups:
+                    store = _store(module, field)
+                    self._stores.append(store)
+                    self.values[id(store)] = values
+                    store.take(self, values)
+            except BaseException:
+                self._leave()
+                raise
+            self.open = True
+            _opened.append(self)
+        _stack.set((*below, self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open = False
+        with _lock:
+            _opened.remove(self)
+            self._leave()
+        stack = _stack.get()
+        if stack and stack[-1] is self:
+            _stack.set(stack[:-1])
+        else:
+            _stack.set(tuple(block for block in stack if block.open))
+        span = self.spans.get(threading.get_ident())
+        if span is not None:
+            self.spans[threading.get_ident()] = (span[0], recomputation.next_number())
+
+    def _leave(self) -> None:
+        for store in self._stores:
+            store.leave(self)
+
+    def __del__(self) -> None:
+        if self.spans:
+            for store in self._stores:
+                store.forget(self)
+
+    def made(self, number: int, ended: bool = False, thread: int | None = None) -> bool:
+        """Whether a node was made within the block, going by its number."""
+        spans = self.spans.values() if thread is None else [self.spans[thread]] if thread in self.spans else ()
+        return any(first <= number and (not ended if end is None else number < end) for first, end in spans)
+
+    def note_thread(self) -> None:
+        """Another thread than the one that opened the block makes nodes in it."""
+        if self.spans and threading.get_ident() not in self.spans:
+            self.spans[threading.get_ident()] = (0, None)
+
+    def keep(self, output: Any) -> None:
+        """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
+        if not self.spans:
+            return
+        for tensor in (output,) if isinstance(output, Tensor) else tensors_within(output):
+            if tensor.grad_fn is not None:
+                self.kept = True
+                tensor.grad_fn.register_prehook(self._pass_through)
+
+    @contextmanager
+    def following(self, module: nn.Module) -> Iterator[None]:
+        """Keep the block for what a module returns within it."""
+        if not self.spans:
+            yield
+            return
+        hook = module.register_forward_hook(self._keep_returned)
+        try:
+            yield
+        finally:
+            hook.remove()
+            if not self.kept:  # nobody will know when its graph is gone
+                span = (threading.get_ident(), self.spans[threading.get_ident()][0], recomputation.next_number())
+                for store in self._stores:
+                    store.lost.append(span)
+
+    def _keep_returned(self, module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() in self.spans:
+            self.keep(output)
+
+    def _pass_through(self, _: Any) -> None:
+        """A backward pass comes to an output."""
+        self.passes.add(recomputation.current_pass())
+
+    def adopt(self, inner: Block) -> None:
+        """Let a block that is opened within this one live as long."""
+        inner.below |= {self.number}
+        if self.spans:
+            inner.passes = self.passes
+            self._inner.append(inner)
+
+
+class LentDict(dict[str, Any]):
+    """What is in the place of ``_parameters`` or ``_buffers`` of a module while some of it is lent.
+
+    Attributes:
+        own: The module's own values of what is lent.
+        open: The open blocks that lend something here, in the order of their opening.
+        living: Blocks that have graphs, open or not, by their number.
+        lost: Threads and numbers of nodes of blocks that do not live on though something may wait for them.
+    """
+
+    def __init__(self, module: nn.Module, field: str) -> None:
+        super().__init__()
+        self._module = weakref.ref(module, lambda _: _spare.pop((key, field), None))
+        self._field, key = field, id(module)
+        self._flat = {name: module.__dict__[name] for name in _FLAT if name in module.__dict__}
+        self._hooks: list[Any] = []
+        self._simple = True
+        self.own: dict[str, Any] = {}
+        self.open: list[Block] = []
+        self.living: dict[int, weakref.ref[Block]] = {}
+        self.lost: deque[tuple[int, int, int]] = deque(maxlen=1000)
+
+    def install(self, module: nn.Module) -> None:
+        """Come in the place of the ordinary dictionary."""
+        self._plain = module.__dict__[self._field]
+        self._changed = False
+        dict.update(self, self._plain)
+        if self._flat:
+            self._flat = {name: module.__dict__[name] for name in _FLAT}
+        module.__dict__[self._field] = self
+
+    def take(self, block: Block, values: dict[str, Any]) -> None:
+        """Put the values of a block in place."""
+        for key, value in values.items():
+            if key not in self.own:
+                self.own[key] = dict.__getitem__(self, key)
+            if type(value) is UpdatedWeight:
+                self._simple = False
+                if value.term is not None and not self._hooks:
+                    self._hooks = _adding_hooks(self._module())  # type: ignore[arg-type]
+        self.open.append(block)
+        if block.spans:
+            self.living[block.number] = weakref.ref(block)
+        dict.update(self, values if self._simple else {key: _base(value) for key, value in values.items()})
+        if self._flat and any(other.thread is not block.thread for other in self.open):
+            _one_thread_at_a_time(self._module())  # type: ignore[arg-type]
+
+    def leave(self, block: Block) -> None:
+        """Put back what was there before, or what the other open blocks lend."""
+        if block in self.open:
+            self.open.remove(block)
+        dict.update(self, self.own)
+        for other in self.open:
+            dict.update(self, {key: _base(value) for key, value in other.values[id(self)].items()})
+        if not self.open:
+            if self._flat:
+                self._module().__dict__.update(self._flat)  # type: ignore[union-attr]
+            self._retire()
+
+    def forget(self, block: Block) -> None:
+        """A block that lent something here is gone."""
+        with _lock:
+            self.living.pop(block.number, None)
+            self._retire()
+
+    def _retire(self) -> None:
+        """Give the module its dictionary again if nothing needs this one."""
+        module = self._module()
+        if self.open or self.living or self.lost or module is None or module.__dict__.get(self._field) is not self:
+            return
+        if self._changed:
+            self._plain.clear()
+            self._plain.update(dict.items(self))
+        module.__dict__[self._field] = self._plain
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._simple = [], True
+        self.own.clear()
+        dict.clear(self)
+
+    def seen(self, key: str) -> Block | None:
+        """The block whose value of a lent tensor the reader sees."""
+        current = recomputation.current_pass()
+        if current == -1:
+            return self._visible(key)
+        here = id(self)
+        living = [block for block in (ref() for ref in list(self.living.values())) if block is not None]
+        living += [block for block in self.open if not block.spans]
+        lending = [block for block in living if key in block.values[here]]
+        return recomputation.block_of_running_node(current, lending, self.lost, _stack.get())
+
+    def _visible(self, key: str) -> Block | None:
+        """The block that this thread or task sees, outside of a backward pass."""
+        here = id(self)
+        for block in reversed(_stack.get()):
+            if block.open and key in block.values.get(here, ()):
+                block.note_thread()
+                return block
+        if not _opened:
+            return None
+        thread: threading.Thread | None = maker(threading.current_thread())
+        while thread is not None:
+            for block in reversed(list(_opened)):
+                if block.thread is thread and key in block.values.get(here, ()):
+                    block.note_thread()
+                    return block
+            thread = maker(thread)
+        return None
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.own:
+            return dict.__getitem__(self, key)
+        if self._simple and recomputation.current_pass() == -1:  # the usual case: nobody sees anything else
+            stack = _stack.get()
+            if stack and self.open and stack[-1] is self.open[-1] and key in stack[-1].values[id(self)]:
+                if threading.get_ident() in stack[-1].spans or not stack[-1].spans:
+                    return dict.__getitem__(self, key)
+        block = self.seen(key)
+        value = self.own[key] if block is None else block.values[id(self)][key]
+        return value.sum() if type(value) is UpdatedWeight else value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        block = self.seen(key) if key in self.own else None
+        if block is not None:
+            block.values[id(self)][key] = value
+        else:
+            self._changed = True
+            if key in self.own:
+                self.own[key] = value
+        if block is not None or not any(key in other.values[id(self)] for other in self.open):
+            dict.__setitem__(self, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        dict.__delitem__(self, key)
+        self._changed = True
+        self.own.pop(key, None)
+
+    def __iter__(self) -> Iterator[str]:  # makes dict(self) and {**self} ask for each entry
+        return super().__iter__()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As ``dict.get``."""
+        return self[key] if key in self else default  # noqa: SIM401
+
+    def items(self) -> Any:
+        """As ``dict.items``."""
+        return {key: self[key] for key in self}.items()
+
+    def values(self) -> Any:
+        """As ``dict.values``."""
+        return {key: self[key] for key in self}.values()
+
+    def copy(self) -> dict[str, Any]:
+        """As ``dict.copy``."""
+        return dict(self)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """As ``dict.pop``."""
+        if key not in self and default:
+            return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As ``dict.update``."""
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """As ``dict.setdefault``."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __reduce__(self) -> Any:
+        """A copy of the module, or a file of it, has its own values."""
+        return dict, (list({**dict(dict.items(self)), **self.own}.items()),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        import copy
+
+        return copy.deepcopy({**dict(dict.items(self)), **self.own}, memo)
+
+
+_spare: dict[tuple[int, str], LentDict] = {}
+
+
+def _store(module: nn.Module, field: str) -> LentDict:
+    """The dictionary of a module for what is lent; one that was used before is used again."""
+    store = module.__dict__[field]
+    if type(store) is LentDict:
+        return store
+    spare = _spare.get((id(module), field))
+    if spare is None:
+        spare = _spare[id(module), field] = LentDict(module, field)
+    spare.install(module)
+    return spare
+
+
+def _base(value: Value) -> Tensor:
+    return value.base if type(value) is UpdatedWeight else value  # type: ignore[return-value]
+
+
+def own_value(module: nn.Module, key: str) -> Any:
+    """A module's own parameter or buffer, whatever block is open."""
+    store: Any = module._parameters if key in module._parameters else module._buffers
+    return store.own[key] if type(store) is LentDict and key in store.own else store[key]
+
+
+@contextmanager
+def _swapped(groups: Sequence[Group]) -> Iterator[None]:
+    """What ``torch.compile`` traces; layers compute with the sum there."""
+    before = []
+    for module, field, values in groups:
+        store = module._parameters if field == "_parameters" else module._buffers
+        for key, value in values.items():
+            before.append((store, key, store[key]))
+            store[key] = value.sum() if isinstance(value, UpdatedWeight) else value
+    try:
+        yield
+    finally:
+        for store, key, own in reversed(before):
+            store[key] = own
+
+
+class _Adding(threading.local):
+    """The layers that are being called in this thread and may have something to add."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[nn.Module, Block | None, UpdatedWeight | None]] = []
+
+
+_adding = _Adding()
+
+
+def _adding_hooks(layer: nn.Module) -> list[Any]:
+    """Let a layer compute with its base and add what an update adds."""
+    return [
+        layer.register_forward_pre_hook(_lend_base, with_kwargs=True),
+        layer.register_forward_hook(_add_term, prepend=True, with_kwargs=True, always_call=True),
+    ]
+
+
+def _lend_base(layer: nn.Module, args: Any, kwargs: Any) -> None:
+    store = layer._parameters
+    outer = store.seen("weight") if type(store) is LentDict and "weight" in store.own else None
+    weight = None if outer is None else outer.values[id(store)]["weight"]
+    if not isinstance(weight, UpdatedWeight) or weight.term is None:
+        _adding.calls.append((layer, None, None))
+        return
+    inner = Block([(layer, "_parameters", {"weight": weight.base})])
+    outer.adopt(inner)  # type: ignore[union-attr]
+    inner.__enter__()
+    _adding.calls.append((layer, inner, weight))
+
+
+def _add_term(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    calls = _adding.calls
+    if not calls or calls[-1][0] is not layer:
+        return None
+    _, inner, weight = calls.pop()
+    if inner is None or weight is None:
+        return None
+    inner.__exit__()
+    if output is None:  # the layer failed
+        return None
+    return output + weight.term(layer, *args, **kwargs, update=weight.update)  # type: ignore[misc]
+
+
+_alone: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()  # type: ignore[valid-type]
+
+
+def _one_thread_at_a_time(layer: nn.Module) -> None:
+    """Let a recurrent layer, which keeps its weights as an attribute, be called by one thread after the other."""
+    if layer not in _alone:
+        _alone[layer] = threading.RLock()
+        layer.register_forward_pre_hook(_enter_alone)
+        layer.register_forward_hook(_leave_alone, always_call=True)
+
+
+def _enter_alone(layer: nn.Module, args: Any) -> None:
+    lock: Any = _alone.get(layer)
+    if lock is not None:
+        lock.acquire()
+
+
+def _leave_alone(layer: nn.Module, args: Any, output: Any) -> None:
+    lock: Any = _alone.get(layer)
+    if lock is not None and lock._is_owned():
+        lock.release()
