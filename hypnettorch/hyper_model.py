@@ -69,6 +69,7 @@ class HyperModel(nn.Module):
         layers: Sequence[int] = (100, 100),
         include: Any = None,
         exclude: Any = None,
+        embedding_table: bool = True,
         **net_options: Any,
     ) -> HyperModel:
         """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP`` with a split head.
@@ -83,6 +84,7 @@ class HyperModel(nn.Module):
             layers: Sizes of the hidden layers of the hypernetwork.
             include: Which parameters are produced, see ``ModuleNet``. Default: all.
             exclude: Which of them are not.
+            embedding_table: Whether the embeddings are one parameter, see :class:`~hypnettorch.hnets.mlp_hnet.HMLP`.
             **net_options: Further arguments of ``ModuleNet``.
 
         Raises:
@@ -102,7 +104,7 @@ class HyperModel(nn.Module):
             layers=layers,
             num_cond_embs=checks.integer("num_conditions", num_conditions, 1),
             split_head=True,
-            embedding_table=True,
+            embedding_table=embedding_table,
             verbose=False,
         )
         hnet.apply_hyperfan_init(mnet=net)

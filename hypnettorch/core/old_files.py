@@ -9,13 +9,13 @@ present form is left as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from hypnettorch.core.table import Row
+from hypnettorch.core.table import ALL, Row
 
 _LISTS = ("_internal_params", "_weights")
 
@@ -34,6 +34,7 @@ _PARTS = {
     "_out_mlp": "out_mlp",
     "_encoding": "encoding",
     "_pool": "pool",
+    "_batchnorm_layers": "statistics",
 }
 """Former names of parts."""
 
@@ -50,7 +51,7 @@ def rename(network: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> No
         *_: What else PyTorch passes.
     """
     old = _numbered(state_dict, prefix)
-    if old:
+    if any(key[len(prefix) :] not in network.table.by_name for key, _ in old):
         names = _names_of(old, network)
         if names is None:
             return
@@ -63,7 +64,7 @@ def rename(network: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> No
     for former, present in _PARTS.items():
         if present in network._modules and former not in network._modules:
             _move(state_dict, f"{prefix}{former}.", f"{prefix}{present}.")
-    for key in [key for key in state_dict if key.startswith(prefix) and _SECOND_NAME.search(key)]:
+    for key in [key for key in state_dict if old and key.startswith(prefix) and _SECOND_NAME.search(key)]:
         if not _exists(network, key[len(prefix) :]):
             del state_dict[key]
 
@@ -92,15 +93,26 @@ def _names_of(old: Sequence[tuple[str, Any]], network: Any) -> list[str] | None:
 
 def _with_conditions(rows: Sequence[Row], count: int) -> list[list[Row]]:
     """The rows of a network that knows as many conditions as make ``count`` tensors; none if no number does."""
-    shared = [row for row in rows if row.kind is None or row.condition is None or row.condition < 0]
+    rows = [_row_of_table(row) if row.kind is not None and row.condition == ALL else row for row in rows]
+    shared = [row for row in rows if row.kind is None]
     first = [row for row in rows if row.kind is not None and row.condition == 0]
     if not first:
-        return [list(rows)] if len(rows) == count else []
+        return [rows] if len(rows) == count else []
     conditions, rest = divmod(count - len(shared), len(first))
     if rest or conditions < 0:
         return []
     own = [_of_condition(row, c) for c in range(conditions) for row in first]
     return [sorted([*shared, *own], key=lambda row: row.order)]
+
+
+def _row_of_table(row: Row) -> Row:
+    """The row of the first condition, if the tensors of all conditions were not one table."""
+    name = re.sub(rf"(^|\.){row.kind}\.(?:(\d+)\.)?weight$", _name_in_table(row), row.name)
+    return replace(row, name=name, shape=row.shape[1:], condition=0, order=(*row.order[:-1], 0))
+
+
+def _name_in_table(row: Row) -> Callable[[re.Match[str]], str]:
+    return lambda found: f"{found[1]}{row.kind}.0" + (f".{found[2]}" if found[2] else "")
 
 
 def _of_condition(row: Row, condition: int) -> Row:
@@ -142,8 +154,9 @@ def _move(state_dict: dict[str, Any], old: str, new: str) -> None:
 def _exists(network: Any, name: str) -> bool:
     """Whether a network has a tensor of this name."""
     path, _, key = name.rpartition(".")
-    try:
-        owner = network.get_submodule(path)
-    except AttributeError:
-        return False
+    owner = network
+    for child in path.split(".") if path else ():
+        owner = owner._modules.get(child)
+        if owner is None:
+            return False
     return key in owner._parameters or key in owner._buffers

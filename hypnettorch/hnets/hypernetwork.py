@@ -287,7 +287,7 @@ class HyperNetwork(Network):
             distilled_params: Must be ``None``.
             condition: Id of the batch norm statistics; ignored without batch norm.
             ret_format: ``'squeezed'``, ``'sequential'``, ``'flattened'`` or ``'stacked'``
-                (:mod:`hypnettorch.core.formats`).
+                (:mod:`hypnettorch.core.formats`). With ``'factors'`` it is :meth:`factors`.
 
         Returns:
             The weights in the format that was asked for.
@@ -298,6 +298,8 @@ class HyperNetwork(Network):
         """
         if distilled_params is not None:
             raise checks.Unavailable(f"distilled_params: expected None, got {type(distilled_params).__name__}")
+        if ret_format == "factors":
+            return self.factors(uncond_input, cond_input, cond_id, weights, condition, "stacked")
         request, values = self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format)
         produced = evaluate_own(self, request, values)
         if isinstance(produced, Tensor):
@@ -963,9 +965,7 @@ def _formatted(produced: Tensor | Sequence[Tensor], shapes: Shapes, ret_format: 
 
 def _takes_conditions(network: Any) -> bool:
     """Whether a part has to know of new conditions."""
-    if isinstance(network, HyperNetwork):
-        return network.takes_conditions()
-    return getattr(network, "num_known_conds", 0) > 0
+    return bool(hasattr(network, "takes_conditions") and network.takes_conditions())
 
 
 def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -167,7 +167,13 @@ class HyperNetInterface(MainNetInterface):
         raise NotImplementedError(f"{type(self).__name__} does not implement add_conditions")
 
     def takes_conditions(self) -> bool:
-        """Whether something depends on the condition, so that :meth:`add_conditions` concerns this network."""
+        """Whether something depends on the condition, so that :meth:`add_conditions` concerns this network.
+
+        Raises:
+            NotImplementedError: If so, but the class cannot take more conditions.
+        """
+        if self.num_known_conds > 0 and type(self).add_conditions is HyperNetInterface.add_conditions:
+            raise NotImplementedError(f"{type(self).__name__} does not implement add_conditions")
         return self.num_known_conds > 0
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:

@@ -88,17 +88,18 @@ class ModuleNet(Network):
         self._describe()
         for own in self._own_values().values():
             own.requires_grad_(False)
-        self._statistics: nn.ModuleList | None = None
+        self.statistics: nn.ModuleList | None = None
         if stats_per_condition:
             if not self._normalizing:
                 checks.fail("stats_per_condition", "a module that keeps running statistics", "none of them")
-            self._statistics = nn.ModuleList(
+            self.statistics = nn.ModuleList(
                 RunningStatistics(module.get_submodule(norm)) for norm in self._normalizing
             )
         self.base_from_file: bool | None = None
-        if not save_base:
-            self.register_state_dict_post_hook(_leave_out_base)
-        self.register_load_state_dict_pre_hook(_keep_base)
+        self._saves_base = save_base
+        self.register_state_dict_post_hook(_leave_out)
+        self.register_load_state_dict_pre_hook(_complete)
+        self.register_load_state_dict_post_hook(_tie_again)
 
     @property
     def selected_shapes(self) -> dict[str, list[int]]:
@@ -117,7 +118,7 @@ class ModuleNet(Network):
     @property
     def depends_on_condition(self) -> bool:
         """Whether running statistics depend on ``condition``."""
-        return self._statistics is not None
+        return self.statistics is not None
 
     def initial_weights(self) -> list[Tensor]:
         """The module's own values of the selected parameters, parallel to ``hyper_shapes_learned``; not copies."""
@@ -357,7 +358,7 @@ class ModuleNet(Network):
     @property
     def batchnorm_layers(self) -> nn.ModuleList | None:
         """The running statistics of all conditions, with ``stats_per_condition``."""
-        return self._statistics
+        return self.statistics
 
     @property
     def layer_weight_tensors(self) -> nn.ParameterList:
@@ -444,8 +445,8 @@ class ModuleNet(Network):
                 places[name] if name in places else [place_of(self.module, n) for n in self._names.get(name, [name])]
             )
             entries += _lent(where, value)
-        if self._statistics is not None and condition is not None:
-            for norm, statistics in zip(self._normalizing, self._statistics, strict=True):
+        if self.statistics is not None and condition is not None:
+            for norm, statistics in zip(self._normalizing, self.statistics, strict=True):
                 entries += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
         return entries
 
@@ -555,19 +556,36 @@ def _register(module: nn.Module, names: Sequence[str], tensor: Tensor) -> None:
             owner._init_flat_weights()
 
 
-def _leave_out_base(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
-    for name in net._selected:
-        for alias in net._names[name]:
+def _leave_out(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leave out the base, and every further name of a tied parameter."""
+    for name, names in net._names.items():
+        base = name in net._selected and not net._saves_base
+        for alias in names if base else names[1:]:
             state_dict.pop(f"{prefix}module.{alias}", None)
 
 
-def _keep_base(net: ModuleNet, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let a file that has nothing of the base leave it as it is."""
-    own = net._own_values().items()
-    keys = {f"{prefix}module.{alias}": value for name, value in own for alias in net._names[name]}
-    net.base_from_file = any(key in state_dict for key in keys)
-    if not net.base_from_file:
-        state_dict.update(keys)
+def _complete(net: ModuleNet, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let tied parameters stand under all of their names; a file that has nothing of the base leaves it as it is."""
+    base = set()
+    for name, names in net._names.items():
+        keys = [f"{prefix}module.{alias}" for alias in names]
+        found = next((state_dict[key] for key in keys if key in state_dict), None)
+        if name in net._selected:
+            base.add(found is not None)
+            if found is None:
+                found = net._own_values()[name]
+        if found is not None:
+            state_dict.update(dict.fromkeys(keys, found))
+    net.base_from_file = True in base
+
+
+def _tie_again(net: ModuleNet, _: Any) -> None:
+    """Make tied parameters one again that loading has replaced."""
+    for names in net._names.values():
+        first, *others = [place_of(net.module, name) for name in names]
+        for owner, key in others:
+            if owner._parameters.get(key) is not first[0]._parameters.get(first[1]):
+                owner._parameters[key] = first[0]._parameters[first[1]]
 
 
 def _check_sets(name: checks.Name, value: Any, sets: int) -> None:

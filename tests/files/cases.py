@@ -201,7 +201,7 @@ def multi_net() -> MultiNet:
             "large": MLP(n_out=5, **sizes, **NORMED, **MODULATED, **EXTERNAL),
             "module": ModuleNet(module(), include="3.*"),
         },
-        share="leading",
+        share="none",
     )
 
 
@@ -422,7 +422,7 @@ def model_of_updates() -> HyperModel:
 
 
 def model_from_module() -> HyperModel:
-    return HyperModel.from_module(module(), 3, cond_in_size=3, layers=(4,), save_base=True)
+    return HyperModel.from_module(module(), 3, cond_in_size=3, layers=(4,), save_base=True, embedding_table=False)
 
 
 def _enlarged_hmlp(conditions: int) -> Any:

@@ -118,7 +118,7 @@ def test_copies_and_state(members: Callable[[], list[HyperNetInterface]]) -> Non
     for copied in (copy.deepcopy(hnet), pickle.loads(pickle.dumps(hnet))):
         torch.testing.assert_close(copied(cond_id=[1, 2]), expected)
     state = hnet.state_dict()
-    assert all(name.startswith("_internal_params.") for name in state)
+    assert sorted(state) == sorted(hnet.param_names)
     other.load_state_dict(state, strict=True)
     torch.testing.assert_close(other(cond_id=[1, 2]), expected)
     grown = container(*members())
@@ -334,9 +334,15 @@ def test_modes_reach_the_hypernetworks() -> None:
 
 def test_state_of_version_0_0_4_loads() -> None:
     hnet, other = (container(hmlp(use_batch_norm=True)) for _ in range(2))
-    own = ("_internal_params.", "_layer_weight_tensors.", "_layer_bias_vectors.", "_batchnorm_layers.")
-    tensors = [*hnet.named_parameters(remove_duplicate=False), *hnet.named_buffers(remove_duplicate=False)]
-    old = {name: value.detach().clone() for name, value in tensors if name.startswith(own)}
+    lists = {
+        "_internal_params": hnet.internal_params,
+        "_layer_weight_tensors": hnet.layer_weight_tensors,
+        "_layer_bias_vectors": hnet.layer_bias_vectors,
+    }
+    tensors = {f"{key}.{i}": tensor for key, found in lists.items() for i, tensor in enumerate(found)}
+    for i, layer in enumerate(hnet.batchnorm_layers):
+        tensors |= {f"_batchnorm_layers.{i}.{name}": tensor for name, tensor in layer.state_dict().items()}
+    old = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     other.load_state_dict(old, strict=True)
     hnet.eval(), other.eval()
     torch.testing.assert_close(other(cond_id=1), hnet(cond_id=1))
