@@ -94,10 +94,12 @@ def _names_of(old: Sequence[tuple[str, Any]], network: Any) -> list[str] | None:
 def _with_conditions(rows: Sequence[Row], count: int) -> list[list[Row]]:
     """The rows of a network that knows as many conditions as make ``count`` tensors; none if no number does."""
     rows = [_row_of_table(row) if row.kind is not None and row.condition == ALL else row for row in rows]
+    if len(rows) == count:
+        return [rows]
     shared = [row for row in rows if row.kind is None]
     first = [row for row in rows if row.kind is not None and row.condition == 0]
     if not first:
-        return [rows] if len(rows) == count else []
+        return []
     conditions, rest = divmod(count - len(shared), len(first))
     if rest or conditions < 0:
         return []

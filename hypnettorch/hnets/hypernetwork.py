@@ -440,7 +440,7 @@ class HyperNetwork(Network):
 
     def takes_input(self) -> bool:
         """Whether there is anything that ``forward`` could be given."""
-        return self._uncond_in_size > 0 or self._cond_in_size > 0 or bool(self._families)
+        return self._uncond_in_size > 0 or self._cond_in_size > 0 or self.num_known_conds > 0
 
     # ------------------------------------------------------------------------------------------- conditions
 

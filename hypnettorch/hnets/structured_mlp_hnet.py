@@ -259,7 +259,7 @@ class StructuredHMLP(HyperNetwork):
         super().check_inputs(request)
         if not self._cond_chunk_embs:
             return
-        passed = request.given.get(CHUNKS, [])
+        passed = [tensor for tensor in request.given.get(CHUNKS, ()) if tensor is not None]
         if self.chunk_emb_shapes and not passed:
             checks.fail(
                 "weights",

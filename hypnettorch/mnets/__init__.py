@@ -1,30 +1,33 @@
 """Main networks: networks whose weights may come from outside."""
 
-from importlib import import_module as _import
-from typing import Any
+from hypnettorch.mnets.bi_rnn import BiRNN
+from hypnettorch.mnets.bio_conv_net import BioConvNet
+from hypnettorch.mnets.chunk_squeezer import ChunkSqueezer
+from hypnettorch.mnets.classifier_interface import Classifier
+from hypnettorch.mnets.lenet import LeNet
+from hypnettorch.mnets.mlp import MLP
+from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.module_net import ModuleNet
+from hypnettorch.mnets.multi_net import MultiNet
+from hypnettorch.mnets.resnet import ResNet
+from hypnettorch.mnets.resnet_imgnet import ResNetIN
+from hypnettorch.mnets.simple_rnn import SimpleRNN
+from hypnettorch.mnets.wide_resnet import WRN
+from hypnettorch.mnets.zenkenet import ZenkeNet
 
-_PLACES = {
-    "BiRNN": "hypnettorch.mnets.bi_rnn",
-    "BioConvNet": "hypnettorch.mnets.bio_conv_net",
-    "ChunkSqueezer": "hypnettorch.mnets.chunk_squeezer",
-    "Classifier": "hypnettorch.mnets.classifier_interface",
-    "LeNet": "hypnettorch.mnets.lenet",
-    "MLP": "hypnettorch.mnets.mlp",
-    "MainNetInterface": "hypnettorch.mnets.mnet_interface",
-    "ModuleNet": "hypnettorch.mnets.module_net",
-    "MultiNet": "hypnettorch.mnets.multi_net",
-    "ResNet": "hypnettorch.mnets.resnet",
-    "ResNetIN": "hypnettorch.mnets.resnet_imgnet",
-    "SimpleRNN": "hypnettorch.mnets.simple_rnn",
-    "WRN": "hypnettorch.mnets.wide_resnet",
-    "ZenkeNet": "hypnettorch.mnets.zenkenet",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(name)
-    return getattr(_import(_PLACES[name]), name)
-
-
-__all__ = list(_PLACES)
+__all__ = [
+    "MLP",
+    "WRN",
+    "BiRNN",
+    "BioConvNet",
+    "ChunkSqueezer",
+    "Classifier",
+    "LeNet",
+    "MainNetInterface",
+    "ModuleNet",
+    "MultiNet",
+    "ResNet",
+    "ResNetIN",
+    "SimpleRNN",
+    "ZenkeNet",
+]

@@ -31,7 +31,7 @@ def build(**options: Any) -> ChunkedHDeconv:
 
 def test_a_chunk_is_an_image() -> None:
     net = build(uncond_in_size=2)
-    assert isinstance(net._hnet, HDeconv)
+    assert isinstance(net.hnet, HDeconv)
     assert (net.num_chunks, net.chunk_emb_size, net.cond_chunk_embs) == (3, 4, False)
     uncond = torch.randn(2, 2)
     flat = net(uncond_input=uncond, cond_id=[0, 1], ret_format="flattened")
@@ -39,13 +39,13 @@ def test_a_chunk_is_an_image() -> None:
     for condition in (0, 1):
         inputs = torch.cat([uncond[condition].expand(3, 2), net.get_chunk_emb()], dim=1)
         embedding = net.get_cond_in_emb(condition).expand(3, 8)
-        chunks = net._hnet(uncond_input=inputs, cond_input=embedding, ret_format="flattened")
+        chunks = net.hnet(uncond_input=inputs, cond_input=embedding, ret_format="flattened")
         torch.testing.assert_close(flat[condition], chunks.flatten()[:63])
 
 
 def test_parameters() -> None:
     net = build(use_batch_norm=True)
-    inner = net._hnet
+    inner = net.hnet
     assert net.param_shapes == [*inner.param_shapes, [3, 4]]
     assert [meta["name"] for meta in net.param_shapes_meta[:4]] == ["embedding", "embedding", "bn_scale", "bn_shift"]
     assert net.param_shapes_meta[-1]["info"] == "chunk embeddings"

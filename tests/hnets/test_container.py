@@ -20,6 +20,7 @@ from hypnettorch.hnets.hnet_helpers import (
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from tests.hnets.assemblies import HandWritten, NegatedHMLP, hnets_around_plain, in_order
+from tests.hnets.old_state import of_version_0_0_4
 
 LAYER = [[10, 5], [5]]
 NORM = [[5], [5]]
@@ -334,16 +335,7 @@ def test_modes_reach_the_hypernetworks() -> None:
 
 def test_state_of_version_0_0_4_loads() -> None:
     hnet, other = (container(hmlp(use_batch_norm=True)) for _ in range(2))
-    lists = {
-        "_internal_params": hnet.internal_params,
-        "_layer_weight_tensors": hnet.layer_weight_tensors,
-        "_layer_bias_vectors": hnet.layer_bias_vectors,
-    }
-    tensors = {f"{key}.{i}": tensor for key, found in lists.items() for i, tensor in enumerate(found)}
-    for i, layer in enumerate(hnet.batchnorm_layers):
-        tensors |= {f"_batchnorm_layers.{i}.{name}": tensor for name, tensor in layer.state_dict().items()}
-    old = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    other.load_state_dict(old, strict=True)
+    other.load_state_dict(of_version_0_0_4(hnet), strict=True)
     hnet.eval(), other.eval()
     torch.testing.assert_close(other(cond_id=1), hnet(cond_id=1))
 

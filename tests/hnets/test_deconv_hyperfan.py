@@ -204,7 +204,7 @@ def test_chunk_embeddings_are_drawn() -> None:
     net.apply_hyperfan_init()
     assert 0.3 < net.get_chunk_emb().var() < 3
     assert torch.equal(net.get_cond_in_emb(0), embedding)
-    assert torch.equal(net._hnet.output_scale, torch.ones(net._hnet.num_outputs))
+    assert torch.equal(net.hnet.output_scale, torch.ones(net.hnet.num_outputs))
 
 
 def test_a_seed_fixes_everything() -> None:

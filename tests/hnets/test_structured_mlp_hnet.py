@@ -21,6 +21,7 @@ from hypnettorch.hnets.hnet_helpers import (
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from tests.hnets.assemblies import in_order, last_two_glued
+from tests.hnets.old_state import of_version_0_0_4
 
 TARGETS = [[3], [3], [10, 5], [10], [20, 5], [20]]
 KINDS = [[[3]], [[10, 5], [10]], [[20, 5], [20]]]
@@ -252,13 +253,11 @@ def test_batch_norm_belongs_to_the_outer_network() -> None:
 def test_state_of_version_0_0_4_loads() -> None:
     """That version wrote parameters, layer tensors and batch norm layers of the outer network only."""
     hnet, other = (structured(hmlp_kwargs={"layers": [7], "use_batch_norm": True}) for _ in range(2))
-    own = ("_internal_params.", "_layer_weight_tensors.", "_layer_bias_vectors.", "_batchnorm_layers.")
-    tensors = [*hnet.named_parameters(remove_duplicate=False), *hnet.named_buffers(remove_duplicate=False)]
-    old = {name: value.detach().clone() for name, value in tensors if name.startswith(own)}
-    other.load_state_dict(old, strict=True)
+    other.load_state_dict(of_version_0_0_4(hnet), strict=True)
     hnet.eval(), other.eval()
     torch.testing.assert_close(other(cond_id=1), hnet(cond_id=1))
-    assert not [name for name in hnet.state_dict() if "_hnets." in name]
+    buffers = [name for name, _ in hnet.named_buffers()]
+    assert sorted(hnet.state_dict()) == sorted([*hnet.param_names, *buffers])
 
 
 def test_copies() -> None:
