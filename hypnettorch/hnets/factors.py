@@ -154,7 +154,8 @@ class FactorDistance:
 
     def __init__(self, earlier: Factors) -> None:
         self._earlier = earlier.copied().to(earlier.weight.dtype)
-        self._gram = self._earlier.weight.T @ self._earlier.weight
+        with torch.autocast(earlier.weight.device.type, enabled=False):
+            self._gram = self._earlier.weight.T @ self._earlier.weight
 
     def __call__(self, factors: Factors) -> Tensor:
         """``‖H Wᵀ - H* W*ᵀ‖²`` with gradient into ``factors``.
@@ -201,10 +202,17 @@ def squared_distance(
 
 
 def _is_transformed(*tensors: Tensor | None) -> bool:
-    """Whether something is at work that needs operations it can see through: torch.func, dual numbers, a compiler."""
+    """Whether something is at work that has to see through operations: torch.func, a compiler, dual or batched numbers.
+
+    Operations with ``out`` show it nothing. Batched are the gradients of ``is_grads_batched``.
+    """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return True
-    return any(tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
+    return any(
+        torch._C._functorch.is_legacy_batchedtensor(tensor) or forward_ad.unpack_dual(tensor).tangent is not None
+        for tensor in tensors
+        if tensor is not None
+    )
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
