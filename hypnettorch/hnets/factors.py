@@ -83,7 +83,7 @@ class Factors:
 
 
 def can_factorize(hnet: HyperNetInterface) -> bool:
-    """Whether :func:`factorize` knows the equation of this hypernetwork, and products of its parameters are exact enough.
+    """Whether :func:`factorize` knows the equation of this hypernetwork, and its numbers are exact enough.
 
     It does not if a subclass changed the equation, or if weights are scaled; a constant offset has no effect on
     distances. Nor does it keep the hidden activations of a network that was told to compute them again

@@ -148,8 +148,8 @@ class FixedTargetRegularizer:
         hnet: The hypernetwork as it is before the task; it becomes the reference.
         task_id: The task that is about to be learned, at least 1.
         target_form: ``'stored'``: keep the targets ``[task_id, num_outputs]``. ``'gram'``: keep the parameters of the
-            output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed, in
-            single or double precision. ``'auto'``: whichever should take less time, by arithmetic. Both forms can be
+            output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed,
+            in single or double precision. ``'auto'``: whichever should take less time, by arithmetic. Both can be
             differentiated in the same ways; how many digits are right is said in :mod:`hypnettorch.hnets.factors`.
         tasks: The earlier tasks that are regularised; all by default.
 

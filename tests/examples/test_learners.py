@@ -151,6 +151,13 @@ STATES: dict[str, dict[str, Any]] = {
     "joint": {"method": "joint", "batchnorm": True},
     "finetune": {"method": "finetune", "weight_decay": 0.1},
     "fisher": {"method": "hnet", "hnet_reg_fisher": True, "n_fisher": 5, "batchnorm": True},
+    "fisher, shared statistics": {
+        "method": "hnet",
+        "hnet_reg_fisher": True,
+        "n_fisher": 5,
+        "batchnorm": True,
+        "bn_no_stats_checkpointing": True,
+    },
     "ewc": {"method": "ewc", "n_fisher": 5},
     "online ewc": {"method": "ewc", "online_ewc": True, "ewc_gamma": 0.9, "cl_scenario": 3, "batchnorm": True},
     "si": {"method": "si", "cl_scenario": 2, "weight_decay": 0.1},

@@ -205,7 +205,7 @@ def weight_only(penalty: Penalty) -> Any:
     """Nothing but one parameter needs a gradient."""
     for param in penalty.parameters():
         param.requires_grad_(False)
-    chosen = list(penalty.parameters())[0]
+    chosen = next(penalty.parameters())
     chosen.requires_grad_()
     return second_order(penalty)
 
