@@ -334,6 +334,12 @@ def path(learner: Any, i: int) -> torch.Tensor:
     return getattr(learner._network, f"si_running_omega_weights_{i}")
 
 
+@pytest.mark.parametrize("options", [{"method": "ewc"}, {"method": "hnet", "hnet_reg_fisher": True}])
+def test_fisher_information_of_single_samples_needs_running_statistics(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="--bn_no_running_stats: expected no such option"):
+        seeded_learner(options_of(**options, batchnorm=True, bn_no_running_stats=True))
+
+
 def test_fisher_information_weighs_the_regulariser() -> None:
     options = options_of(method="hnet", hnet_reg_fisher=True)
     learner: Any = seeded_learner(options)
