@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from hypnettorch.core import checks
@@ -37,9 +37,6 @@ BLOCK = 2**17
 
 MEMORY_COST = 200
 """Multiplications that take as long as writing and reading one output (measured on a CPU with two threads)."""
-
-EXACT_TYPES = (torch.float32, torch.float64)
-"""Data types whose squares neither overflow nor lose the digits that distances need."""
 
 CHANGED = frozenset({"forward", "_generate", "_format", "_prepare", "_last_layer", "_chunk_inputs"})
 """Methods of which a subclass may change none for its outputs to be those of :func:`factorize`."""
@@ -83,29 +80,28 @@ class Factors:
 
 
 def can_factorize(hnet: HyperNetInterface) -> bool:
-    """Whether :func:`factorize` knows the equation of this hypernetwork, and its numbers are exact enough.
+    """Whether :func:`factorize` knows the equation of this hypernetwork.
 
     It does not if a subclass changed the equation, or if weights are scaled; a constant offset has no effect on
     distances. Nor does it keep the hidden activations of a network that was told to compute them again
     (``recompute_chunks``).
     """
-    if any(param.dtype not in EXACT_TYPES for param in hnet.parameters()):  # type: ignore[attr-defined]
-        return False
-    return _is_known(hnet)
-
-
-def _is_known(hnet: Any) -> bool:
     if CHANGED.intersection(vars(hnet)):
         return False
     for base in type(hnet).__mro__:
         if base is HMLP:
             return True
         if base is ChunkedHyperNetwork:
-            scaled = hnet._buffers.get("output_scale") is not None
-            return not scaled and not hnet.recompute_chunks and _is_known(hnet._hnet)
+            scaled = hnet._buffers.get("output_scale") is not None  # type: ignore[attr-defined]
+            return not scaled and not hnet.recompute_chunks and can_factorize(hnet._hnet)  # type: ignore[attr-defined]
         if CHANGED.intersection(vars(base)):
             return False
     return False
+
+
+def has_exact_type(hnet: nn.Module) -> bool:
+    """Whether products of the parameters of a network neither overflow nor lose the digits that distances need."""
+    return all(param.dtype in (torch.float32, torch.float64) for param in hnet.parameters())
 
 
 def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> list[Factors]:
@@ -284,7 +280,7 @@ def _differentiate(
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in new]  # hooks of new run once
-        value = squared_distance(*inputs, *old)
+        value = squared_distance(*inputs, *old)  # type: ignore[arg-type]
         asked = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
         found = iter(torch.autograd.grad(value, asked, gradient, create_graph=create_graph))
     return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs]

@@ -65,7 +65,7 @@ def setup_environment(config: Any, logger_name: str = "hnet_sim_logger") -> tupl
 
 
 def _summary_writer(tensorboard: Any, folder: Path) -> Any:
-    class OptionsWriter(tensorboard.SummaryWriter):  # type: ignore[misc, name-defined]
+    class OptionsWriter(tensorboard.SummaryWriter):
         def add_hparams(self, hparam_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
             super().add_hparams({name: _as_hparam(value) for name, value in hparam_dict.items()}, *args, **kwargs)
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hypnettorch.core import checks, formats
 from hypnettorch.core.modes import evaluation
-from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize
+from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize, has_exact_type
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 
@@ -177,11 +177,12 @@ class FixedTargetRegularizer:
         checks.integer("task_id", task_id, 1, hnet.num_known_conds)
         self._tasks = _check_tasks(range(task_id) if tasks is None else tasks, task_id)
         _check_internal(hnet)
-        if target_form == "gram" and not can_factorize(hnet):
+        usable = can_factorize(hnet) and has_exact_type(hnet)  # type: ignore[arg-type]
+        if target_form == "gram" and not usable:
             checks.fail("target_form", f"'stored' or 'auto' for {type(hnet).__name__}", "'gram'")
         self._distances: list[FactorDistance] = []
         with _constants(hnet):
-            if target_form != "stored" and can_factorize(hnet):
+            if target_form != "stored" and usable:
                 earlier = factorize(hnet, self._tasks)
                 costs = sum(part.gram_cost for part in earlier), sum(part.output_cost for part in earlier)
                 if target_form == "gram" or costs[0] < costs[1]:
