@@ -109,12 +109,15 @@ class ChunkedHyperNetwork(HyperNetwork):
 
     def generate(self, request: Request, values: Values) -> Tensor:
         """The equation."""
-        chunks = request.given[CHUNKS] if self._cond_chunk_embs else values[SHARED]
-        rows = inputs.chunk_rows(request.uncond, chunks, request.cond, not self._cond_chunk_embs)
-        inner = values.part("hnet")
+        rows, inner = self.chunk_inputs(request, values), values.part("hnet")
         if self._recompute_chunks:
             return self._generate_in_blocks(rows, inner)
         return self._generate_chunks(rows, self._num_chunks, inner)
+
+    def chunk_inputs(self, request: Request, values: Values) -> Tensor:
+        """The inputs ``[..., N · num_chunks, size]`` of the inner network for all chunks of all conditions."""
+        chunks = request.given[CHUNKS] if self._cond_chunk_embs else values[SHARED]
+        return inputs.chunk_rows(request.uncond, chunks, request.cond, not self._cond_chunk_embs)
 
     def _generate_chunks(self, rows: Tensor, count: int, inner: Values) -> Tensor:
         """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""

@@ -8,7 +8,12 @@ differences to earlier values ``H*``, ``W*``, the squared distance of the output
     ``‖H Wᵀ - H* W*ᵀ‖² = ‖H Dᵀ + E W*ᵀ‖² = tr(H DᵀD Hᵀ) + 2 tr(H DᵀW* Eᵀ) + tr(E W*ᵀW* Eᵀ)``.
 
 The products ``DᵀD`` and ``DᵀW*`` have the size of a hidden layer, whatever the number of conditions, and ``W*ᵀW*`` is
-computed once. Written in the differences the sum does not cancel (in ``WᵀW``, ``WᵀW*``, … all digits would be lost).
+computed once. Written in the differences the sum does not cancel where both are small (in ``WᵀW``, ``WᵀW*``, … all
+digits would be lost). Its rounding error is relative to the three terms: where changes of ``H`` and ``W`` make up for
+each other, it has fewer digits than a difference of outputs.
+
+The equation stands here twice: :func:`squared_distance` can be differentiated in every way that PyTorch knows;
+:class:`_Distance` is the same in blocks that stay in a cache, for the usual case of one backward pass.
 """
 
 from __future__ import annotations
@@ -18,12 +23,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
+from hypnettorch.core import checks
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.hnets.old_hypernetwork import Inputs
+from hypnettorch.hnets.hypernetwork import Request
 from hypnettorch.hnets.mlp_hnet import HMLP
 
 BLOCK = 2**17
@@ -31,6 +36,9 @@ BLOCK = 2**17
 
 MEMORY_COST = 200
 """Multiplications that take as long as writing and reading one output (measured on a CPU with two threads)."""
+
+CHANGED = frozenset({"forward", "generate", "read", "select", "last_layer", "chunk_inputs"})
+"""Methods of which a subclass may change none for its outputs to be those of :func:`factorize`."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +67,41 @@ class Factors:
         rows, size = self.activations.shape
         return rows * len(self.weight) * (3 * size + MEMORY_COST)
 
-    def detached(self) -> Factors:
-        """A copy that later changes of the parameters do not reach."""
+    def copied(self) -> Factors:
+        """A copy without gradient that later changes of the parameters do not reach."""
         bias = None if self.bias is None else self.bias.detach().clone()
-        return Factors(self.activations.detach(), self.weight.detach().clone(), bias)
+        return Factors(self.activations.detach().clone(), self.weight.detach().clone(), bias)
+
+    def to(self, dtype: torch.dtype) -> Factors:
+        """The same in a data type."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return Factors(self.activations.to(dtype), self.weight.to(dtype), bias)
 
 
-def can_factorize(hnet: HyperNetInterface) -> bool:
+def can_factorize(hnet: Any) -> bool:
     """Whether :func:`factorize` knows the equation of this hypernetwork.
 
     It does not if a subclass changed the equation, or if weights are scaled; a constant offset has no effect on
-    distances.
+    distances. Nor does it keep the hidden activations of a network that was told to compute them again
+    (``recompute_chunks``).
     """
-    changed = {"forward", "_generate"}
+    if CHANGED.intersection(vars(hnet)):
+        return False
+    if hnet._buffers.get("output_scale") is not None:
+        return False
     for base in type(hnet).__mro__:
         if base is HMLP:
             return True
         if base is ChunkedHyperNetwork:
-            scaled = hnet._buffers.get("output_scale") is not None  # type: ignore[attr-defined]
-            return not scaled and can_factorize(hnet._hnet)  # type: ignore[attr-defined]
-        if changed.intersection(vars(base)):
+            return not hnet.recompute_chunks and can_factorize(hnet.hnet)
+        if CHANGED.intersection(vars(base)):
             return False
     return False
+
+
+def has_exact_type(hnet: nn.Module) -> bool:
+    """Whether products of the parameters of a network neither overflow nor lose the digits that distances need."""
+    return all(param.dtype in (torch.float32, torch.float64) for param in hnet.parameters())
 
 
 def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> list[Factors]:
@@ -102,12 +123,13 @@ def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> li
             Factors(torch.cat([part.activations for part in parts]), parts[0].weight, parts[0].bias)
             for parts in zip(*single, strict=True)
         ]
-    given, run = hnet._prepare(None, None, list(cond_id), None, None, "flattened")
+    request, values = hnet.read(None, None, list(cond_id), None, None, "flattened")
+    request = hnet.select(request, values)
     if isinstance(hnet, HMLP):
-        activations, pieces = hnet._last_layer(given, run)
+        activations, pieces = hnet.last_layer(request, values)
         return [Factors(activations, *piece) for piece in pieces]
-    rows = Inputs(hnet._chunk_inputs(given, run))
-    activations, [(weight, bias)] = hnet._hnet._last_layer(rows, hnet._inner.part(run))
+    rows = Request(hnet.chunk_inputs(request, values))
+    activations, [(weight, bias)] = hnet.hnet.last_layer(rows, values.part("hnet"))
     kept = hnet.num_outputs - (hnet.num_chunks - 1) * len(weight)
     if kept == len(weight):
         return [Factors(activations, weight, bias)]
@@ -121,27 +143,73 @@ def factorize(hnet: Any, cond_id: Sequence[int], one_by_one: bool = False) -> li
 class FactorDistance:
     """Squared distance of outputs to those of earlier factors.
 
+    It is computed in the data type of the parameters, also where ``torch.autocast`` made the activations smaller.
+
     Args:
-        earlier: The factors to which distances are measured.
+        earlier: The factors to which distances are measured; they are copied.
     """
 
     def __init__(self, earlier: Factors) -> None:
-        self._earlier = earlier.detached()
-        self._gram = self._earlier.weight.T @ self._earlier.weight
+        self._earlier = earlier.copied().to(earlier.weight.dtype)
+        with torch.autocast(earlier.weight.device.type, enabled=False):
+            self._gram = self._earlier.weight.T @ self._earlier.weight
 
     def __call__(self, factors: Factors) -> Tensor:
-        """``‖H Wᵀ - H* W*ᵀ‖²`` with gradient into ``factors``."""
+        """``‖H Wᵀ - H* W*ᵀ‖²`` with gradient into ``factors``.
+
+        Raises:
+            ValueError: If the factors have other shapes than the earlier ones.
+        """
         earlier = self._earlier
-        distance: Tensor = _Distance.apply(
-            factors.activations,
-            factors.weight,
-            factors.bias,
-            earlier.activations,
-            earlier.weight,
-            earlier.bias,
-            self._gram,
-        )
-        return distance
+        checks.shape("hnet: activations of the last hidden layer", factors.activations, earlier.activations.shape)
+        checks.shape("hnet: weight of the output layer", factors.weight, earlier.weight.shape)
+        dtype = torch.promote_types(factors.weight.dtype, earlier.weight.dtype)
+        if dtype != earlier.weight.dtype:  # the network was converted
+            return FactorDistance(earlier.to(dtype))(factors)
+        new, old = (part.to(dtype) for part in (factors, earlier))
+        tensors = (new.activations, new.weight, new.bias, old.activations, old.weight, old.bias, self._gram)
+        with torch.autocast(new.weight.device.type, enabled=False):
+            if _is_transformed(new.activations, new.weight, new.bias):
+                return squared_distance(*tensors)
+            distance: Tensor = _Distance.apply(*tensors)
+            return distance
+
+
+def squared_distance(
+    activations: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    old_activations: Tensor,
+    old_weight: Tensor,
+    old_bias: Tensor | None,
+    old_gram: Tensor,
+) -> Tensor:
+    """The equation at the top of this module, with ``old_gram = W*ᵀW*``; the bias stands by itself."""
+    moves, change = activations - old_activations, weight - old_weight
+    value = (
+        (change.T @ change) * (activations.T @ activations)
+        + 2 * (change.T @ old_weight) * (activations.T @ moves)
+        + old_gram * (moves.T @ moves)
+    ).sum()
+    if bias is None or old_bias is None:
+        return value
+    shift = bias - old_bias
+    mixed = (change.T @ shift) * activations.sum(0) + (old_weight.T @ shift) * moves.sum(0)
+    return value + 2 * mixed.sum() + len(activations) * shift.square().sum()
+
+
+def _is_transformed(*tensors: Tensor | None) -> bool:
+    """Whether something is at work that has to see through operations: torch.func, a compiler, dual or batched numbers.
+
+    Operations with ``out`` show it nothing. Batched are the gradients of ``is_grads_batched``.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return True
+    return any(
+        torch._C._functorch.is_legacy_batchedtensor(tensor) or forward_ad.unpack_dual(tensor).tangent is not None
+        for tensor in tensors
+        if tensor is not None
+    )
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -151,7 +219,7 @@ def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 class _Distance(torch.autograd.Function):
-    """The equation at the top of this module, with a backward pass that needs no output either."""
+    """:func:`squared_distance` with a backward pass that needs no output either."""
 
     @staticmethod
     def forward(
@@ -183,20 +251,37 @@ class _Distance(torch.autograd.Function):
         )
         row_gradient = torch.addmm(shifted + old_shifted, activations, squared + mixed)
         row_gradient.addmm_(moves, mixed.T + old_gram)
-        ctx.has_bias, ctx.rows = bias is not None, len(activations)
-        ctx.save_for_backward(weight, old_weight, shift, row_gradient, row_gram, move_gram, row_sum, move_sum)
+        tensors = (activations, weight, bias, old_activations, old_weight, old_bias, old_gram)
+        ctx.save_for_backward(*tensors, shift, row_gradient, row_gram, move_gram, row_sum, move_sum)
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        weight, old_weight, shift, *moments = ctx.saved_tensors
-        row_gradient, row_gram, move_gram, row_sum, move_sum = (2 * gradient * moment for moment in moments)
-        weight_gradient = torch.empty_like(weight)
-        bias_gradient = 2 * gradient * ctx.rows * shift
-        for new, old, by, of_weight, of_bias in _blocks(weight, old_weight, shift, weight_gradient, bias_gradient):
-            change = new - old
-            torch.mm(change, row_gram, out=of_weight)
-            of_weight.addmm_(old, move_gram).addr_(by, row_sum)
-            of_bias.addmv_(change, row_sum).addmv_(old, move_sum)
-        return row_gradient, weight_gradient, bias_gradient if ctx.has_bias else None, None, None, None, None
+        activations, weight, bias, *earlier = ctx.saved_tensors[:7]
+        shift, *moments = ctx.saved_tensors[7:]
+        with torch.autocast(weight.device.type, enabled=False):
+            if torch.is_grad_enabled() or _is_transformed(gradient):
+                return *_differentiate((activations, weight, bias), earlier, gradient), None, None, None, None
+            row_gradient, row_gram, move_gram, row_sum, move_sum = (2 * gradient * moment for moment in moments)
+            weight_gradient = torch.empty_like(weight)
+            bias_gradient = 2 * gradient * len(activations) * shift
+            blocks = _blocks(weight, earlier[1], shift, weight_gradient, bias_gradient)
+            for new, old, by, of_weight, of_bias in blocks:
+                change = new - old
+                torch.mm(change, row_gram, out=of_weight)
+                of_weight.addmm_(old, move_gram).addr_(by, row_sum)
+                of_bias.addmv_(change, row_sum).addmv_(old, move_sum)
+        return row_gradient, weight_gradient, None if bias is None else bias_gradient, None, None, None, None
+
+
+def _differentiate(
+    new: tuple[Tensor, Tensor, Tensor | None], old: Sequence[Any], gradient: Tensor
+) -> list[Tensor | None]:
+    """Derivatives of :func:`squared_distance`, with a graph where gradients are on."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [None if tensor is None else tensor.view_as(tensor) for tensor in new]  # hooks of new run once
+        value = squared_distance(*inputs, *old)  # type: ignore[arg-type]
+        asked = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
+        found = iter(torch.autograd.grad(value, asked, gradient, create_graph=create_graph))
+    return [next(found) if tensor is not None and tensor.requires_grad else None for tensor in inputs]

@@ -9,6 +9,7 @@ import random
 import select
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def setup_environment(config: Any, logger_name: str = "hnet_sim_logger") -> tupl
         logger_name: Name of the logger.
 
     Returns:
-        Device, ``SummaryWriter``, logger.
+        Device, ``SummaryWriter``, logger. The writer's ``add_hparams`` takes options of any type: what TensorBoard has
+        no type for, as lists, it keeps as a text.
 
     Raises:
         FileExistsError: If the folder has files. A user who sits at the terminal is asked whether to delete them.
@@ -53,13 +55,29 @@ def setup_environment(config: Any, logger_name: str = "hnet_sim_logger") -> tupl
     safe_files.write_atomically(folder / "config.pickle", lambda file: pickle.dump(config, file))
     console_level = logging.INFO if config.loglevel_info else logging.DEBUG
     logger = config_logger(logger_name, folder / "logfile.txt", logging.DEBUG, console_level)
-    writer = tensorboard.SummaryWriter(log_dir=str(folder / "summary"))
+    writer = _summary_writer(tensorboard, folder / "summary")
 
     seed_all(config.random_seed)
     if config.deterministic_run:
         run_deterministically()
     logger.debug("Using device %s.", device)
     return device, writer, logger
+
+
+def _summary_writer(tensorboard: Any, folder: Path) -> Any:
+    class OptionsWriter(tensorboard.SummaryWriter):
+        def add_hparams(self, hparam_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+            super().add_hparams({name: _as_hparam(value) for name, value in hparam_dict.items()}, *args, **kwargs)
+
+    return OptionsWriter(log_dir=str(folder))
+
+
+def _as_hparam(value: Any) -> Any:
+    """An option as TensorBoard can keep it; it leaves out ``None`` itself."""
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        numbers = value.tolist()
+        value = value.item() if np.size(numbers) == 1 else numbers
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def choose_device(config: Any, has_cuda: bool) -> torch.device:

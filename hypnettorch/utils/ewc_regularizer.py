@@ -40,7 +40,7 @@ from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.utils import sample_scores
 from hypnettorch.utils.fisher import Categorical, Gaussian, SquaredGradients
-from hypnettorch.utils.stored_tensors import require, store
+from hypnettorch.utils.stored_tensors import buffer_name, require, store
 
 SOURCE = "compute_fisher"
 """What fills the buffers, in messages."""
@@ -92,8 +92,9 @@ def compute_fisher(
         custom_forward: Replaces the forward pass: a function of ``(mnet, params, x)``, with ``hnet`` of ``(mnet, hnet,
             task_id, params, x)``. It sees one sample, ``x`` being ``[1, ...]`` or ``[T, 1, ...]``.
         custom_nll: Replaces the negative log-likelihood: a function of ``(outputs, targets, data, allowed_outputs,
-            empirical_fisher)`` with the result of one sample. If ``empirical_fisher`` is ``False``, it has to draw its
-            targets from the outputs; it is called ``mc_samples`` times.
+            empirical_fisher)`` with the result of one sample. The outputs are the allowed ones only. If
+            ``empirical_fisher`` is ``False``, it has to draw its targets from the outputs; it is called ``mc_samples``
+            times.
         pass_ids: Give ``custom_forward`` two more arguments, ``data`` and the ids of the samples, and ``custom_nll``
             one, the ids. Samples are taken one by one then.
         proper_scaling: Sum over all training samples (estimated from ``n_max`` of them) instead of the mean, as in a
@@ -138,7 +139,7 @@ def compute_fisher(
         if not mnet.has_linear_out:
             checks.fail("mnet", "a network with linear outputs (has_linear_out)", "one with an output nonlinearity")
         likelihood = Gaussian(checks.positive("regression_lvar", regression_lvar)) if regression else Categorical()
-        score = sample_scores.by_likelihood(likelihood, allowed_outputs, empirical_fisher, draws)
+        score = sample_scores.by_likelihood(likelihood, empirical_fisher, draws)
     source = sample_scores.TrainingSamples(
         data, device, time_series, one_hot=custom_nll is None and not regression, change_targets=target_manipulator
     )
@@ -146,7 +147,8 @@ def compute_fisher(
     def scores(values: Sequence[Tensor], sample: sample_scores.Sample) -> Tensor:
         x, targets, ids = source.as_batch(sample)
         more = (data, ids.numpy()) if pass_ids else ()
-        return score(forward(values, x, *more), targets, *more[1:])
+        outputs = sample_scores.allowed(forward(values, x, *more), allowed_outputs)
+        return score(outputs, targets, *more[1:])
 
     squares = SquaredGradients(scores, params, one_by_one=pass_ids)
     with evaluation(mnet, hnet):
@@ -260,6 +262,22 @@ def _names(task: int | None) -> tuple[str, str]:
     """Names of the buffers of ``F`` and ``θ*``; ``None`` is the pseudo task that stands for all."""
     suffix = "" if task is None else f"_task_{task}"
     return f"ewc_fisher_estimate{suffix}", f"ewc_prev{suffix}"
+
+
+def _ewc_buffer_names(task_id: int | None, param_id: int, online: bool) -> tuple[str, str]:
+    """Names of the buffers of ``θ*`` and ``F`` of one parameter, for programs that read them.
+
+    Args:
+        task_id: The task; ignored if ``online``.
+        param_id: Position of the parameter in ``params`` of :func:`compute_fisher`.
+        online: As for :func:`compute_fisher`.
+
+    Example:
+        >>> _ewc_buffer_names(None, 0, True)
+        ('ewc_prev_weights_0', 'ewc_fisher_estimate_weights_0')
+    """
+    fisher_name, weights_name = _names(None if online else task_id)
+    return buffer_name(weights_name, param_id), buffer_name(fisher_name, param_id)
 
 
 def _owner(mnet: Any, hnet: Any) -> Any:

@@ -15,8 +15,8 @@ References:
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,28 +25,9 @@ from torch import Tensor
 
 from hypnettorch.core import checks, formats
 from hypnettorch.core.modes import evaluation
-from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize
+from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize, has_exact_type
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-
-
-class Targets(list[list[Tensor]]):
-    """Weights per task (a list of lists), which remembers them as one tensor ``[T, num_outputs]``."""
-
-    def __init__(self, flat: Tensor, shapes: Sequence[Sequence[int]]) -> None:
-        super().__init__(formats.from_flat(flat, shapes, "sequential"))
-        self._flat = flat
-        self._weights = self._all_weights()
-
-    def _all_weights(self) -> list[Tensor]:
-        return [weight for target in self for weight in target]
-
-    @property
-    def flat(self) -> Tensor | None:
-        """All targets ``[T, num_outputs]``; ``None`` once a tensor in the lists was replaced."""
-        weights = self._all_weights()
-        unchanged = len(weights) == len(self._weights) and all(map(operator.is_, weights, self._weights))
-        return self._flat if unchanged else None
 
 
 def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tensor]]:
@@ -59,7 +40,8 @@ def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tens
         hnet: The hypernetwork.
 
     Returns:
-        One list of weights per earlier task, empty for the first task.
+        One list of weights per earlier task, empty for the first task. They stay what they are, whatever becomes of the
+        hypernetwork.
 
     Raises:
         ValueError: If ``task_id`` is out of range.
@@ -75,9 +57,7 @@ def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tens
     checks.integer("task_id", task_id, 0, hnet.num_known_conds)
     if task_id == 0:
         return []
-    with evaluation(hnet), torch.no_grad():
-        flat = hnet.forward(cond_id=list(range(task_id)), ret_format="flattened")
-    return Targets(flat, hnet.target_shapes)
+    return formats.from_flat(_snapshot(hnet, list(range(task_id))), hnet.target_shapes, "sequential")
 
 
 def calc_fix_target_reg(
@@ -144,16 +124,16 @@ def calc_fix_target_reg(
         with evaluation(hnet), torch.no_grad():
             wanted = hnet.forward(cond_id=tasks, weights=previous, ret_format="flattened")
     else:
-        wanted = _flat_targets(targets, tasks, hnet)
+        wanted = _flat(targets, tasks, hnet, "targets")
     squares = (outputs - wanted).square()
     if inds_of_out_heads is not None:
         heads = [_check_head(mnet, j, inds_of_out_heads[j]) for j in tasks]
         squares = squares * _head_masks(mnet, hnet, heads, squares.device)  # type: ignore[arg-type]
     if fisher_estimates is not None:
-        squares = squares * torch.stack([_flatten(fisher_estimates[j], hnet, "fisher_estimates") for j in tasks])
+        squares = squares * _flat(fisher_estimates, tasks, hnet, "fisher_estimates")
     if reg_scaling is None:
         return squares.sum() / len(tasks)
-    scaling = torch.as_tensor([checks.number(("reg_scaling", j), reg_scaling[j]) for j in tasks]).to(squares)
+    scaling = squares.new_tensor([checks.number(("reg_scaling", j), reg_scaling[j]) for j in tasks])
     return (squares.sum(dim=1) * scaling).sum() / len(tasks)
 
 
@@ -168,8 +148,9 @@ class FixedTargetRegularizer:
         hnet: The hypernetwork as it is before the task; it becomes the reference.
         task_id: The task that is about to be learned, at least 1.
         target_form: ``'stored'``: keep the targets ``[task_id, num_outputs]``. ``'gram'``: keep the parameters of the
-            output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed.
-            ``'auto'``: whichever should take less time, by arithmetic.
+            output layer instead; for ``HMLP`` and chunked hypernetworks around it whose equation no subclass changed,
+            in single or double precision. ``'auto'``: whichever should take less time, by arithmetic. Both can be
+            differentiated in the same ways; how many digits are right is said in :mod:`hypnettorch.hnets.factors`.
         tasks: The earlier tasks that are regularised; all by default.
 
     Raises:
@@ -196,17 +177,18 @@ class FixedTargetRegularizer:
         checks.integer("task_id", task_id, 1, hnet.num_known_conds)
         self._tasks = _check_tasks(range(task_id) if tasks is None else tasks, task_id)
         _check_internal(hnet)
-        if target_form == "gram" and not can_factorize(hnet):
+        usable = can_factorize(hnet) and has_exact_type(hnet)  # type: ignore[arg-type]
+        if target_form == "gram" and not usable:
             checks.fail("target_form", f"'stored' or 'auto' for {type(hnet).__name__}", "'gram'")
         self._distances: list[FactorDistance] = []
-        with evaluation(hnet), torch.no_grad():
-            if target_form != "stored" and can_factorize(hnet):
+        with _constants(hnet):
+            if target_form != "stored" and usable:
                 earlier = factorize(hnet, self._tasks)
                 costs = sum(part.gram_cost for part in earlier), sum(part.output_cost for part in earlier)
                 if target_form == "gram" or costs[0] < costs[1]:
                     self._distances = [FactorDistance(part) for part in earlier]
                     return
-            self._targets: Tensor = hnet.forward(cond_id=self._tasks, ret_format="flattened")
+        self._targets = _snapshot(hnet, self._tasks)
 
     @property
     def target_form(self) -> str:
@@ -219,10 +201,18 @@ class FixedTargetRegularizer:
         Args:
             hnet: The hypernetwork, if it is not the object that was passed to the constructor; so an instance can be
                 the ``regularizer`` of a :class:`~hypnettorch.hyper_model.HyperModel`.
+
+        Raises:
+            ValueError: If ``hnet`` has other target shapes than the hypernetwork of the constructor or, in the form
+                ``'gram'``, its equation or its layers are others.
         """
         hnet = self._hnet if hnet is None else hnet
+        if hnet.target_shapes != self._hnet.target_shapes:
+            checks.fail("hnet", f"a hypernetwork with the target shapes {self._hnet.target_shapes}", hnet.target_shapes)
         if not self._distances:
             return (_outputs(hnet, self._tasks, None) - self._targets).square().sum() / len(self._tasks)
+        if not can_factorize(hnet):
+            checks.fail("hnet", "one that the form 'gram' can evaluate", f"a {type(hnet).__name__} that is not one now")
         parts = factorize(hnet, self._tasks, one_by_one=_mixes_statistics(hnet))
         distances = [distance(part) for distance, part in zip(self._distances, parts, strict=True)]
         return torch.stack(distances).sum() / len(self._tasks)
@@ -259,6 +249,20 @@ def flatten_and_remove_out_heads(
             for weight, mask in zip(weights, masks, strict=True)
         ]
     )
+
+
+@contextmanager
+def _constants(hnet: Any) -> Iterator[None]:
+    """Inside, the hypernetwork computes in evaluation mode what is going to be a constant, also of later gradients."""
+    with torch.inference_mode(False), torch.no_grad(), evaluation(hnet):
+        yield
+
+
+def _snapshot(hnet: HyperNetInterface, tasks: list[int]) -> Tensor:
+    """Flat weights of the tasks ``[K, num_outputs]``, a copy that shares no memory with parameters."""
+    with _constants(hnet):
+        flat: Tensor = hnet.forward(cond_id=tasks, ret_format="flattened")
+        return flat.detach().clone()
 
 
 def _check_hnet(hnet: HyperNetInterface) -> None:
@@ -362,18 +366,13 @@ def _outputs(hnet: Any, tasks: list[int], weights: dict[str, list[Tensor]] | Non
         ) from error
 
 
-def _flat_targets(targets: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetInterface) -> Tensor:
-    flat = targets.flat if isinstance(targets, Targets) else None
-    if flat is None:
-        return torch.stack([_flatten(targets[j], hnet, "targets") for j in tasks])
-    return flat if tasks == list(range(len(targets))) else flat[tasks]
-
-
-def _flatten(tensors: Sequence[Tensor], hnet: HyperNetInterface, name: str) -> Tensor:
-    checks.length(name, tensors, len(hnet.target_shapes))
-    for i, (tensor, shape) in enumerate(zip(tensors, hnet.target_shapes, strict=True)):
-        checks.shape((name, i), tensor, shape)
-    return torch.cat([tensor.flatten() for tensor in tensors])
+def _flat(values: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetInterface, name: str) -> Tensor:
+    """What a list holds for each weight of some tasks ``[K, num_outputs]``."""
+    for j in tasks:
+        checks.length(name, values[j], len(hnet.target_shapes))
+        for i, (tensor, shape) in enumerate(zip(values[j], hnet.target_shapes, strict=True)):
+            checks.shape((name, i), tensor, shape)
+    return torch.cat([tensor.flatten() for j in tasks for tensor in values[j]]).unflatten(0, (len(tasks), -1))
 
 
 def _head_masks(

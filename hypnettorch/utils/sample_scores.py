@@ -96,17 +96,20 @@ def forward_pass(
     return plain
 
 
-def by_likelihood(
-    likelihood: Likelihood, allowed_outputs: Sequence[int] | None, empirical: bool, draws: int | None
-) -> Callable[..., Tensor]:
-    """Scores of a sample, a function of ``(outputs, targets)``."""
-    units = None if allowed_outputs is None else checks.integers("allowed_outputs", allowed_outputs, 0)
+def allowed(outputs: Tensor, units: Sequence[int] | None) -> Tensor:
+    """The outputs of a task, along the last dimension; all for ``None``."""
+    if units is None:
+        return outputs
+    chosen = checks.integers("allowed_outputs", units, 0)
+    if max(chosen, default=0) >= outputs.shape[-1]:
+        checks.fail("allowed_outputs", f"units of the {outputs.shape[-1]} outputs", chosen)
+    return outputs[..., chosen]
+
+
+def by_likelihood(likelihood: Likelihood, empirical: bool, draws: int | None) -> Callable[..., Tensor]:
+    """Scores of a sample, a function of ``(outputs, targets)``, the outputs being those of the task."""
 
     def score(outputs: Tensor, targets: Tensor, *_: Any) -> Tensor:
-        if units is not None:
-            if max(units, default=0) >= outputs.shape[-1]:
-                checks.fail("allowed_outputs", f"units of the {outputs.shape[-1]} outputs", units)
-            outputs = outputs[..., units]
         if not empirical:
             return model_scores(likelihood, outputs, draws)
         checks.shape("targets", targets, outputs.shape)
@@ -118,7 +121,7 @@ def by_likelihood(
 def by_custom_nll(
     nll: Callable[..., Tensor], data: Any, allowed_outputs: Sequence[int] | None, empirical: bool, draws: int | None
 ) -> Callable[..., Tensor]:
-    """Scores of a sample, a function of ``(outputs, targets)`` and perhaps ids."""
+    """Scores of a sample, a function of ``(outputs, targets)`` and perhaps ids, the outputs being those of the task."""
     checks.function("custom_nll", nll)
     if draws is None and not empirical:
         checks.fail("mc_samples", "a number of draws, since custom_nll has no exact expectation", None)

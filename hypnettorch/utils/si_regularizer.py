@@ -36,7 +36,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.utils.stored_tensors import recall, require, store
+from hypnettorch.utils.stored_tensors import buffer_name, recall, require, store
 
 
 def si_pre_optim_step(
@@ -50,7 +50,7 @@ def si_pre_optim_step(
         params_name: Tells several lists of weights of one network apart.
         no_pre_step_ckpt: Remember ``θ̃`` only, because :func:`si_post_optim_step` will be given ``delta_params``.
     """
-    names = _Names(net, params, params_name)
+    names = _checked_names(net, params, params_name)
     learned = list(_learned(params))
     for i, param in learned:
         if recall(net, names.prev_theta, i) is None:
@@ -93,7 +93,7 @@ def si_post_optim_step(
         >>> optimizer.step()
         >>> si_post_optim_step(net, params, grads=grads)
     """
-    names = _Names(net, params, params_name)
+    names = _checked_names(net, params, params_name)
     for name, values in (("delta_params", delta_params), ("grads", grads)):
         if values is not None:
             checks.length(name, values, len(params))
@@ -131,7 +131,7 @@ def si_compute_importance(
     Raises:
         ValueError: If no step was recorded since the last task.
     """
-    names = _Names(net, params, params_name)
+    names = _checked_names(net, params, params_name)
     damping = checks.positive("epsilon", epsilon)
     for i, param in _learned(params):
         share, start = recall(net, names.running_omega, i), recall(net, names.prev_theta, i)
@@ -158,7 +158,7 @@ def si_regularizer(net: nn.Module, params: Sequence[Tensor], params_name: str | 
     Raises:
         ValueError: If :func:`si_compute_importance` was not called before.
     """
-    names = _Names(net, params, params_name)
+    names = _checked_names(net, params, params_name)
     total = params[0].new_zeros(())
     for i, param in _learned(params):
         importance, start = (
@@ -168,15 +168,35 @@ def si_regularizer(net: nn.Module, params: Sequence[Tensor], params_name: str | 
     return total
 
 
-class _Names:
-    """Names of the buffers of one list of weights."""
+def _si_buffer_names(param_id: int, params_name: str | None = None) -> tuple[str, str, str, str]:
+    """Names of the buffers of ``Ω``, ``θ̃``, ``ω`` and the weights before a step, for programs that read them.
 
-    def __init__(self, net: Any, params: Any, params_name: Any) -> None:
-        checks.instance("net", net, nn.Module)
-        if not hasattr(params, "__len__") or not len(params):
-            checks.fail("params", "a list of at least one parameter", params)
-        for i, param in enumerate(params):
-            checks.tensor(("params", i), param)
+    Args:
+        param_id: Position of the parameter in ``params``.
+        params_name: As for :func:`si_pre_optim_step`.
+
+    Example:
+        >>> _si_buffer_names(0)[:2], _si_buffer_names(1, params_name="rec")[2]
+        (('si_omega_weights_0', 'si_prev_theta_weights_0'), 'si_running_omega_rec_weights_1')
+    """
+    names = _Names(params_name)
+    omega, prev_theta = buffer_name(names.omega, param_id), buffer_name(names.prev_theta, param_id)
+    return omega, prev_theta, buffer_name(names.running_omega, param_id), buffer_name(names.pre_step_theta, param_id)
+
+
+def _checked_names(net: Any, params: Any, params_name: Any) -> _Names:
+    checks.instance("net", net, nn.Module)
+    if not hasattr(params, "__len__") or not len(params):
+        checks.fail("params", "a list of at least one parameter", params)
+    for i, param in enumerate(params):
+        checks.tensor(("params", i), param)
+    return _Names(params_name)
+
+
+class _Names:
+    """First parts of the names of the buffers of one list of weights."""
+
+    def __init__(self, params_name: Any) -> None:
         if params_name is not None:
             checks.instance("params_name", params_name, str)
             if "." in params_name:

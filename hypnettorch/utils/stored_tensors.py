@@ -18,14 +18,19 @@ PREFIXES = ("ewc_", "si_")
 """How the names of these buffers begin: elastic weight consolidation, synaptic intelligence."""
 
 
+def buffer_name(name: str, i: int) -> str:
+    """The name of the buffer that belongs to the parameter ``i``."""
+    return f"{name}_weights_{i}"
+
+
 def store(net: nn.Module, name: str, i: int, tensor: Tensor | None) -> None:
     """Keep a copy of a tensor (or ``None``) as the buffer ``<name>_weights_<i>``, in place of what was there."""
-    net.register_buffer(f"{name}_weights_{i}", None if tensor is None else tensor.detach().clone())
+    net.register_buffer(buffer_name(name, i), None if tensor is None else tensor.detach().clone())
 
 
 def recall(net: nn.Module, name: str, i: int) -> Tensor | None:
     """The buffer ``<name>_weights_<i>``, ``None`` if there is none."""
-    return getattr(net, f"{name}_weights_{i}", None)
+    return getattr(net, buffer_name(name, i), None)
 
 
 def require(net: nn.Module, name: str, i: int, param: Tensor, source: str) -> Tensor:
@@ -43,7 +48,9 @@ def require(net: nn.Module, name: str, i: int, param: Tensor, source: str) -> Te
     """
     tensor = recall(net, name, i)
     if tensor is None:
-        raise checks.StateError(f"params[{i}]: expected a call of {source} before, there is no '{name}_weights_{i}'")
+        raise checks.StateError(
+            f"params[{i}]: expected a call of {source} before, there is no '{buffer_name(name, i)}'"
+        )
     checks.shape(("params", i), param, tensor.shape)
     return tensor
 

@@ -13,8 +13,14 @@ import pytest
 from hypnettorch.data import CIFAR10Data, CIFAR100Data, MNISTData, build_task_sequence
 from hypnettorch.data.pixels import draw_permutations
 from hypnettorch.data.special.permuted_mnist import PermutedMNIST, PermutedMNISTList
-from hypnettorch.data.special.split_cifar import SplitCIFAR10Data, SplitCIFAR100Data, get_split_cifar_handlers
+from hypnettorch.data.special.split_cifar import (
+    SplitCIFAR10Data,
+    SplitCIFAR100Data,
+    _transform_split_outputs,
+    get_split_cifar_handlers,
+)
 from hypnettorch.data.special.split_mnist import SplitMNIST, get_split_mnist_handlers
+from hypnettorch.data.special.split_outputs import split_outputs
 from tests.data import writers
 
 TRAIN = [5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3, 5, 3, 6, 1, 7, 2, 8, 6, 9, 0, 7, 8, 0]
@@ -80,6 +86,32 @@ def test_split_mnist_outputs(mnist: Path) -> None:
         full.transform_outputs([[3]])
     with pytest.raises(ValueError, match="validation_size"):
         SplitMNIST(mnist, labels=[0, 1])
+
+
+class PublishedSplit(MNISTData):
+    """A handler as published programs write it: of their own, with the function of the package."""
+
+    def __init__(self, path: Path, labels: tuple[int, ...]) -> None:
+        super().__init__(path, use_one_hot=True, validation_size=0)
+        self._labels = labels
+
+    def transform_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        return _transform_split_outputs(self, outputs)
+
+
+def test_outputs_of_a_published_handler(mnist: Path) -> None:
+    data = PublishedSplit(mnist, (9, 5))
+    outputs = data.get_test_outputs()[np.isin(TEST, [9, 5])]
+    assert outputs.shape == (3, 10)
+    assert data.transform_outputs(outputs).tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert data.transform_outputs(outputs.argmax(1)[:, None]).tolist() == [[0], [1], [0]]
+    with pytest.raises(ValueError, match="outputs"):
+        data.transform_outputs(data.get_test_outputs())
+
+
+def test_outputs_of_a_task_of_one_class() -> None:
+    assert split_outputs([0], [[0], [0]]).tolist() == [[0], [0]]
+    assert split_outputs(range(1), [[1, 0]]).tolist() == [[1]]
 
 
 def test_permuted_mnist(mnist: Path) -> None:

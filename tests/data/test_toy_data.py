@@ -61,6 +61,15 @@ class TestRegression:
         assert (data.get_test_outputs() == data.get_test_inputs()).all()
         assert abs(data.get_train_outputs() - data.get_train_inputs()).min() > 0
 
+    @pytest.mark.parametrize("val_inter", [None, (0, 1)])
+    def test_no_validation_samples(self, val_inter: tuple[int, int] | None) -> None:
+        """As published experiments pass it."""
+        for handler in (ToyRegression, BimodalToyRegression):
+            data = handler(val_inter=val_inter, num_val=0, rseed=1)
+            assert (data.num_val_samples, data.val_x_range) == (0, val_inter)
+            assert data.num_train_samples == 20
+            assert (data.get_train_inputs() == handler(rseed=1).get_train_inputs()).all()
+
     def test_counts(self) -> None:
         assert proportional_counts([1, 1, 1], 10) == [4, 3, 3]
         assert proportional_counts([1, 3], 3) == [1, 2]
@@ -71,6 +80,7 @@ class TestRegression:
         [
             ({"val_inter": [0, 1]}, "val_inter, num_val"),
             ({"num_val": 3}, "val_inter, num_val"),
+            ({"val_inter": [0, 1], "num_val": -1}, "num_val"),
             ({"train_inter": [[0, 1], [2, 2]]}, r"train_inter\[1\]: expected an interval"),
             ({"test_inter": [1, 0]}, "test_inter"),
             ({"test_inter": [1, 0, 2]}, "test_inter"),

@@ -151,6 +151,13 @@ STATES: dict[str, dict[str, Any]] = {
     "joint": {"method": "joint", "batchnorm": True},
     "finetune": {"method": "finetune", "weight_decay": 0.1},
     "fisher": {"method": "hnet", "hnet_reg_fisher": True, "n_fisher": 5, "batchnorm": True},
+    "fisher, shared statistics": {
+        "method": "hnet",
+        "hnet_reg_fisher": True,
+        "n_fisher": 5,
+        "batchnorm": True,
+        "bn_no_stats_checkpointing": True,
+    },
     "ewc": {"method": "ewc", "n_fisher": 5},
     "online ewc": {"method": "ewc", "online_ewc": True, "ewc_gamma": 0.9, "cl_scenario": 3, "batchnorm": True},
     "si": {"method": "si", "cl_scenario": 2, "weight_decay": 0.1},
@@ -325,6 +332,12 @@ def test_the_path_integral_takes_the_gradient_of_the_task_loss() -> None:
 
 def path(learner: Any, i: int) -> torch.Tensor:
     return getattr(learner._network, f"si_running_omega_weights_{i}")
+
+
+@pytest.mark.parametrize("options", [{"method": "ewc"}, {"method": "hnet", "hnet_reg_fisher": True}])
+def test_fisher_information_of_single_samples_needs_running_statistics(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="--bn_no_running_stats: expected no such option"):
+        seeded_learner(options_of(**options, batchnorm=True, bn_no_running_stats=True))
 
 
 def test_fisher_information_weighs_the_regulariser() -> None:

@@ -127,9 +127,10 @@ def test_state(build: Callable[[], HyperNetInterface], size: int) -> None:
     expected = hnet(z, cond_id=[2, 0])
     other.load_state_dict(hnet.state_dict(), strict=True)
     torch.testing.assert_close(other(z, cond_id=[2, 0]), expected)
-    assert not [name for name in hnet.state_dict() if name.startswith("_hnet.")]
-    tensors = [*hnet.named_parameters(remove_duplicate=False), *hnet.named_buffers(remove_duplicate=False)]
-    written = {name: value.detach().clone() for name, value in tensors}
+    assert {*hnet.param_names, *dict(hnet.named_buffers())} == set(hnet.state_dict())
+    written = {name.replace("hnet.", "_hnet.", 1): value for name, value in hnet.named_buffers()}
+    for i, param in enumerate(hnet.internal_params):
+        written |= dict.fromkeys((f"_internal_params.{i}", f"_hnet._internal_params.{i}"), param.detach().clone())
     old.load_state_dict(written, strict=True)
     torch.testing.assert_close(old(z, cond_id=[2, 0]), expected)
     for copied in (copy.deepcopy(hnet), pickle.loads(pickle.dumps(hnet))):

@@ -101,7 +101,8 @@ def test_many_sequences_and_parameter_sets() -> None:
 def test_one_call_for_all_steps() -> None:
     hnet = recurrent(hmlp())
     calls = []
-    hnet.internal_hnet.forward = lambda **options: calls.append(1) or HMLP.forward(hnet._hnet, **options)
+    inner = hnet.internal_hnet
+    inner.generate = lambda request, values: calls.append(1) or HMLP.generate(inner, request, values)
     hnet(cond_input=torch.randn(9, 2, 3).double())
     assert len(calls) == 1
 

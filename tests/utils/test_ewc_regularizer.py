@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hypnettorch.hnets import HMLP
 from hypnettorch.mnets import MLP, ModuleNet, SimpleRNN
 from hypnettorch.testing.cases import HyperCase
+from hypnettorch.utils import ewc_regularizer as ewc_module
 from hypnettorch.utils.ewc_regularizer import compute_fisher, context_mod_forward, ewc_regularizer, fisher_estimates
 from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
 from hypnettorch.utils.stored_tensors import prepare_to_load
@@ -301,13 +302,12 @@ def test_arguments_of_custom_functions(pass_ids: bool) -> None:
         )
     )
     nll = Recorder(lambda outputs, targets, *_: -(targets * outputs.log_softmax(1)).sum() * 3)
-    compute_fisher(
-        1, data, params, CPU, mnet, hnet, custom_forward=forward, custom_nll=nll, pass_ids=pass_ids, allowed_outputs=[1]
-    )
+    options = {"custom_forward": forward, "custom_nll": nll, "pass_ids": pass_ids, "allowed_outputs": [1, 0]}
+    compute_fisher(1, data, params, CPU, mnet, hnet, **options)
     assert forward.arguments[:3] == (mnet, hnet, 1)
-    assert nll.arguments[2:5] == (data, [1], True)
-    assert nll.arguments[0].shape == (1, NUM_OUT)  # the function selects outputs itself
-    expected = mean_over(plain_fisher.empirical, lambda x: mnet(x, weights=hnet(cond_id=1)), data, params)
+    assert nll.arguments[2:5] == (data, [1, 0], True)
+    assert nll.arguments[0].shape == (1, NUM_OUT)
+    expected = mean_over(plain_fisher.empirical, lambda x: mnet(x, weights=hnet(cond_id=1))[:, [1, 0]], data, params)
     torch.testing.assert_close(fisher_of(hnet, len(params), "_task_1"), [9 * tensor for tensor in expected])
     if pass_ids:
         x, [same_data, ids] = forward.arguments[4], forward.arguments[5:]
@@ -317,6 +317,42 @@ def test_arguments_of_custom_functions(pass_ids: bool) -> None:
     else:
         assert len(forward.arguments) == 5
         assert len(nll.arguments) == 5
+
+
+@pytest.mark.parametrize("options", [{}, {"pass_ids": True}, {"empirical_fisher": False, "mc_samples": 2}])
+def test_custom_likelihood_of_the_units_of_a_task(options: dict[str, Any]) -> None:
+    """It sees them only; the information of other heads is none."""
+    net, data = network(n_out=6), data_set(one_hot=True)
+    params = list(net.internal_params)
+
+    def nll(outputs: Tensor, targets: Tensor, data: Any, allowed: Any, empirical: bool, *ids: Any) -> Tensor:
+        assert outputs.shape == targets.shape == (1, 2)
+        assert allowed == [2, 3]
+        return -(targets * outputs.log_softmax(1)).sum()
+
+    compute_fisher(0, data, params, CPU, net, allowed_outputs=[2, 3], custom_nll=nll, **options)
+    found = fisher_of(net, len(params))
+    expected = mean_over(plain_fisher.empirical, lambda x: net(x)[:, [2, 3]], data, params)
+    torch.testing.assert_close(found, expected)
+    assert found[-1][[0, 1, 4, 5]].eq(0).all()
+
+
+def test_names_of_buffers_as_published_programs_read_them() -> None:
+    """A posterior from what online EWC stored, ``N(θ*, 1 / F)``; and the same for single tasks."""
+    net, data = network(), data_set()
+    params = list(net.internal_params)
+    compute_fisher(0, data, params, CPU, net, online=True, prior_strength=1.0)
+    compute_fisher(2, data, params, CPU, net)
+    for i, param in enumerate(params):
+        mean_name, fisher_name = ewc_module._ewc_buffer_names(None, i, True)
+        assert torch.equal(getattr(net, mean_name), param)
+        assert torch.equal(
+            getattr(net, fisher_name).pow(-0.5), getattr(net, f"ewc_fisher_estimate_weights_{i}") ** -0.5
+        )
+        assert ewc_module._ewc_buffer_names(3, i, True) == (mean_name, fisher_name)
+        names = ewc_module._ewc_buffer_names(2, i, False)
+        assert names == (f"ewc_prev_task_2_weights_{i}", f"ewc_fisher_estimate_task_2_weights_{i}")
+        assert all(hasattr(net, name) for name in names)
 
 
 def test_custom_likelihood_with_drawn_labels() -> None:

@@ -349,6 +349,16 @@ def test_number_of_states() -> None:
 MASSES = [2.0, torch.tensor([0.5, 2.0, 1.0]), torch.tensor([[2.0, 0.5, 0.0], [0.5, 1.0, 0.1], [0.0, 0.1, 0.7]])]
 
 
+def test_a_mass_keeps_its_digits_and_its_value() -> None:
+    """A number is not rounded to single precision; a tensor may change afterwards."""
+    momentum = torch.ones(1, 1, dtype=torch.float64)
+    assert KineticEnergy(0.1, momentum[0])(momentum).item() == 0.5 * 0.1
+    inv_mass = torch.tensor([2.0, 3.0])
+    kinetic = KineticEnergy(inv_mass, torch.zeros(2))
+    inv_mass.fill_(7)
+    assert kinetic(torch.ones(1, 2)).item() == 2.5
+
+
 @pytest.mark.parametrize("inv_mass", MASSES)
 def test_leapfrog_is_reversible_and_of_second_order(inv_mass: Any) -> None:
     q, p = torch.randn(2, 3, dtype=torch.float64)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hypnettorch.hnets import HMLP
 from hypnettorch.mnets import MLP
 from hypnettorch.utils.si_regularizer import (
+    _si_buffer_names,
     si_compute_importance,
     si_post_optim_step,
     si_pre_optim_step,
@@ -53,6 +54,25 @@ def learn(net: Any, steps: int = 3, **options: Any) -> list[Tensor]:
         si_post_optim_step(net, params, **options)
         total = [t - p.grad * (p.detach() - b) for t, p, b in zip(total, params, before, strict=True)]
     return total
+
+
+@pytest.mark.parametrize("params_name", [None, "recurrent"])
+def test_names_of_buffers_as_published_programs_read_them(params_name: str | None) -> None:
+    net = network()
+    params = list(net.internal_params)
+    expected = learn(net, params_name=params_name)
+    for i, param in enumerate(params):
+        omega, prev_theta, running_omega, pre_step_theta = _si_buffer_names(i, params_name=params_name)
+        assert not hasattr(net, omega)
+        torch.testing.assert_close(getattr(net, running_omega), expected[i])
+        assert not torch.equal(getattr(net, prev_theta), param)
+        assert getattr(net, pre_step_theta).shape == param.shape
+    si_compute_importance(net, params, params_name)
+    for i, param in enumerate(params):
+        omega, prev_theta, running_omega, _ = _si_buffer_names(i, params_name)
+        assert getattr(net, omega).sum() > 0
+        assert torch.equal(getattr(net, prev_theta), param)
+        assert getattr(net, running_omega) is None
 
 
 def test_path_integral() -> None:

@@ -90,6 +90,42 @@ def test_environment(tmp_path: Path) -> None:
     assert torch.are_deterministic_algorithms_enabled()
 
 
+def test_writer_takes_options_of_any_type(tmp_path: Path) -> None:
+    """As published experiments call it, with all of their options."""
+    given = config(tmp_path / "run", "--random_seed=3")
+    writer = setup_environment(given)[1]
+    options = {**vars(given), "grid": [-9, 9], "layers": (10, 10), "rate": np.float32(0.5), "seed": np.int64(4)}
+    options |= {"nothing": None, "table": {"a": 1}, "path": tmp_path, "net": torch.tensor(2.0)}
+    options |= {"array": np.arange(2), "tensor": torch.ones(1)}
+    writer.add_hparams(options, {})
+    writer.add_hparams(hparam_dict={"grid": [1]}, metric_dict={"accuracy": 0.5}, run_name="second")
+    writer.close()
+    logged = hyperparameters(tmp_path / "run" / "summary")
+    assert len(logged) == 2
+    first, second = sorted(logged, key=len, reverse=True)
+    assert (first["grid"], first["layers"], first["table"]) == ("[-9, 9]", "(10, 10)", "{'a': 1}")
+    assert (first["rate"], first["seed"], first["net"], first["path"]) == (0.5, 4.0, 2.0, str(tmp_path))
+    assert (first["array"], first["tensor"]) == ("[0, 1]", 1.0)
+    assert (first["random_seed"], first["no_cuda"]) == (3.0, False)
+    assert second == {"grid": "[1]"}
+
+
+def hyperparameters(folder: Path) -> list[dict[str, Any]]:
+    """What TensorBoard reads from the files of a run."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    found = []
+    for file in folder.rglob("events*"):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                if value.tag == "_hparams_/session_start_info":
+                    content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                    values = content.session_start_info.hparams
+                    found.append({name: getattr(v, v.WhichOneof("kind")) for name, v in values.items()})
+    return found
+
+
 @pytest.mark.parametrize(
     ("available", "argv", "options", "expected"),
     [

@@ -47,7 +47,7 @@ class ToyRegression(RegressionPlots):
         test_inter: Interval of test inputs.
         num_test: Number of test samples.
         val_inter: Interval of validation inputs; together with ``num_val``.
-        num_val: Number of validation samples.
+        num_val: Number of validation samples; 0 for no validation set, whether there is an interval or not.
         map_function: The function ``f``, which gets and returns arrays ``[N, 1]``.
         std: Standard deviation of the noise, a number or a function of the inputs ``[N, 1]``.
         perturb_test_val: Whether outputs for testing and validation have noise, too.
@@ -55,7 +55,7 @@ class ToyRegression(RegressionPlots):
         seed: Of the order of batches.
 
     Raises:
-        ValueError: If an interval is empty, or only one of ``val_inter`` and ``num_val`` is given.
+        ValueError: If an interval is empty, or samples for validation come without an interval or the reverse.
 
     Example:
         >>> data = ToyRegression([[-4, -2], [2, 4]], 10, [-4, 4], 5, map_function=lambda x: x**3, std=3, rseed=1)
@@ -85,7 +85,7 @@ class ToyRegression(RegressionPlots):
         self._std = std if callable(std) else checks.number("std", std, 0)
         self._train_intervals = _intervals("train_inter", train_inter)
         self._test_interval = _interval("test_inter", test_inter)
-        if (val_inter is None) != (num_val is None):
+        if num_val != 0 and (val_inter is None) != (num_val is None):
             checks.fail("val_inter, num_val", "both or none of them", (val_inter, num_val))
         self._val_interval = None if val_inter is None else _interval("val_inter", val_inter)
         rng = random_state(rseed)
@@ -95,7 +95,7 @@ class ToyRegression(RegressionPlots):
         uniform = zip(self._train_intervals, counts, strict=True)
         train_x = np.concatenate([rng.uniform(low, high, (count, 1)) for (low, high), count in uniform])
         test_x = _equidistant(self._test_interval, checks.integer("num_test", num_test, 0))
-        val_x = _equidistant(self._val_interval, 0 if num_val is None else checks.integer("num_val", num_val, 1))
+        val_x = _equidistant(self._val_interval, 0 if num_val is None else checks.integer("num_val", num_val, 0))
         outputs = [self._targets(train_x, rng, noisy=True)]
         outputs += [self._targets(x, rng, noisy=perturb_test_val) for x in (test_x, val_x)]
         samples = Samples(
@@ -128,7 +128,7 @@ class ToyRegression(RegressionPlots):
 
     @property
     def val_x_range(self) -> tuple[float, float] | None:
-        """The interval of validation inputs; ``None`` without a validation set."""
+        """The interval of validation inputs, ``None`` if none was given."""
         return self._val_interval
 
     def plot_dataset(self, show: bool = True, filename: str | Path | None = None) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from hypnettorch.core import checks
 from hypnettorch.data.batches import Seed
@@ -12,7 +15,7 @@ from hypnettorch.data.cifar100_data import CIFAR100Data
 from hypnettorch.data.cifar_files import CIFAR10, CIFAR100
 from hypnettorch.data.classes import class_ranges, keep_classes, task_seed
 from hypnettorch.data.samples import Samples
-from hypnettorch.data.special.split_outputs import SplitOutputs
+from hypnettorch.data.special.split_outputs import SplitOutputs, split_outputs
 
 
 def get_split_cifar_handlers(
@@ -121,3 +124,13 @@ class SplitCIFAR100Data(SplitOutputs, CIFAR100Data):
         )
         self._identifier = "SplitCIFAR100"
         self._labels = list(labels)
+
+
+def _transform_split_outputs(data: Any, outputs: ArrayLike) -> NDArray:
+    """``transform_outputs`` for handlers of published programs, which have ``_labels`` and no base class of ours.
+
+    Args:
+        data: A handler whose classes are ``data._labels``.
+        outputs: See :func:`~hypnettorch.data.special.split_outputs.split_outputs`.
+    """
+    return split_outputs(data._labels, outputs)

@@ -15,7 +15,7 @@ class KineticEnergy:
 
     Args:
         inv_mass: ``M⁻¹``: a positive number (times the identity), a vector of ``D`` positive numbers (its diagonal) or
-            a positive definite matrix ``[D, D]``.
+            a positive definite matrix ``[D, D]``, which is copied.
         position: A position ``[D]``; says size, dtype and device.
 
     Raises:
@@ -31,8 +31,8 @@ class KineticEnergy:
     def __init__(self, inv_mass: Any, position: Tensor) -> None:
         size = position.numel()
         if not isinstance(inv_mass, Tensor):
-            inv_mass = torch.tensor(checks.positive("inv_mass", inv_mass))
-        inv_mass = inv_mass.detach().to(position)
+            inv_mass = position.new_tensor(checks.positive("inv_mass", inv_mass))
+        inv_mass = inv_mass.detach().to(position, copy=True)
         if inv_mass.numel() in (1, size):
             self._inv_mass = inv_mass.flatten()
             if not bool((self._inv_mass > 0).all()):

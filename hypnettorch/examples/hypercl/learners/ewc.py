@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from hypnettorch.examples.hypercl.heads import Heads
+from hypnettorch.examples.hypercl.learners.learner import Settings, require_running_statistics
 from hypnettorch.examples.hypercl.learners.main_network import MainNetworkLearner
 from hypnettorch.examples.hypercl.tasks import Task
 from hypnettorch.utils.ewc_regularizer import compute_fisher, ewc_regularizer
@@ -22,6 +25,10 @@ class EWCLearner(MainNetworkLearner):
         https://arxiv.org/abs/1612.00796, eq. 3. J. Schwarz et al., "Progress & compress", ICML 2018,
         https://arxiv.org/abs/1805.06370, section 3.2 (online).
     """
+
+    def __init__(self, make_network: Callable[[int], Any], heads: Heads, settings: Settings) -> None:
+        super().__init__(make_network, heads, settings)
+        require_running_statistics(self._network)
 
     @property
     def strength(self) -> float:

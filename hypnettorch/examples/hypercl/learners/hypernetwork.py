@@ -21,6 +21,7 @@ from hypnettorch.examples.hypercl.learners.learner import (
     evaluation,
     hypernetwork_counts,
     logits_of_conditions,
+    require_running_statistics,
 )
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.task_inference import Answers, least_entropy
@@ -56,6 +57,9 @@ class HypernetworkLearner(Learner):
         self._model = make_model()
         self._hnet: Any = self._model.hnet
         self._mnet: Any = self._model.mnet
+        self._needs_fisher = settings.hnet_reg_fisher and settings.beta > 0
+        if self._needs_fisher:
+            require_running_statistics(self._mnet)
         self._optimizer = adam(self._model.parameters(), settings)
         self._earlier: EarlierTasks | None = None
 
@@ -81,9 +85,10 @@ class HypernetworkLearner(Learner):
 
     def end(self, tasks: Sequence[Task]) -> None:
         """Estimate the Fisher information of the main network's weights, if the regulariser is going to need it."""
-        if not self._settings.hnet_reg_fisher or self._settings.beta == 0:
+        if not self._needs_fisher:
             return
         for task in tasks:
+            condition = task.index if self._mnet.depends_on_condition else None
             compute_fisher(
                 task.index,
                 task.data,
@@ -92,7 +97,7 @@ class HypernetworkLearner(Learner):
                 self._mnet,
                 empirical_fisher=False,
                 n_max=self._settings.n_fisher,
-                custom_forward=partial(_forward, condition=task.index),
+                custom_forward=partial(_forward, condition=condition),
             )
 
     @property
@@ -141,7 +146,7 @@ class HypernetworkLearner(Learner):
         self._optimizer.load_state_dict(state["optimizer"])
 
 
-def _forward(mnet: Any, weights: Sequence[Tensor], x: Tensor, condition: int) -> Tensor:
+def _forward(mnet: Any, weights: Sequence[Tensor], x: Tensor, condition: int | None) -> Tensor:
     return mnet.forward(x, weights=weights, condition=condition)
 
 

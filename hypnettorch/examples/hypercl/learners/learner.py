@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hypnettorch.core import modes
+from hypnettorch.core import checks, modes
 from hypnettorch.examples.hypercl import distributed
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.task_inference import Answers
@@ -204,6 +204,16 @@ def evaluation(module: nn.Module) -> Iterator[None]:
     """Inside, the module is in evaluation mode and no gradient is computed."""
     with modes.evaluation(module), torch.no_grad():
         yield
+
+
+def require_running_statistics(mnet: Any) -> None:
+    """Refuse a main network that normalises by the batch it sees, for methods that look at single samples.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if any(layer.num_stats == 0 for layer in mnet.batchnorm_layers or ()):
+        checks.fail("--bn_no_running_stats", "no such option, since Fisher information is that of single samples", True)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], settings: Settings) -> None:
