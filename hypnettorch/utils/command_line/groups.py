@@ -1,0 +1,125 @@
+"""Functions that add a group of options to a parser, with what a caller may choose of it."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from hypnettorch.core import checks
+from hypnettorch.utils.command_line.kinds import Kind, is_common
+from hypnettorch.utils.command_line.options import Option, derived
+
+Group = argparse._ArgumentGroup
+Condition = Callable[[Mapping[str, Any]], bool]
+"""Tells from the arguments of a group function whether an option is there."""
+
+ARGUMENTS = """
+Args:
+    parser: The parser.
+    allowed_nets: Networks that can be chosen, the first one being the default; options of others are not there.
+    show_<option>: Whether there is the option, for every option of the group.
+    d<option>: Its default, likewise.
+    prefix: Begins the name of each option.
+    pf_name: Name of the network with this prefix. Required with ``prefix``.
+
+Returns:
+    The group of options.
+
+Raises:
+    ValueError: If there is no such network, or arguments exclude each other.
+    TypeError: If there is no such argument.
+"""
+
+
+def options_of(declaration: type) -> dict[str, Option]:
+    """The options that a data class declares."""
+    found = {field.name: derived(declaration, Option(field.name)) for field in fields(declaration)}
+    return {name: option for name, option in found.items() if option is not None}
+
+
+def group_function(
+    title: str,
+    options: Mapping[str, Option],
+    documented: str,
+    conditions: Mapping[str, Condition] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+    others: Mapping[str, Any] | None = None,
+) -> Callable[..., Group]:
+    """A function that adds a group of options to a parser and returns it.
+
+    Args:
+        title: Heading of the group.
+        options: The options.
+        documented: Arguments of the function in their order. An option is there if ``show_<option>`` says so: by
+            default if that is not documented, or with a ``+``. ``d<option>`` is its default. Options whose arguments
+            are not documented have them as well; they are passed by name.
+        conditions: For options that are there for other reasons.
+        kinds: The networks whose options they are.
+        others: Further arguments of the function with their defaults.
+
+    Example:
+        >>> from hypnettorch.utils.command_line.declarations import Data
+        >>> add = group_function("data", options_of(Data), "show_disable_data_augmentation ddata_dir")
+        >>> inspect.signature(add)
+        <Signature (parser, show_disable_data_augmentation=False, ddata_dir='.', **further)>
+        >>> parser = argparse.ArgumentParser()
+        >>> group = add(parser, show_disable_data_augmentation=True)
+        >>> parser.parse_args(["--data_dir=x"])
+        Namespace(disable_data_augmentation=False, data_dir='x')
+    """
+    short = {name: name.removeprefix("hnet_") if is_common(name) else name for name in options}
+    arguments: dict[str, Any] = {f"d{short[name]}": option.default for name, option in options.items()}
+    arguments |= {f"show_{name}": f"show_{name}" not in documented.split() for name in short.values()}
+    arguments |= others or {}
+    kind = inspect.Parameter
+    ordered = [
+        kind(name, kind.POSITIONAL_OR_KEYWORD, default=arguments[name]) for name in documented.replace("+", "").split()
+    ]
+    parameters = [kind("parser", kind.POSITIONAL_OR_KEYWORD), *ordered, kind("further", kind.VAR_KEYWORD)]
+    signature = inspect.Signature(parameters)
+
+    def add(*args: Any, **kwargs: Any) -> Group:
+        given = signature.bind(*args, **kwargs).arguments
+        further, parser = given.pop("further", {}), given.pop("parser")
+        for name in further.keys() - arguments.keys():
+            raise TypeError(f"{title}: unexpected keyword argument '{name}'")
+        given = {"prefix": None, "pf_name": None, **arguments, **given, **further}
+        prefix, pf_name = given["prefix"], given["pf_name"]
+        if (prefix is None) != (pf_name is None):
+            expected, got = "prefix and pf_name, or neither of them", f"prefix={prefix!r}, pf_name={pf_name!r}"
+            checks.fail("prefix", expected, got)
+        group = parser.add_argument_group(title if pf_name is None else f"{title} ({pf_name})")
+        for name, option in (_of_allowed(parser, options, kinds, given) if kinds else options).items():
+            condition = (conditions or {}).get(name)
+            if condition(given) if condition else given[f"show_{short[name]}"]:
+                default = given[f"d{short[name]}"]
+                default = option.default if default is None else type(option.default)(default)
+                option.add_to(group, (prefix or "") + name, default)
+        return group
+
+    add.__signature__ = signature  # type: ignore[attr-defined]
+    add.__doc__ = f"Options: {title}.\n{ARGUMENTS}"
+    return add
+
+
+def _of_allowed(
+    parser: argparse.ArgumentParser, options: Mapping[str, Option], kinds: Mapping[str, Kind], given: dict[str, Any]
+) -> dict[str, Option]:
+    """The options without those that belong to other networks than the allowed ones, and with the choice of these."""
+    allowed = given["allowed_nets"]
+    checks.instance("allowed_nets", allowed, (list, tuple), "a list of names")
+    if not allowed:
+        checks.fail("allowed_nets", "at least one name", "none")
+    for i, name in enumerate(allowed):
+        checks.one_of(("allowed_nets", i), name, kinds)
+    if given["show_batchnorm"] and given["show_no_batchnorm"]:
+        checks.fail("show_no_batchnorm", "only one of show_batchnorm and show_no_batchnorm", "both")
+    taken, all_of = ({name for net in nets for name in kinds[net].options} for nets in (allowed, kinds))
+    found = {name: option for name, option in options.items() if name in taken or name not in all_of or is_common(name)}
+    choice = next(iter(options))
+    given[f"d{choice}"] = allowed[0]
+    parser.set_defaults(**{(given["prefix"] or "") + choice: allowed[0]})
+    return {**found, choice: replace(options[choice], choices=list(allowed))}
