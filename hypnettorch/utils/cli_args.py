@@ -98,7 +98,7 @@ _miscellaneous_args = group_function(
         "use_cuda": lambda given: given["no_cuda"],
         "no_cuda": lambda given: not given["no_cuda"],
     },
-    others={"big_data": True, "synthetic_data": False, "show_plots": False, "no_cuda": False},
+    others={"big_data": True, "synthetic_data": False, "show_plots": False, "no_cuda": False, "dout_dir": None},
 )
 
 

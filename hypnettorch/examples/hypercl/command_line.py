@@ -14,7 +14,7 @@ from hypnettorch.core import checks
 from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS
-from hypnettorch.examples.hypercl.options import LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
+from hypnettorch.examples.hypercl.options import CHOICES, LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
 from hypnettorch.utils.command_line.usage import check_combinations, options_without_effect
 
 ONLY_WITH: dict[str, Collection[str]] = {
@@ -32,9 +32,10 @@ def make_parser(prog: str = "python -m hypnettorch.examples.hypercl") -> argpars
     description = "Learn tasks one after another with a task-conditioned hypernetwork, or with one of its baselines."
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     add_options(parser)
-    for action in parser._actions:
-        special = [f"{name}: {values[action.dest]}" for name, values in PER_SEQUENCE.items() if action.dest in values]
-        action.help = f"{action.help} [{', '.join(special)}]" if special else action.help
+    known = {name: defaults(name, smoke=False) for name in task_sequence_names()}
+    for action in parser._actions[1:]:
+        own = [f"{name}: {of[action.dest]}" for name, of in known.items() if of[action.dest] != action.default]
+        action.help = f"{action.help} [{', '.join(own)}]" if own and action.dest != "cl_exp" else action.help
     return parser
 
 
@@ -91,9 +92,8 @@ def check(options: Options) -> None:
         ValueError: The first that makes no sense; the message names its option.
     """
     checks.one_of("--method", options.method, METHODS)
-    for action in make_parser()._actions:
-        if action.choices:
-            checks.one_of(f"--{action.dest}", getattr(options, action.dest), list(action.choices))
+    for name, choices in CHOICES.items():
+        checks.one_of(f"--{name}", getattr(options, name), choices)
     for limit, names in LIMITS.items():
         for name in names.split():
             limit(f"--{name}", getattr(options, name))

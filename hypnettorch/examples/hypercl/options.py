@@ -98,6 +98,9 @@ _parser = argparse.ArgumentParser(add_help=False)
 OF_HYPERNETWORK = add_options(_parser)
 """Options of the hypernetwork."""
 
+CHOICES = {action.dest: list(action.choices) for action in _parser._actions if action.choices}
+"""The values that exist, of options that are not free."""
+
 _Fields: Any = make_dataclass(
     "_Fields", [(name, type(value), value) for name, value in vars(_parser.parse_args([])).items()], frozen=True
 )

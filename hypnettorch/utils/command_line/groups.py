@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.utils.command_line.kinds import Kind, is_common
+from hypnettorch.utils.command_line.kinds import Kind, is_common, merged
 from hypnettorch.utils.command_line.options import Option, derived
 
 Group = argparse._ArgumentGroup
@@ -117,8 +117,10 @@ def _of_allowed(
         checks.one_of(("allowed_nets", i), name, kinds)
     if given["show_batchnorm"] and given["show_no_batchnorm"]:
         checks.fail("show_no_batchnorm", "only one of show_batchnorm and show_no_batchnorm", "both")
-    taken, all_of = ({name for net in nets for name in kinds[net].options} for nets in (allowed, kinds))
-    found = {name: option for name, option in options.items() if name in taken or name not in all_of or is_common(name)}
+    taken, of_networks = merged({net: kinds[net] for net in allowed}), merged(kinds)
+    found = {
+        name: taken.get(name, option) for name, option in options.items() if name in taken or name not in of_networks
+    }
     choice = next(iter(options))
     given[f"d{choice}"] = allowed[0]
     parser.set_defaults(**{(given["prefix"] or "") + choice: allowed[0]})

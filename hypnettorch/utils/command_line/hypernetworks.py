@@ -86,7 +86,7 @@ def _chunking(mnet: MainNetInterface | None, target_shapes: Shapes, gcd_chunking
 def module_hnet(
     target_shapes: Shapes,
     trunk: nn.Module,
-    cond_in_size: int = 0,
+    cond_in_size: int = 8,
     cond_shape: Sequence[int] | None = None,
     **kwargs: Any,
 ) -> ModuleHNet:
@@ -125,7 +125,7 @@ _PARTS = {"container_parts": Option("parts", "", read=parse_parts)}
 HYPERNETWORKS = {
     "hmlp": Kind(HMLP, "hnet_", common=_COMMON),
     "chunked_hmlp": Kind(ChunkedHMLP, "hnet_", common={**_COMMON, "chmlp_chunk_size": Option("chunk_size", 1000)}),
-    "structured_hmlp": Kind(structured_hmlp, "hnet_", {}, _STRUCTURED, (StructuredHMLP, HMLP), ("split_head",)),
+    "structured_hmlp": Kind(structured_hmlp, "hnet_", common=_STRUCTURED, of=(StructuredHMLP, HMLP)),
     "hdeconv": Kind(HDeconv, "hnet_", common=_COMMON),
     "chunked_hdeconv": Kind(ChunkedHDeconv, "hnet_", common=_COMMON),
     "module_hnet": Kind(module_hnet, "hnet_", common={**_COMMON, **_MODULE}, of=(ModuleHNet,)),

@@ -13,7 +13,7 @@ from hypnettorch import mnets
 from hypnettorch.core import checks
 from hypnettorch.mnets import MLP, SimpleRNN
 from hypnettorch.utils.command_line.kinds import ACTIVATION, BIAS, Kind, Table, merged
-from hypnettorch.utils.command_line.options import Option, names
+from hypnettorch.utils.command_line.options import Option, names, optional
 
 
 def sample_shapes(kind: Kind, in_shape: Any, out_shape: Any) -> dict[str, Any]:
@@ -109,7 +109,10 @@ _RECURRENT: Table = {
 }
 _RECURRENT_COMMON = {"net_act": replace(ACTIVATION, argument="activation"), "no_bias": BIAS}
 _MODULE = Option("module", help="How to make it, e.g. 'torch.nn.Linear(4, 2)' or 'mypackage.models.UNet(depth=3)'.")
-_INCLUDE = Option("include", help="Patterns of parameters from outside, e.g. 'layer1.*,fc.*'.")
+_PATTERNS = {
+    "include": Option("include", "", "Parameters from outside, e.g. 'layer1.*,fc.*'.", read=optional(names)),
+    "exclude": Option("exclude", "", "Parameters that are not.", read=optional(names)),
+}
 _PARTS = Option("nets", "", "Names of its networks; the options of each begin with '<name>_'.", read=names)
 
 MAIN_NETWORKS: dict[str, Kind] = {
@@ -123,7 +126,7 @@ MAIN_NETWORKS: dict[str, Kind] = {
     "chunked_mlp": Kind(mnets.ChunkSqueezer, "cmlp_", {**_CHUNKS, "cemb_dim": "cemb_size"}),
     "simple_rnn": Kind(simple_rnn, "srnn_", _RECURRENT, _RECURRENT_COMMON, of=(SimpleRNN,)),
     "bi_rnn": Kind(bi_rnn, "srnn_", _RECURRENT, _RECURRENT_COMMON, of=(SimpleRNN,)),
-    "module": Kind(mnets.ModuleNet, "module_", {"include": _INCLUDE}, {"module": _MODULE}),
+    "module": Kind(mnets.ModuleNet, "module_", _PATTERNS, {"module": _MODULE}),
     "multi": Kind(mnets.MultiNet, "multi_", {"nets": _PARTS}),
 }
 

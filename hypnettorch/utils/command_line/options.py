@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -53,6 +54,8 @@ def one_or_more(option: str, value: str) -> int | list[int]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+type_hints = functools.cache(get_type_hints)
+
 READERS: dict[Any, tuple[Any, Read]] = {
     bool: (False, same),
     int: (0, same),
@@ -61,7 +64,6 @@ READERS: dict[Any, tuple[Any, Read]] = {
     nn.Module: ("", module),
     Sequence[int]: ("", sizes),
     Sequence[str]: ("", names),
-    Any: ("", lambda option, value: names(option, value) or None),
 }
 """The value of an option that stands for nothing, and how to read other values, by the type of the argument."""
 
@@ -91,10 +93,11 @@ class Option:
             settings = {"action": argparse.BooleanOptionalAction if default else "store_true"}
         elif not self.choices:
             settings["metavar"] = type(default).__name__.upper()
-        shown = f"{self.help} [{default}]" if default not in ("", False) else self.help
+        shown = self.help if default is False or default == "" else f"{self.help} [{default}]"
         group.add_argument(f"--{name}", default=default, help=shown.replace("%", "%%"), **settings)
 
 
+@functools.cache
 def derived(owner: Callable[..., Any], declared: Option) -> Option | None:
     """An option for an argument, as far as it is not declared already.
 
@@ -112,7 +115,7 @@ def derived(owner: Callable[..., Any], declared: Option) -> Option | None:
         ('mnist_large', ['mnist_small', 'mnist_large', 'cifar'])
     """
     constructor: Any = owner.__init__ if isinstance(owner, type) else owner  # type: ignore[misc]
-    hint = get_type_hints(constructor).get(declared.argument)
+    hint = type_hints(constructor).get(declared.argument)
     types = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     choices, text = declared.choices, documentation(owner).get(declared.argument, "")
     if get_origin(hint) is Literal:
@@ -139,6 +142,7 @@ def optional(read: Read) -> Read:
     return lambda option, value: read(option, value) if value else None
 
 
+@functools.cache
 def documentation(owner: Callable[..., Any]) -> dict[str, str]:
     """What a docstring says about arguments or attributes, by their names."""
     section = re.search(r"^(?:Args|Attributes):\n((?:    .*\n|\n)+)", f"{inspect.getdoc(owner)}\n", re.MULTILINE)
