@@ -59,7 +59,6 @@ main_net_args = group_function(
     "dnet_act show_no_bias +show_dropout_rate ddropout_rate +show_specnorm +show_batchnorm show_no_batchnorm "
     "show_bn_no_running_stats show_bn_distill_stats show_bn_no_stats_checkpointing prefix pf_name",
     kinds=MAIN_NETWORKS,
-    others={"allowed_nets": ("mlp",), "prefix": None, "pf_name": None},
 )
 
 hnet_args = group_function(
@@ -73,24 +72,22 @@ hnet_args = group_function(
         **dict.fromkeys(ONLY_OF_WRAPPERS, lambda given: given["show_wrappers"]),
     },
     HYPERNETWORKS,
-    {"allowed_nets": ("hmlp",), "prefix": None, "pf_name": None, "show_wrappers": False},
 )
 
 init_args = group_function(
     "initialisation",
     options_of(declarations.Initialisation),
-    "custom_option +show_normal_init show_hyper_fan_init",
+    "+custom_option +show_normal_init show_hyper_fan_init",
     {
         "custom_network_init": lambda given: given["custom_option"],
         "std_normal_init": lambda given: given["show_normal_init"],
     },
-    others={"custom_option": True},
 )
 
 _miscellaneous_args = group_function(
     "miscellaneous",
     options_of(declarations.Miscellaneous),
-    "big_data synthetic_data show_plots no_cuda dout_dir show_publication_style",
+    "+big_data synthetic_data show_plots no_cuda dout_dir show_publication_style",
     {
         "num_workers": lambda given: given["big_data"],
         "data_random_seed": lambda given: given["synthetic_data"],
@@ -98,13 +95,25 @@ _miscellaneous_args = group_function(
         "use_cuda": lambda given: given["no_cuda"],
         "no_cuda": lambda given: not given["no_cuda"],
     },
-    others={"big_data": True, "synthetic_data": False, "show_plots": False, "no_cuda": False, "dout_dir": None},
+    dout_dir=None,
 )
 
 
-@functools.wraps(_miscellaneous_args)
+@functools.wraps(_miscellaneous_args, assigned=())
 def miscellaneous_args(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> Group:
-    """Options of the set-up; the folder for results is by default named after the time."""
+    """Add the options of the set-up, as :func:`hypnettorch.utils.sim_utils.setup_environment` reads them.
+
+    Args:
+        parser: The parser.
+        big_data: Whether data are loaded in the background (option ``num_workers``).
+        synthetic_data: Whether data are random themselves (option ``data_random_seed``).
+        show_plots: Whether there is the option ``show_plots``.
+        no_cuda: Whether a GPU is used only if asked for (option ``use_cuda`` instead of ``no_cuda``).
+        dout_dir: Default of the option ``out_dir`` (default: ``./out/run_<date>_<time>``).
+
+    Returns:
+        The group of options.
+    """
     group = _miscellaneous_args(parser, *args, **kwargs)
     if not parser.get_default("out_dir"):
         parser.set_defaults(out_dir=time.strftime("./out/run_%Y-%m-%d_%H-%M-%S"))
@@ -135,7 +144,6 @@ cl_args = group_function(
         "train_from_scratch": lambda given: given["show_from_scratch"],
         "split_head_cl3": lambda given: given["show_cl_scenario"] and given["show_split_head_cl3"],
     },
-    others={"show_from_scratch": False},
 )
 
 data_args = group_function(

@@ -16,21 +16,24 @@ Group = argparse._ArgumentGroup
 Condition = Callable[[Mapping[str, Any]], bool]
 """Tells from the arguments of a group function whether an option is there."""
 
-ARGUMENTS = """
+DOCSTRING = """Add the options of a group: {title}.
+
 Args:
     parser: The parser.
-    allowed_nets: Networks that can be chosen, the first one being the default; options of others are not there.
     show_<option>: Whether there is the option, for every option of the group.
     d<option>: Its default, likewise.
-    prefix: Begins the name of each option.
-    pf_name: Name of the network with this prefix. Required with ``prefix``.
-
+{networks}
 Returns:
     The group of options.
 
 Raises:
-    ValueError: If there is no such network, or arguments exclude each other.
     TypeError: If there is no such argument.
+"""
+
+NETWORKS = """    allowed_nets: Networks that can be chosen, the first one by default. Options of others are not there.
+    prefix: Begins the name of each option.
+    pf_name: Name of the network with this prefix. Required with ``prefix``.
+    show_wrappers: Whether there are the options of wrappers around a hypernetwork.
 """
 
 
@@ -46,7 +49,7 @@ def group_function(
     documented: str,
     conditions: Mapping[str, Condition] | None = None,
     kinds: Mapping[str, Kind] | None = None,
-    others: Mapping[str, Any] | None = None,
+    **others: Any,
 ) -> Callable[..., Group]:
     """A function that adds a group of options to a parser and returns it.
 
@@ -55,10 +58,10 @@ def group_function(
         options: The options.
         documented: Arguments of the function in their order. An option is there if ``show_<option>`` says so: by
             default if that is not documented, or with a ``+``. ``d<option>`` is its default. Options whose arguments
-            are not documented have them as well; they are passed by name.
+            are not documented have them as well; they are passed by name. Others are flags, ``True`` with a ``+``.
         conditions: For options that are there for other reasons.
-        kinds: The networks whose options they are.
-        others: Further arguments of the function with their defaults.
+        kinds: The networks whose options they are; the first one is allowed by default.
+        **others: Further defaults of arguments.
 
     Example:
         >>> from hypnettorch.utils.command_line.declarations import Data
@@ -73,13 +76,14 @@ def group_function(
     short = {name: name.removeprefix("hnet_") if is_common(name) else name for name in options}
     arguments: dict[str, Any] = {f"d{short[name]}": option.default for name, option in options.items()}
     arguments |= {f"show_{name}": f"show_{name}" not in documented.split() for name in short.values()}
-    arguments |= others or {}
+    if kinds:
+        arguments |= {"allowed_nets": (next(iter(kinds)),), "prefix": None, "pf_name": None}
+    ordered = documented.replace("+", "").split()
+    arguments |= {name: f"+{name}" in documented.split() for name in ordered if name not in arguments} | others
     kind = inspect.Parameter
-    ordered = [
-        kind(name, kind.POSITIONAL_OR_KEYWORD, default=arguments[name]) for name in documented.replace("+", "").split()
-    ]
-    parameters = [kind("parser", kind.POSITIONAL_OR_KEYWORD), *ordered, kind("further", kind.VAR_KEYWORD)]
-    signature = inspect.Signature(parameters)
+    parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD, default=arguments[name]) for name in ordered]
+    first, last = kind("parser", kind.POSITIONAL_OR_KEYWORD), kind("further", kind.VAR_KEYWORD)
+    signature = inspect.Signature([first, *parameters, last])
 
     def add(*args: Any, **kwargs: Any) -> Group:
         given = signature.bind(*args, **kwargs).arguments
@@ -101,7 +105,7 @@ def group_function(
         return group
 
     add.__signature__ = signature  # type: ignore[attr-defined]
-    add.__doc__ = f"Options: {title}.\n{ARGUMENTS}"
+    add.__doc__ = DOCSTRING.format(title=title, networks=NETWORKS if kinds else "")
     return add
 
 

@@ -19,12 +19,12 @@ from hypnettorch.mnets import MLP
 from hypnettorch.utils.command_line.options import Option, derived, documentation, negated
 from hypnettorch.utils.misc import ACTIVATIONS, str_to_act
 
-ACTIVATION = Option(
-    "activation_fn", "relu", "Nonlinearity.", tuple(ACTIVATIONS), lambda option, value: str_to_act(value)
-)
 Table = Mapping[str, str | Option]
 """Names of arguments, or more about them, by names of options."""
 
+ACTIVATION = Option(
+    "activation_fn", "relu", "Nonlinearity.", tuple(ACTIVATIONS), lambda option, value: str_to_act(value)
+)
 BIAS = Option("use_bias", False, "No bias vectors.", read=negated)
 
 COMMON = {

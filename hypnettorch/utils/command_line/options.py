@@ -125,7 +125,7 @@ def derived(owner: Callable[..., Any], declared: Option) -> Option | None:
     nothing, read = next((READERS[known] for known in READERS if known in types), (None, same))
     default = declared.default
     if default is None:
-        if nothing is None:
+        if nothing is None or {float, NoneType} <= set(types):  # no number stands for None
             return None
         found = inspect.signature(owner).parameters[declared.argument].default
         found = ",".join(map(str, found)) if isinstance(found, (tuple, list)) else found

@@ -35,6 +35,7 @@ class Example:
         level: A level.
         net: A network.
         function: A function.
+        scale: A number; by default none.
         **kwargs: Not ``this``.
 
     Raises:
@@ -53,6 +54,8 @@ class Example:
         kind: str | Callable[..., Any] = "two",
         level: Literal[1, 2] = 2,
         function: Callable[..., Any] | None = None,
+        scale: float | None = None,
+        anything: Any = None,
         **kwargs: Any,
     ) -> None:
         pass
@@ -93,8 +96,9 @@ def test_options_of_a_class() -> None:
     assert isinstance(found["my_net"].read("--net", "torch.nn.Linear(3, 2)"), nn.Linear)
 
 
-def test_what_no_text_stands_for_is_no_option() -> None:
-    assert derived(Example, Option("function")) is None
+@pytest.mark.parametrize("argument", ["function", "scale", "anything"])
+def test_what_no_value_stands_for_is_no_option(argument: str) -> None:
+    assert derived(Example, Option(argument)) is None
 
 
 def test_declared_parts_win() -> None:
