@@ -120,7 +120,10 @@ def outputs(net: nn.Module, call: Any) -> list[Tensor]:
 
 def differ(first: Any, second: Any, call: Any) -> bool:
     """Whether two networks have different parameters or, with the same values of them, different outputs."""
-    shapes = [(net.param_shapes, net.hyper_shapes_learned, net.hyper_shapes_distilled) for net in (first, second)]
+    shapes = [
+        (net.param_shapes, net.hyper_shapes_learned, net.hyper_shapes_distilled, [p.shape for p in net.parameters()])
+        for net in (first, second)
+    ]
     if shapes[0] != shapes[1]:
         return True
     results = [outputs(randomized(net), call) for net in (first, second)]

@@ -13,7 +13,7 @@ from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
 from hypnettorch.utils.command_line.kinds import is_common
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS, MAIN_OPTIONS
 from hypnettorch.utils.command_line.usage import STATISTICS
-from hypnettorch.utils.command_line.wrappers import HYPERNETWORK_OPTIONS
+from hypnettorch.utils.command_line.wrappers import HYPERNETWORK_OPTIONS, WRAPPERS
 from tests.utils.command_line.option_values import CHANGED, changed, flags
 
 
@@ -47,7 +47,7 @@ def test_options_of_other_hypernetworks_are_warned_of(name: str) -> None:
     parser = argparse.ArgumentParser()
     cli_args.hnet_args(parser, list(HYPERNETWORKS), show_wrappers=True, show_no_bias=True)
     args = parser.parse_args(flags({"hnet_type": name, "hnet_wrappers": "encoded", **given}))
-    useless = [option for option in given if option not in {*HYPERNETWORKS[name].options, "hnet_encoding"}]
+    useless = [option for option in given if option not in {*HYPERNETWORKS[name].options, *WRAPPERS["encoded"].options}]
     assert texts(args, parser) == [f"--{option} has no effect with --hnet_type={name}" for option in useless]
 
 
