@@ -77,24 +77,16 @@ hnet_args = group_function(
 init_args = group_function(
     "initialisation",
     options_of(declarations.Initialisation),
-    "+custom_option +show_normal_init show_hyper_fan_init",
-    {
-        "custom_network_init": lambda given: given["custom_option"],
-        "std_normal_init": lambda given: given["show_normal_init"],
-    },
+    "+custom_option=custom_network_init +show_normal_init show_hyper_fan_init",
+    {"std_normal_init": lambda given: given["show_normal_init"]},
 )
 
 _miscellaneous_args = group_function(
     "miscellaneous",
     options_of(declarations.Miscellaneous),
-    "+big_data synthetic_data show_plots no_cuda dout_dir show_publication_style",
-    {
-        "num_workers": lambda given: given["big_data"],
-        "data_random_seed": lambda given: given["synthetic_data"],
-        "show_plots": lambda given: given["show_plots"],
-        "use_cuda": lambda given: given["no_cuda"],
-        "no_cuda": lambda given: not given["no_cuda"],
-    },
+    "+big_data=num_workers synthetic_data=data_random_seed show_plots=show_plots no_cuda=use_cuda dout_dir "
+    "show_publication_style",
+    {"no_cuda": lambda given: not given["no_cuda"]},
     dout_dir=None,
 )
 
@@ -137,13 +129,10 @@ train_args = group_function(
 cl_args = group_function(
     "continual learning",
     options_of(declarations.ContinualLearning),
-    "+show_beta dbeta show_from_scratch show_multi_head show_cl_scenario +show_split_head_cl3 dcl_scenario "
-    "show_num_tasks dnum_tasks show_num_classes_per_task dnum_classes_per_task show_calc_hnet_reg_targets_online "
-    "show_hnet_reg_batch_size dhnet_reg_batch_size",
-    {
-        "train_from_scratch": lambda given: given["show_from_scratch"],
-        "split_head_cl3": lambda given: given["show_cl_scenario"] and given["show_split_head_cl3"],
-    },
+    "+show_beta dbeta show_from_scratch=train_from_scratch show_multi_head show_cl_scenario +show_split_head_cl3 "
+    "dcl_scenario show_num_tasks dnum_tasks show_num_classes_per_task dnum_classes_per_task "
+    "show_calc_hnet_reg_targets_online show_hnet_reg_batch_size dhnet_reg_batch_size",
+    {"split_head_cl3": lambda given: given["show_cl_scenario"] and given["show_split_head_cl3"]},
 )
 
 data_args = group_function(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -56,9 +57,9 @@ def group_function(
     Args:
         title: Heading of the group.
         options: The options.
-        documented: Arguments of the function in their order. An option is there if ``show_<option>`` says so: by
-            default if that is not documented, or with a ``+``. ``d<option>`` is its default. Options whose arguments
-            are not documented have them as well; they are passed by name. Others are flags, ``True`` with a ``+``.
+        documented: Arguments of the function in their order. ``show_<option>``, or ``<argument>=<option>``, says
+            whether an option is there: not by default, unless there is a ``+`` before it. ``d<option>`` is the default
+            of an option. Options whose arguments are not documented are there; their arguments are passed by name.
         conditions: For options that are there for other reasons.
         kinds: The networks whose options they are; the first one is allowed by default.
         **others: Further defaults of arguments.
@@ -74,12 +75,14 @@ def group_function(
         Namespace(disable_data_augmentation=False, data_dir='x')
     """
     short = {name: name.removeprefix("hnet_") if is_common(name) else name for name in options}
+    ordered = {name: (plus, option) for plus, name, option in re.findall(r"(\+?)(\w+)=?(\w*)", documented)}
+    show = {name: f"show_{short[name]}" for name in options}
+    show |= {option: name for name, (_, option) in ordered.items() if option}
     arguments: dict[str, Any] = {f"d{short[name]}": option.default for name, option in options.items()}
-    arguments |= {f"show_{name}": f"show_{name}" not in documented.split() for name in short.values()}
     if kinds:
         arguments |= {"allowed_nets": (next(iter(kinds)),), "prefix": None, "pf_name": None}
-    ordered = documented.replace("+", "").split()
-    arguments |= {name: f"+{name}" in documented.split() for name in ordered if name not in arguments} | others
+    flags = {name: bool(plus) for name, (plus, _) in ordered.items() if name not in arguments}
+    arguments |= dict.fromkeys(show.values(), True) | flags | others
     kind = inspect.Parameter
     parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD, default=arguments[name]) for name in ordered]
     first, last = kind("parser", kind.POSITIONAL_OR_KEYWORD), kind("further", kind.VAR_KEYWORD)
@@ -98,7 +101,7 @@ def group_function(
         group = parser.add_argument_group(title if pf_name is None else f"{title} ({pf_name})")
         for name, option in (_of_allowed(parser, options, kinds, given) if kinds else options).items():
             condition = (conditions or {}).get(name)
-            if condition(given) if condition else given[f"show_{short[name]}"]:
+            if condition(given) if condition else given[show[name]]:
                 default = given[f"d{short[name]}"]
                 default = option.default if default is None else type(option.default)(default)
                 option.add_to(group, (prefix or "") + name, default)

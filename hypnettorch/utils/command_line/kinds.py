@@ -113,7 +113,10 @@ class Kind:
             if hasattr(config, name):
                 if about.argument in values:
                     checks.fail(f"--{name}", "only one option for batch normalisation", "two")
-                values[about.argument] = about.read(f"--{name}", getattr(config, name))
+                value = getattr(config, name)
+                if about.choices and isinstance(value, str):
+                    checks.one_of(f"--{name}", value, about.choices)
+                values[about.argument] = about.read(f"--{name}", value)
         return values
 
     def of_program(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,14 +86,6 @@ def bi_rnn(
     return mnets.BiRNN(layers, output, preprocess_fct, no_weights, verbose)
 
 
-def is_lstm(option: str, value: str) -> bool:
-    """Whether a kind of recurrent layer is an LSTM."""
-    checks.one_of(option, value, RECURRENT_TYPES)
-    return value == "lstm"
-
-
-RECURRENT_TYPES = ("lstm", "elman")
-
 _RESIDUAL: Table = {
     "block_depth": "n",
     "widening_factor": "k",
@@ -105,7 +97,9 @@ _RECURRENT: Table = {
     "rec_layers": "rnn_layers",
     "pre_fc_layers": "fc_layers_pre",
     "post_fc_layers": "fc_layers",
-    "rec_type": Option("use_lstm", "lstm", "Kind of recurrent layer.", RECURRENT_TYPES, is_lstm),
+    "rec_type": Option(
+        "use_lstm", "lstm", "Kind of recurrent layer.", ("lstm", "elman"), lambda _, value: value == "lstm"
+    ),
 }
 _RECURRENT_COMMON = {"net_act": replace(ACTIVATION, argument="activation"), "no_bias": BIAS}
 _MODULE = Option("module", help="How to make it, e.g. 'torch.nn.Linear(4, 2)' or 'mypackage.models.UNet(depth=3)'.")
