@@ -12,7 +12,7 @@ import torch
 from hypnettorch.core import checks
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS, Shapes
-from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS, sample_shapes
 from hypnettorch.utils.command_line.wrappers import Request, parse_wrappers, wrap
 from hypnettorch.utils.environment import setup_environment
 
@@ -54,10 +54,20 @@ def get_mnet_model(
     """
     checks.one_of("net_type", net_type, MAIN_NETWORKS)
     kind, prefix = MAIN_NETWORKS[net_type], cprefix or ""
-    given: dict[str, Any] = {"make_part": partial(_part_of_multi, config, device, prefix, in_shape, out_shape)}
-    arguments = {**kind.read_shapes(in_shape, out_shape), **kind.read(config, prefix)}
-    arguments |= {name: given[name] for name in kind.from_program}
-    return kind.make(**{**arguments, "no_weights": no_weights, **mnet_kwargs}).to(device)
+    arguments = {**sample_shapes(kind, in_shape, out_shape), **kind.read(config, prefix), **mnet_kwargs}
+    if net_type == "multi":
+        names = arguments.get("nets", ())
+        arguments["nets"] = {name: _part_of_multi(config, device, prefix, in_shape, out_shape, name) for name in names}
+    if "no_weights" in kind.arguments:
+        return kind.make(**{"no_weights": no_weights, **arguments}).to(device)
+    if not no_weights:
+        expected = f"True for a {kind.make.__name__}, which takes weights from outside"
+        checks.fail("no_weights", expected, no_weights)
+    verbose = arguments.pop("verbose", True)
+    net = kind.make(**arguments)
+    if verbose:
+        print(net)
+    return net.to(device)
 
 
 def _part_of_multi(
@@ -142,7 +152,7 @@ def get_hypernet(
         checks.fail("no_uncond_weights", f"False with --{option}: wrappers keep their parameters", True)
     kind = HYPERNETWORKS[net_type]
     arguments = kind.read(config, prefix)
-    if "cond_emb_size" in kind.arguments:
+    if "cond_emb_size" in kind.options:
         arguments.setdefault("cond_in_size", 0)
     given = {
         "chunk_shapes": shmlp_chunk_shapes,
@@ -151,12 +161,12 @@ def get_hypernet(
         "make_part": partial(_part_of_container, config, device, prefix),
         "mnet": mnet,
     }
-    arguments |= {name: given[name] for name in kind.from_program}
+    arguments |= kind.of_program(given)
 
     def make(request: Request) -> Any:
         return kind.make(
             target_shapes=request.target_shapes,
-            num_cond_embs=request.num_conds,
+            num_cond_embs=request.num_cond_embs,
             no_cond_weights=request.no_cond_weights,
             no_uncond_weights=no_uncond_weights,
             uncond_in_size=request.uncond_in_size,

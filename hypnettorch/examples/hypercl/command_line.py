@@ -14,7 +14,7 @@ from hypnettorch.core import checks
 from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS
-from hypnettorch.examples.hypercl.options import FIELDS, HYPERNET, Options, described, sizes
+from hypnettorch.examples.hypercl.options import CHOICES, LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
 from hypnettorch.utils.command_line.usage import check_combinations, options_without_effect
 
 ONLY_WITH: dict[str, Collection[str]] = {
@@ -28,37 +28,21 @@ ONLY_WITH: dict[str, Collection[str]] = {
 
 
 def make_parser(prog: str = "python -m hypnettorch.examples.hypercl") -> argparse.ArgumentParser:
-    """A parser of all options; what is not given is absent from its result."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Learn tasks one after another with a task-conditioned hypernetwork, or with one of its baselines.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    titles = dict.fromkeys(field.metadata["group"] for field in FIELDS.values())
-    groups = {title: parser.add_argument_group(title) for title in titles}
-    for name, field in FIELDS.items():
-        group, kind, choices = groups[field.metadata["group"]], type(field.default), described(name).choices
-        if kind is bool:
-            action = argparse.BooleanOptionalAction if field.default else "store_true"
-            group.add_argument(f"--{name}", action=action, help=help_text(name))
-        else:
-            metavar = None if choices else kind.__name__.upper()
-            group.add_argument(f"--{name}", type=kind, choices=choices, help=help_text(name), metavar=metavar)
+    """A parser of all options; help shows which of their defaults depend on the task sequence."""
+    description = "Learn tasks one after another with a task-conditioned hypernetwork, or with one of its baselines."
+    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    add_options(parser)
+    known = {name: defaults(name, smoke=False) for name in task_sequence_names()}
+    for action in parser._actions[1:]:
+        own = [f"{name}: {of[action.dest]}" for name, of in known.items() if of[action.dest] != action.default]
+        action.help = f"{action.help} [{', '.join(own)}]" if own and action.dest != "cl_exp" else action.help
     return parser
-
-
-def help_text(name: str) -> str:
-    """What help says about an option: its text and its defaults."""
-    text, default = described(name).help, FIELDS[name].default
-    special = [f"{sequence}: {values[name]}" for sequence, values in PER_SEQUENCE.items() if name in values]
-    shown = ", ".join(([str(default)] if default else []) + special)
-    return (f"{text} [{shown}]" if shown else text).replace("%", "%%")
 
 
 def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """The options that are given on the command line, and only these."""
-    return vars(make_parser().parse_args(argv))
+    nothing = argparse.Namespace(**dict.fromkeys(asdict(Options())))
+    return {name: value for name, value in vars(make_parser().parse_args(argv, nothing)).items() if value is not None}
 
 
 def complete(given: Mapping[str, Any]) -> Options:
@@ -70,7 +54,7 @@ def complete(given: Mapping[str, Any]) -> Options:
     Raises:
         ValueError: If a value makes no sense; the message names its option.
     """
-    unknown = sorted(set(given) - set(FIELDS))
+    unknown = sorted(given.keys() - asdict(Options()).keys())
     if unknown:
         checks.fail("options", "names of options", unknown)
     if given.get("task_module"):
@@ -86,7 +70,7 @@ def defaults(cl_exp: str, smoke: bool) -> dict[str, Any]:
     """The values of all options that are not given."""
     sequence = task_sequence(cl_exp)
     return {
-        **asdict(Options(cl_exp)),
+        **asdict(Options(cl_exp=cl_exp)),
         "num_tasks": sequence.num_tasks,
         "num_classes_per_task": sequence.num_classes_per_task,
         **PER_SEQUENCE.get(cl_exp, {}),
@@ -108,19 +92,16 @@ def check(options: Options) -> None:
         ValueError: The first that makes no sense; the message names its option.
     """
     checks.one_of("--method", options.method, METHODS)
-    for name, field in FIELDS.items():
-        value, choices, is_sensible = getattr(options, name), described(name).choices, field.metadata["check"]
-        if choices:
-            checks.one_of(f"--{name}", value, choices)
-        if is_sensible:
-            is_sensible(f"--{name}", value)
+    for name, choices in CHOICES.items():
+        checks.one_of(f"--{name}", getattr(options, name), choices)
+    for limit, names in LIMITS.items():
+        for name in names.split():
+            limit(f"--{name}", getattr(options, name))
     _check_combinations(options)
 
 
 def _check_combinations(options: Options) -> None:
     check_combinations(argparse.Namespace(**asdict(options)))
-    if options.momentum != 0:
-        checks.fail("--momentum", "0, since the optimiser is Adam (see --adam_beta1)", options.momentum)
     if options.cl_exp in ("permmnist", "permdigits") and options.num_classes_per_task != 10:
         checks.fail("--num_classes_per_task", f"10 for {options.cl_exp}", options.num_classes_per_task)
     if len(sizes("--resnet_channel_sizes", options.resnet_channel_sizes)) != 4:
@@ -138,12 +119,12 @@ def without_effect(options: Options) -> list[str]:
     values, method = asdict(options), options.method
     parser = argparse.ArgumentParser()
     parser.set_defaults(**defaults(options.cl_exp, options.smoke))
-    unused = {name for name in FIELDS if method not in methods_with(name)}
-    given = [name for name in FIELDS if name in unused and values[name] != parser.get_default(name)]
+    unused = [name for name in values if method not in methods_with(name)]
+    given = [name for name in unused if values[name] != parser.get_default(name)]
     used = argparse.Namespace(**{name: value for name, value in values.items() if name not in unused})
     return [f"--{name} has no effect with --method={method}" for name in given] + options_without_effect(used, parser)
 
 
 def methods_with(name: str) -> Collection[str]:
     """The methods that look at an option."""
-    return HYPERNETWORK_METHODS if FIELDS[name].metadata["group"] == HYPERNET else ONLY_WITH.get(name, METHODS)
+    return HYPERNETWORK_METHODS if name in OF_HYPERNETWORK else ONLY_WITH.get(name, METHODS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hypnettorch.core import checks
@@ -52,8 +51,8 @@ def make_main_network(
     """
     look: dict[str, Any] = {"no_weights": no_weights, "verbose": False}
     if options.net_type == "simple_rnn":
-        kind = replace(MAIN_NETWORKS["simple_rnn"], make=LabellingRNN)
-        return kind.make(in_shape, label_shape, num_outputs, **kind.read(options), **look)
+        sizes = MAIN_NETWORKS["simple_rnn"].read(options)
+        return LabellingRNN(in_shape, label_shape, num_outputs, **sizes, **look)
     if tuple(label_shape) != ONE_LABEL:
         checks.fail("--net_type", "simple_rnn, since a sample has several labels", options.net_type)
     mnet = get_mnet_model(options, options.net_type, in_shape, [num_outputs], "cpu", **look)

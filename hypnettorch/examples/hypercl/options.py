@@ -1,43 +1,117 @@
-"""What can be chosen on the command line: names, types, defaults and help texts, all in one table."""
+"""What can be chosen on the command line, and which values make sense.
+
+The options that other experiments have as well come from :mod:`hypnettorch.utils.cli_args`, some with other defaults;
+:class:`Own` declares the others.
+"""
 
 from __future__ import annotations
 
-import math
+import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, make_dataclass
+from functools import partial
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.utils.command_line.options import OPTIONS, Option
-
-Check = Callable[[str, Any], object]
-
-
-def at_least(low: float) -> Check:
-    """Numbers from ``low`` on."""
-    return lambda name, value: checks.number(name, value, low)
+from hypnettorch.utils import cli_args
+from hypnettorch.utils.command_line.groups import group_function, options_of
+from hypnettorch.utils.misc import parse_numbers
 
 
-def minus_one_or(check: Check) -> Check:
-    """-1, which switches something off, or what ``check`` lets pass."""
-    return lambda name, value: None if value == -1 else check(name, value)
+@dataclass
+class Own:
+    """Options that only this experiment has.
+
+    Attributes:
+        cl_exp: Task sequence, one of the registered names.
+        method: hnet: one hypernetwork, regularised. finetune: the same without regulariser. separate: one hypernetwork
+            per task. joint: one hypernetwork, all tasks mixed in each batch. Without hypernetwork: ewc (elastic weight
+            consolidation), si (synaptic intelligence).
+        task_module: Module to import first; it may register task sequences.
+        hnet_reg_fisher: Weigh the regulariser by the Fisher information of the main network's weights.
+        n_fisher: Training samples per task to estimate the Fisher information; -1: all.
+        ewc_lambda: ewc: strength of the penalty.
+        online_ewc: ewc: one penalty, to which tasks are added, instead of one per task.
+        ewc_gamma: ewc: with online_ewc, the share of the penalty that a new task leaves.
+        si_lambda: si: strength of the penalty.
+        si_eps: si: damping of importances.
+        chunk_emb_size: chunked_hmlp: size of chunk embeddings.
+        std_normal_emb: chunked_hmlp: standard deviation of chunk embeddings.
+        resume: Continue the run in out_dir, with its options.
+        seeds: Number of runs, with random_seed, random_seed + 1, ...; reports mean and deviation.
+        ckpt_iter: Steps from one checkpoint to the next within a task; 0: only between tasks.
+        tensorboard: Write curves for TensorBoard to <out_dir>/summary.
+        smoke: A run of seconds that tries everything and learns little.
+        num_threads: Threads of PyTorch; 0: its own choice. Another number may change the last digits.
+        keep_large_blocks: Keep freed memory instead of returning it (glibc): steps take less time, the process more
+            memory.
+    """
+
+    cl_exp: str = "splitdigits"
+    method: str = "hnet"
+    task_module: str = ""
+    hnet_reg_fisher: bool = False
+    n_fisher: int = -1
+    ewc_lambda: float = 100.0
+    online_ewc: bool = False
+    ewc_gamma: float = 1.0
+    si_lambda: float = 1.0
+    si_eps: float = 1e-3
+    chunk_emb_size: int = 8
+    std_normal_emb: float = 1.0
+    resume: bool = False
+    seeds: int = 1
+    ckpt_iter: int = 500
+    tensorboard: bool = False
+    smoke: bool = False
+    num_threads: int = 0
+    keep_large_blocks: bool = True
 
 
-def positive(name: str, value: float) -> None:
-    """Numbers above 0."""
-    if not 0 < value < math.inf:
-        checks.fail(name, "a number above 0", value)
+def add_options(parser: argparse.ArgumentParser) -> set[str]:
+    """Add all options to a parser.
+
+    Returns:
+        The names of those of the hypernetwork.
+    """
+    group_function("this experiment", options_of(Own), "")(parser)
+    scenario = {f"show_{name}": True for name in ("cl_scenario", "num_tasks", "num_classes_per_task")}
+    regularizer = {f"show_{name}": True for name in ("calc_hnet_reg_targets_online", "hnet_reg_batch_size")}
+    cli_args.cl_args(parser, **scenario, **regularizer, dnum_tasks=0, dnum_classes_per_task=0)
+    optimizer = {f"show_{name}": True for name in ("lr", "epochs", "adam_beta1", "clip_grad_norm")}
+    cli_args.train_args(parser, **optimizer, dlr=1e-4, dn_iter=1001, show_momentum=False)
+    statistics = {f"show_{name}": True for name in ("no_bias", "bn_no_running_stats", "bn_no_stats_checkpointing")}
+    main_networks = ["mlp", "lenet", "resnet", "wrn", "simple_rnn"]
+    cli_args.main_net_args(parser, main_networks, **statistics, dsrnn_rec_type="elman", show_srnn_no_fc_out=False)
+    normalisation = dict.fromkeys(("show_specnorm", "show_batchnorm", "show_chunk_emb_size"), False)
+    hypernetworks = ["chunked_hmlp", "hmlp"]
+    group = cli_args.hnet_args(parser, hypernetworks, **normalisation, dchmlp_chunk_size=750, show_no_bias=True)
+    evaluation = {f"show_{name}": True for name in ("val_batch_size", "val_set_size", "test_with_val_set")}
+    cli_args.eval_args(parser, **evaluation, dval_set_size=100)
+    cli_args.data_args(parser, show_data_dir=True, ddata_dir="./datasets")
+    cli_args.miscellaneous_args(parser, big_data=False)
+    parser.set_defaults(out_dir="")
+    return {action.dest for action in group._group_actions} | {"chunk_emb_size", "std_normal_emb"}
 
 
-def rate(name: str, value: float) -> None:
-    """Probabilities."""
-    checks.number(name, value, 0, 1)
+_parser = argparse.ArgumentParser(add_help=False)
+OF_HYPERNETWORK = add_options(_parser)
+"""Options of the hypernetwork."""
+
+CHOICES = {action.dest: list(action.choices) for action in _parser._actions if action.choices}
+"""The values that exist, of options that are not free."""
+
+_Fields: Any = make_dataclass(
+    "_Fields", [(name, type(value), value) for name, value in vars(_parser.parse_args([])).items()], frozen=True
+)
 
 
-def decay(name: str, value: float) -> None:
-    """Numbers in [0, 1)."""
-    if not 0 <= value < 1:
-        checks.fail(name, "a number of at least 0 and below 1", value)
+class Options(_Fields):
+    """The options of a run, as attributes.
+
+    The defaults here hold for every task sequence for which :mod:`~hypnettorch.examples.hypercl.defaults` has no other
+    ones.
+    """
 
 
 def sizes(name: str, text: str) -> list[int]:
@@ -46,171 +120,38 @@ def sizes(name: str, text: str) -> list[int]:
     Raises:
         ValueError: If it is something else.
     """
-    try:
-        numbers = [int(part) for part in text.split(",")] if text.strip() else []
-    except ValueError:
-        numbers = [0]
+    numbers = parse_numbers(name, text, int)
     if any(number < 1 for number in numbers):
         checks.fail(name, "positive numbers separated by commas", repr(text))
     return numbers
 
 
-def option(
-    group: str,
-    default: Any,
-    text: str | None = None,
-    check: Check | None = None,
-    choices: tuple[Any, ...] | None = None,
-) -> Any:
-    """A field of :class:`Options`.
-
-    Args:
-        group: The heading under which help shows it.
-        default: Its default.
-        text: Its help text; by default that of :data:`hypnettorch.utils.command_line.options.OPTIONS`.
-        check: Called as ``check(name, value)``; raises ``ValueError`` if the value makes no sense.
-        choices: The values that exist; by default those of the same table.
-    """
-    return field(default=default, metadata={"group": group, "help": text, "check": check, "choices": choices})
+def decay(name: str, value: float) -> None:
+    """Numbers in [0, 1)."""
+    if not 0 <= value < 1:
+        checks.fail(name, "a number of at least 0 and below 1", value)
 
 
-def described(name: str) -> Option:
-    """Help text and choices of an option: its own ones, or what it has in common with other command lines.
-
-    Example:
-        >>> described("hnet_net_act").help
-        'Nonlinearity.'
-    """
-    text, choices = (FIELDS[name].metadata[key] for key in ("help", "choices"))
-    if text is not None:
-        return Option(type(FIELDS[name].default), text, choices)
-    common = OPTIONS.get(name) or OPTIONS[name.removeprefix("hnet_")]
-    return replace(common, choices=choices or common.choices)
+def minus_one_or(check: Callable[[str, Any], object], name: str, value: float) -> None:
+    """-1, which switches something off, or what ``check`` lets pass."""
+    if value != -1:
+        check(name, value)
 
 
-CL = "continual learning"
-TRAINING = "training"
-MAIN_NET = "main network"
-HYPERNET = "hypernetwork"
-EVALUATION = "evaluation"
-MISC = "miscellaneous"
+positive_count, not_negative = partial(checks.number, low=1), partial(checks.number, low=0)
 
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a run.
-
-    The defaults here hold for every task sequence for which :mod:`~hypnettorch.examples.hypercl.defaults` has no other
-    ones.
-    """
-
-    cl_exp: str = option(CL, "splitdigits", "Task sequence, one of the registered names.")
-    method: str = option(
-        CL,
-        "hnet",
-        "hnet: one hypernetwork, regularised. finetune: the same without regulariser. separate: one hypernetwork per "
-        "task. joint: one hypernetwork, all tasks mixed in each batch. Without hypernetwork: ewc (elastic weight "
-        "consolidation), si (synaptic intelligence).",
-    )
-    cl_scenario: int = option(
-        CL,
-        1,
-        "1: the task of a test sample is known. 2: it is unknown, all tasks share one head. 3: it is unknown and has "
-        "to be told.",
-        choices=(1, 2, 3),
-    )
-    split_head_cl3: bool = option(
-        CL, False, "ewc, si: in scenario 3 each task has a head of its own instead of a part of one growing softmax."
-    )
-    task_module: str = option(CL, "", "Module to import first; it may register task sequences.")
-    num_tasks: int = option(CL, 0, "Number of tasks (default: that of the task sequence).", at_least(1))
-    num_classes_per_task: int = option(
-        CL, 0, "Number of classes per task (default: that of the task sequence).", at_least(1)
-    )
-    beta: float = option(CL, 0.01, check=at_least(0))
-    calc_hnet_reg_targets_online: bool = option(CL, False)
-    hnet_reg_batch_size: int = option(CL, -1, check=minus_one_or(at_least(1)))
-    hnet_reg_fisher: bool = option(
-        CL,
-        False,
-        "Weigh the regulariser by the Fisher information of the main network's weights.",
-    )
-    n_fisher: int = option(
-        CL, -1, "Training samples per task to estimate the Fisher information; -1: all.", minus_one_or(at_least(1))
-    )
-    ewc_lambda: float = option(CL, 100.0, "ewc: strength of the penalty.", at_least(0))
-    online_ewc: bool = option(CL, False, "ewc: one penalty, to which tasks are added, instead of one per task.")
-    ewc_gamma: float = option(CL, 1.0, "ewc: with online_ewc, the share of the penalty that a new task leaves.", rate)
-    si_lambda: float = option(CL, 1.0, "si: strength of the penalty.", at_least(0))
-    si_eps: float = option(CL, 1e-3, "si: damping of importances.", positive)
-
-    batch_size: int = option(TRAINING, 32, check=at_least(1))
-    n_iter: int = option(TRAINING, 1001, check=at_least(1))
-    epochs: int = option(TRAINING, -1, check=minus_one_or(at_least(1)))
-    lr: float = option(TRAINING, 1e-4, "Learning rate of Adam.", at_least(0))
-    momentum: float = option(TRAINING, 0.0, "Only 0: Adam has no such momentum, see adam_beta1.")
-    weight_decay: float = option(TRAINING, 0.0, check=at_least(0))
-    adam_beta1: float = option(TRAINING, 0.9, check=decay)
-    clip_grad_norm: float = option(TRAINING, -1.0, check=minus_one_or(positive))
-
-    net_type: str = option(MAIN_NET, "mlp", choices=("mlp", "lenet", "resnet", "wrn", "simple_rnn"))
-    mlp_arch: str = option(MAIN_NET, "100,100", check=sizes)
-    lenet_type: str = option(MAIN_NET, "mnist_small")
-    resnet_block_depth: int = option(MAIN_NET, 5, check=at_least(1))
-    resnet_channel_sizes: str = option(MAIN_NET, "16,16,32,64", check=sizes)
-    wrn_block_depth: int = option(MAIN_NET, 4, check=at_least(1))
-    wrn_widening_factor: int = option(MAIN_NET, 10, check=at_least(1))
-    wrn_use_fc_bias: bool = option(MAIN_NET, False)
-    srnn_rec_layers: str = option(MAIN_NET, "10", "simple_rnn: sizes of the recurrent layers.", sizes)
-    srnn_rec_type: str = option(MAIN_NET, "elman", "simple_rnn: kind of recurrent layer.")
-    net_act: str = option(MAIN_NET, "relu")
-    no_bias: bool = option(MAIN_NET, False)
-    dropout_rate: float = option(MAIN_NET, -1.0, check=minus_one_or(rate))
-    specnorm: bool = option(MAIN_NET, False)
-    batchnorm: bool = option(MAIN_NET, False, "Batch normalisation, with statistics per task.")
-    bn_no_running_stats: bool = option(MAIN_NET, False)
-    bn_no_stats_checkpointing: bool = option(MAIN_NET, False)
-
-    hnet_type: str = option(HYPERNET, "chunked_hmlp", choices=("hmlp", "chunked_hmlp"))
-    hmlp_arch: str = option(HYPERNET, "100,100", "Sizes of the hidden layers.", sizes)
-    cond_emb_size: int = option(HYPERNET, 8, "Size of task embeddings.", at_least(1))
-    chmlp_chunk_size: int = option(HYPERNET, 750, check=at_least(1))
-    chunk_emb_size: int = option(HYPERNET, 8, "chunked_hmlp: size of chunk embeddings.", at_least(1))
-    std_normal_emb: float = option(HYPERNET, 1.0, "chunked_hmlp: standard deviation of chunk embeddings.", at_least(0))
-    use_cond_chunk_embs: bool = option(HYPERNET, False, "chunked_hmlp: each task has its own chunk embeddings.")
-    hnet_net_act: str = option(HYPERNET, "relu")
-    hnet_no_bias: bool = option(HYPERNET, False)
-    hnet_dropout_rate: float = option(HYPERNET, -1.0, check=minus_one_or(rate))
-
-    val_iter: int = option(EVALUATION, 500, check=at_least(1))
-    val_batch_size: int = option(EVALUATION, 256, check=at_least(1))
-    val_set_size: int = option(
-        EVALUATION, 100, "Validation samples per task, taken from the training samples.", at_least(0)
-    )
-    test_with_val_set: bool = option(EVALUATION, False, "Report accuracies on the validation sets.")
-
-    out_dir: str = option(MISC, "", "Folder for results (default: ./out/run_<date>_<time>).")
-    data_dir: str = option(MISC, "./datasets")
-    resume: bool = option(MISC, False, "Continue the run in out_dir, with its options.")
-    seeds: int = option(
-        MISC, 1, "Number of runs, with random_seed, random_seed + 1, ...; reports mean and deviation.", at_least(1)
-    )
-    ckpt_iter: int = option(
-        MISC, 500, "Steps from one checkpoint to the next within a task; 0: only between tasks.", at_least(0)
-    )
-    tensorboard: bool = option(MISC, False, "Write curves for TensorBoard to <out_dir>/summary.")
-    smoke: bool = option(MISC, False, "A run of seconds that tries everything and learns little.")
-    num_threads: int = option(
-        MISC, 0, "Threads of PyTorch; 0: its own choice. Another number may change the last digits.", at_least(0)
-    )
-    keep_large_blocks: bool = option(
-        MISC, True, "Keep freed memory instead of returning it (glibc): steps take less time, the process more memory."
-    )
-    no_cuda: bool = option(MISC, False)
-    loglevel_info: bool = option(MISC, False, "Leave validation results out of the messages on the screen.")
-    deterministic_run: bool = option(MISC, False)
-    random_seed: int = option(MISC, 42, "Seed of all random numbers except those that define the tasks.", at_least(0))
-
-
-FIELDS = {field.name: field for field in fields(Options)}
-"""All fields by name."""
+LIMITS: dict[Callable[[str, Any], object], str] = {
+    positive_count: "num_tasks num_classes_per_task batch_size n_iter val_iter val_batch_size seeds resnet_block_depth "
+    "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size",
+    not_negative: "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
+    "random_seed",
+    partial(checks.number, low=0, high=1): "ewc_gamma",
+    partial(minus_one_or, positive_count): "hnet_reg_batch_size n_fisher epochs",
+    partial(minus_one_or, checks.positive): "clip_grad_norm",
+    checks.positive: "si_eps",
+    checks.dropout_rate: "dropout_rate hnet_dropout_rate",
+    decay: "adam_beta1",
+    sizes: "mlp_arch resnet_channel_sizes wrn_channel_sizes srnn_rec_layers srnn_pre_fc_layers srnn_post_fc_layers "
+    "hmlp_arch",
+}
+"""What values have to be, by the names of their options."""

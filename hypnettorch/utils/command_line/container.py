@@ -16,7 +16,7 @@ from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.targets import describe_targets
 from hypnettorch.mnets import ModuleNet
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.utils.command_line.kinds import names
+from hypnettorch.utils.command_line.options import names
 
 SHARED, OWN = "shared", "own"
 """Parts that are plain parameters: of all conditions together, or of each."""
@@ -79,7 +79,9 @@ def container(
         target_shapes: Shapes of the targets.
         make_part: Called with the name of a part, its target shapes and ``uncond_in_size`` and ``kwargs``, makes the
             hypernetwork.
-        parts: For each part what chooses its targets (:func:`assign`).
+        parts: Parts with their targets, e.g. ``body=0-3; shared=bn_*; own=*``: positions, roles or names. ``shared``
+            and ``own`` (to each condition) are plain parameters; others are made by hypernetworks, whose options begin
+            with ``<part>_``.
         mnet: The main network, which knows the roles and names of targets.
         uncond_in_size: Size of the unconditional input of all hypernetworks.
         verbose: Whether to print a line about the network.

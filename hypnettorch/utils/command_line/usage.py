@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
 from hypnettorch.utils.command_line.kinds import Kind
-from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
-from hypnettorch.utils.command_line.network_groups import hnet_args, main_net_args
-from hypnettorch.utils.command_line.options import COMMON, HYPERNETWORK, MAIN_NETWORK
-from hypnettorch.utils.command_line.wrappers import parse_wrappers
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS, MAIN_OPTIONS
+from hypnettorch.utils.command_line.options import Option
+from hypnettorch.utils.command_line.wrappers import HYPERNETWORK_OPTIONS, parse_wrappers
 from hypnettorch.utils.misc import get_default_args
 
 OPTIMIZERS = ("use_adam", "use_rmsprop", "use_adadelta", "use_adagrad")
@@ -41,6 +37,7 @@ def check_invalid_argument_usage(args: argparse.Namespace, parser: argparse.Argu
             ReLU and tanh.
 
     Example:
+        >>> from hypnettorch.utils.cli_args import main_net_args
         >>> parser = argparse.ArgumentParser()
         >>> _ = main_net_args(parser, allowed_nets=["mlp", "resnet"])
         >>> args = parser.parse_args(["--net_type=resnet", "--mlp_arch=20,20"])
@@ -64,13 +61,16 @@ def check_combinations(args: argparse.Namespace) -> None:
         ValueError: As :func:`check_invalid_argument_usage`.
     """
     _check_exclusive(args, OPTIMIZERS)
-    limits = [name for name in ("clip_grad_value", "clip_grad_norm") if getattr(args, name, -1) != -1]
-    if len(limits) > 1:
+    if all(getattr(args, name, -1) != -1 for name in ("clip_grad_value", "clip_grad_norm")):
         checks.fail("--clip_grad_norm", "only one of --clip_grad_value and --clip_grad_norm", "both")
     if getattr(args, "split_head_cl3", False) and getattr(args, "cl_scenario", 3) != 3:
         checks.fail("--split_head_cl3", "--cl_scenario=3 with it", args.cl_scenario)
     for network in chosen_networks(args):
-        _check_network(args, network)
+        _check_exclusive(args, [network.common + flag for flag in STATISTICS])
+        value = getattr(args, f"{network.common}net_act", "relu")
+        if network.name in RECURRENT and value not in ("relu", "tanh"):
+            expected = f"'relu' or 'tanh' with --{network.choice}={network.name}"
+            checks.fail(f"--{network.common}net_act", expected, repr(value))
 
 
 def options_without_effect(args: argparse.Namespace, parser: argparse.ArgumentParser | None = None) -> list[str]:
@@ -84,8 +84,10 @@ def options_without_effect(args: argparse.Namespace, parser: argparse.ArgumentPa
         >>> options_without_effect(argparse.Namespace(net_type="lenet", batchnorm=True))
         ['--batchnorm has no effect with --net_type=lenet']
     """
-    networks = list(chosen_networks(args))
-    return [*optimizer_options_without_effect(args), *network_options_without_effect(args, networks, parser)]
+    chosen = next((flag for flag in OPTIMIZERS if getattr(args, flag, False)), None)
+    useless = getattr(args, "momentum", 0) != 0 and chosen not in (None, "use_rmsprop")
+    found = [f"--momentum has no effect with --{chosen}"] if useless else []
+    return [*found, *(text for network in chosen_networks(args) for text in _without_effect(args, network, parser))]
 
 
 def _check_exclusive(args: argparse.Namespace, flags: Sequence[str]) -> None:
@@ -100,116 +102,59 @@ class Network:
 
     Attributes:
         prefix: Begins the names of all its options.
-        common_prefix: Begins, after ``prefix``, the names of options that most networks take.
-        type_option: Name of the option that chooses it.
-        type_name: The value of that option.
+        common: Begins the names of options that most networks take.
+        choice: Name of the option that chooses it.
+        name: The value of that option.
         kinds: What is built: the network and the wrappers around it.
-        options: Names of the options in its group, without ``prefix``.
+        options: The options of its group, by their names without ``prefix``.
     """
 
     prefix: str
-    common_prefix: str
-    type_option: str
-    type_name: str
+    common: str
+    choice: str
+    name: str
     kinds: Sequence[Kind]
-    options: Sequence[str]
-
-    def common(self, name: str) -> str:
-        """The full name of an option that most networks take."""
-        return self.prefix + self.common_prefix + name
+    options: Mapping[str, Option]
 
 
 def chosen_networks(args: argparse.Namespace) -> Iterator[Network]:
     """The networks of this package that options choose, those with prefixes included."""
-    for name, value in vars(args).items():
-        match = re.fullmatch(r"(.*?)(h?)net_type", name)
-        if match is None:
-            continue
-        prefix, common_prefix = match[1], "hnet_" if match[2] else ""
-        table: Any = HYPERNETWORKS if match[2] else MAIN_NETWORKS
-        if value not in table:
-            continue
-        kinds: list[Kind] = [table[value]]
-        if match[2]:
+    for choice, name in vars(args).items():
+        if choice.endswith("hnet_type") and name in HYPERNETWORKS:
+            prefix = choice.removesuffix("hnet_type")
             option = f"{prefix}hnet_wrappers"
-            kinds += parse_wrappers(f"--{option}", getattr(args, option, ""))
-        options = [*(HYPERNETWORK if match[2] else MAIN_NETWORK), *(common_prefix + option for option in COMMON)]
-        yield Network(prefix, common_prefix, name, value, kinds, options)
+            kinds = [HYPERNETWORKS[name], *parse_wrappers(f"--{option}", getattr(args, option, ""))]
+            yield Network(prefix, f"{prefix}hnet_", choice, name, kinds, HYPERNETWORK_OPTIONS)
+        elif choice.endswith("net_type") and name in MAIN_NETWORKS:
+            prefix = choice.removesuffix("net_type")
+            yield Network(prefix, prefix, choice, name, [MAIN_NETWORKS[name]], MAIN_OPTIONS)
 
 
-def _check_network(args: argparse.Namespace, network: Network) -> None:
-    _check_exclusive(args, [network.common(flag) for flag in STATISTICS])
-    name = network.common("net_act")
-    value = getattr(args, name, "relu")
-    if network.type_name in RECURRENT and value not in ("relu", "tanh"):
-        checks.fail(f"--{name}", f"'relu' or 'tanh' with --{network.type_option}={network.type_name}", repr(value))
-
-
-def optimizer_options_without_effect(args: argparse.Namespace) -> Iterator[str]:
-    """Sentences about options of other optimisers than the chosen one."""
-    chosen = next((flag for flag in OPTIMIZERS if getattr(args, flag, False)), None)
-    if getattr(args, "momentum", 0) != 0 and chosen not in (None, "use_rmsprop"):
-        yield f"--momentum has no effect with --{chosen}"
-
-
-def network_options_without_effect(
-    args: argparse.Namespace, networks: Sequence[Network], parser: argparse.ArgumentParser | None
+def _without_effect(
+    args: argparse.Namespace, network: Network, parser: argparse.ArgumentParser | None
 ) -> Iterator[str]:
     """Sentences about options that are given, but that the chosen network does not take, or only with others."""
-    for network in networks:
-        taken = {option for kind in network.kinds for option in kind.arguments}
-        if network.common_prefix + "batchnorm" in taken:
-            taken.add(network.common_prefix + "bn_no_stats_checkpointing")
-        for option in network.options:
-            name = network.prefix + option
-            default = documented_defaults().get(option) if parser is None else parser.get_default(name)
-            if option in CHOICES or not hasattr(args, name) or getattr(args, name) == default:
-                continue
-            condition = CONDITIONS.get(option.removeprefix(network.common_prefix))
-            if option not in taken:
-                yield f"--{name} has no effect with --{network.type_option}={network.type_name}"
-            elif condition is not None and not condition.holds(args, network):
-                yield f"--{name} has no effect {condition.otherwise}"
+    taken = {option for kind in network.kinds for option in kind.options}
+    with_norm = _has_batch_norm(args, network)
+    for option, about in network.options.items():
+        name = network.prefix + option
+        default = about.default if parser is None else parser.get_default(name)
+        if option in CHOICES or not hasattr(args, name) or getattr(args, name) == default:
+            continue
+        statistics = option.removeprefix("hnet_") in STATISTICS
+        checkpointing = statistics and option.endswith("no_stats_checkpointing") and with_norm is not None
+        if option not in taken and not checkpointing:
+            yield f"--{name} has no effect with --{network.choice}={network.name}"
+        elif statistics and not with_norm:
+            yield f"--{name} has no effect without batch normalisation"
+        elif option.endswith("use_fc_bias") and not getattr(args, f"{network.common}no_bias", False):
+            yield f"--{name} has no effect without --no_bias: there are biases anyway"
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What an option needs, for an effect.
-
-    Attributes:
-        holds: Called with the options and the network.
-        otherwise: Ends the sentence that the option has no effect.
-    """
-
-    holds: Callable[[argparse.Namespace, Network], bool]
-    otherwise: str
-
-
-def has_batch_norm(args: argparse.Namespace, network: Network) -> bool:
-    """Whether the network is batch-normalised, by options or by default."""
+def _has_batch_norm(args: argparse.Namespace, network: Network) -> bool | None:
+    """Whether the network is batch-normalised, by options or by default; ``None`` if it cannot be."""
     kind = network.kinds[0]
+    if "use_batch_norm" not in kind.arguments:
+        return None
     default = get_default_args(kind.make).get("use_batch_norm", False)
     return bool(kind.read(args, network.prefix).get("use_batch_norm", default))
-
-
-def has_no_bias(args: argparse.Namespace, network: Network) -> bool:
-    """Whether there is no bias."""
-    return bool(getattr(args, network.common("no_bias"), False))
-
-
-CONDITIONS = {
-    **dict.fromkeys(STATISTICS, Condition(has_batch_norm, "without batch normalisation")),
-    **dict.fromkeys(
-        ("wrn_use_fc_bias", "iresnet_use_fc_bias"), Condition(has_no_bias, "without --no_bias: there are biases anyway")
-    ),
-}
-
-
-@functools.cache
-def documented_defaults() -> dict[str, Any]:
-    """The defaults of all options of networks, by their names without prefix."""
-    parser = argparse.ArgumentParser()
-    shown: dict[str, Any] = {"show_no_bias": True, **{f"show_{option}": True for option in STATISTICS}}
-    main_net_args(parser, list(MAIN_NETWORKS), **shown)
-    hnet_args(parser, list(HYPERNETWORKS), show_wrappers=True, **shown)
-    return {"no_batchnorm": False, "hnet_no_batchnorm": False, **vars(parser.parse_args([]))}

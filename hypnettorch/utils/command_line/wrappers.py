@@ -1,4 +1,4 @@
-"""Wrappers that options put around a hypernetwork, and the options that each of them takes."""
+"""Wrappers that options put around a hypernetwork."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hypnettorch import hnets
 from hypnettorch.core import checks
-from hypnettorch.hnets import HEncodedInput, HLowRank, HPerturbWrapper, HRecurrent, HResidual, HScaling, HSetInput
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.mnets.mnet_interface import MainNetInterface
-from hypnettorch.utils.command_line.expressions import module
-from hypnettorch.utils.command_line.kinds import Argument, Kind, names
+from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
+from hypnettorch.utils.command_line.kinds import Kind, merged
+from hypnettorch.utils.command_line.options import Option, names
 
 
 @dataclass(frozen=True)
@@ -20,111 +21,47 @@ class Request:
 
     Attributes:
         target_shapes: Shapes of the targets.
-        num_conds: Number of conditions that it knows by id.
+        num_cond_embs: Number of conditions that it knows by id.
         no_cond_weights: Whether their parameters are external.
         uncond_in_size: Size of the unconditional input of the innermost hypernetwork.
         mnet: The main network, if there is one.
     """
 
     target_shapes: Sequence[Sequence[int]]
-    num_conds: int
+    num_cond_embs: int
     no_cond_weights: bool = False
     uncond_in_size: int = 0
     mnet: MainNetInterface | None = None
 
-
-def unchanged(request: Request, arguments: Mapping[str, Any]) -> Request:
-    """The wrapper asks of the hypernetwork inside what is asked of it."""
-    return request
-
-
-def without_conditions(request: Request, arguments: Mapping[str, Any]) -> Request:
-    """The wrapper itself keeps what belongs to conditions."""
-    return replace(request, num_conds=0, no_cond_weights=True)
-
-
-def row_factors(request: Request, arguments: Mapping[str, Any]) -> Request:
-    """The wrapper wants a factor per row."""
-    return replace(request, target_shapes=HScaling.factor_shapes(request.target_shapes))
+    def inside(self, wrapper: Kind, arguments: Mapping[str, Any]) -> Request:
+        """What a wrapper of which this is asked asks of the hypernetwork inside of it."""
+        if wrapper.make is hnets.HRecurrent and self.num_cond_embs:
+            expected = "0 for a recurrent hypernetwork, whose condition is a sequence"
+            checks.fail("num_conds", expected, self.num_cond_embs)
+        if wrapper.make in (hnets.HEncodedInput, hnets.HRecurrent):
+            return replace(self, num_cond_embs=0, no_cond_weights=True)
+        if hasattr(wrapper.make, "factor_shapes"):
+            return replace(self, target_shapes=wrapper.make.factor_shapes(self.target_shapes, **arguments))
+        return self
 
 
-def low_rank_factors(request: Request, arguments: Mapping[str, Any]) -> Request:
-    """The wrapper wants two thin matrices per target."""
-    return replace(request, target_shapes=HLowRank.factor_shapes(request.target_shapes, **arguments))
+_BASE = ("base", "trainable", "row_dim")
+_RANK = Option("rank", help="Number of columns of the thin matrices.")
+_NOISE = Option("sigma_noise", help="Standard deviation of the noise on each weight.")
+_ENCODER = Option("encoder", help="How to make the encoder of elements, e.g. 'torch.nn.Linear(2, 8)'.")
 
-
-def encoded(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HEncodedInput:
-    """Embeddings of conditions go through an encoding."""
-    return HEncodedInput(
-        hnet, num_cond_embs=request.num_conds, no_cond_weights=request.no_cond_weights, verbose=False, **kwargs
-    )
-
-
-def recurrent(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HRecurrent:
-    """The condition is the state of a recurrent network."""
-    if request.num_conds:
-        checks.fail("num_conds", "0 for a recurrent hypernetwork, whose condition is a sequence", request.num_conds)
-    return HRecurrent(hnet, verbose=False, **kwargs)
-
-
-def residual(hnet: HyperNetInterface, request: Request) -> HResidual:
-    """Trained weights are added."""
-    return HResidual(hnet, mnet=request.mnet, verbose=False)
-
-
-def scaling(hnet: HyperNetInterface, request: Request) -> HScaling:
-    """Rows of trained weights are scaled."""
-    return HScaling(hnet, target_shapes=request.target_shapes, mnet=request.mnet, verbose=False)
-
-
-def low_rank(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HLowRank:
-    """The output consists of products of thin matrices."""
-    return HLowRank(hnet, request.target_shapes, verbose=False, **kwargs)
-
-
-def perturbed(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HPerturbWrapper:
-    """Noise is added to the weights."""
-    return HPerturbWrapper(hnet, hnet_uncond_in_size=request.uncond_in_size, verbose=False, **kwargs)
-
-
-def set_input(hnet: HyperNetInterface, request: Request, **kwargs: Any) -> HSetInput:
-    """The condition is a set, of which an encoder makes a vector."""
-    return HSetInput(hnet, verbose=False, **kwargs)
-
-
-@dataclass(frozen=True)
-class Wrapper(Kind):
-    """A kind of wrapper.
-
-    Attributes:
-        inside: What is asked of the hypernetwork inside, from what is asked of the wrapper and its arguments.
-    """
-
-    inside: Callable[[Request, Mapping[str, Any]], Request]
-
-
-WRAPPERS: dict[str, Wrapper] = {
-    "encoded": Wrapper(encoded, {"hnet_encoding": Argument("encoding")}, without_conditions),
-    "recurrent": Wrapper(
-        recurrent, {"hnet_cell": Argument("cell"), "hnet_cell_in_size": Argument("input_size")}, without_conditions
-    ),
-    "residual": Wrapper(residual, {}, unchanged),
-    "scaling": Wrapper(scaling, {}, row_factors),
-    "low_rank": Wrapper(low_rank, {"hnet_rank": Argument("rank")}, low_rank_factors),
-    "perturbed": Wrapper(perturbed, {"hnet_noise_std": Argument("sigma_noise")}, unchanged),
-    "set": Wrapper(
-        set_input,
-        {
-            "hnet_set_encoder": Argument("encoder", module),
-            "hnet_set_pool": Argument("pool"),
-            "hnet_set_element_dims": Argument("element_dims"),
-        },
-        unchanged,
-    ),
+WRAPPERS = {
+    "encoded": Kind(hnets.HEncodedInput, "hnet_", skip=("which", "in_size")),
+    "recurrent": Kind(hnets.HRecurrent, "hnet_", {"cell_in_size": Option("input_size", 1)}, {}, skip=("use_bias",)),
+    "residual": Kind(hnets.HResidual, "hnet_", skip=_BASE),
+    "scaling": Kind(hnets.HScaling, "hnet_", skip=_BASE),
+    "low_rank": Kind(hnets.HLowRank, "hnet_", {"rank": _RANK}),
+    "perturbed": Kind(hnets.HPerturbWrapper, "hnet_", {"noise_std": _NOISE}),
+    "set": Kind(hnets.HSetInput, "hnet_set_", {"encoder": _ENCODER}),
 }
 
 
-def parse_wrappers(option: str, value: str) -> list[Wrapper]:
+def parse_wrappers(option: str, value: str) -> list[Kind]:
     """Wrappers by their names, separated by commas, the innermost first.
 
     Raises:
@@ -137,7 +74,7 @@ def parse_wrappers(option: str, value: str) -> list[Wrapper]:
 
 
 def wrap(
-    make: Callable[[Request], HyperNetInterface], wrappers: Sequence[tuple[Wrapper, dict[str, Any]]], request: Request
+    make: Callable[[Request], HyperNetInterface], wrappers: Sequence[tuple[Kind, dict[str, Any]]], request: Request
 ) -> HyperNetInterface:
     """A hypernetwork inside of wrappers.
 
@@ -149,6 +86,18 @@ def wrap(
     if not wrappers:
         return make(request)
     *inner, (wrapper, arguments) = wrappers
-    hnet = wrap(make, inner, wrapper.inside(request, arguments))
-    wrapped: HyperNetInterface = wrapper.make(hnet, request, **arguments)
+    hnet = wrap(make, inner, request.inside(wrapper, arguments))
+    shapes, width = request.target_shapes, request.uncond_in_size
+    given = {**vars(request), "target": shapes, "hnet_uncond_in_size": width}
+    wrapped: HyperNetInterface = wrapper.make(hnet, **{**wrapper.of_program(given), "verbose": False, **arguments})
     return wrapped
+
+
+HYPERNETWORK_OPTIONS = {
+    "hnet_type": Option("", "", "Kind of hypernetwork."),
+    **merged({**HYPERNETWORKS, **WRAPPERS}, "hnet_"),
+    "hnet_wrappers": Option("", "", f"Put around it, the innermost first: {', '.join(WRAPPERS)}."),
+}
+
+ONLY_OF_WRAPPERS = HYPERNETWORK_OPTIONS.keys() - merged(HYPERNETWORKS, "hnet_").keys() - {"hnet_type"}
+"""Options that say what is around a hypernetwork."""

@@ -23,7 +23,7 @@ def to_command_line(config: argparse.Namespace | Mapping[str, Any], parser: argp
         ValueError: If the parser cannot give an option that value.
 
     Example:
-        >>> from hypnettorch.utils.command_line.network_groups import main_net_args
+        >>> from hypnettorch.utils.cli_args import main_net_args
         >>> parser = argparse.ArgumentParser()
         >>> group = main_net_args(parser)
         >>> to_command_line({"net_type": "mlp", "mlp_arch": "20,20", "batchnorm": True}, parser)
@@ -52,6 +52,8 @@ def _argument(action: argparse.Action, value: Any) -> str:
     flag = action.option_strings[-1] if action.option_strings else action.dest
     if isinstance(action, argparse._StoreTrueAction) and value is True:
         return flag
+    if isinstance(action, argparse.BooleanOptionalAction) and isinstance(value, bool):
+        return action.option_strings[not value]
     if type(action) is not argparse._StoreAction or action.nargs is not None:
         checks.fail(f"config.{action.dest}", "a value that the command line can give", repr(value))
     return f"{flag}={value}"

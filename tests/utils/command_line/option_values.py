@@ -77,7 +77,7 @@ CHANGED: dict[str, Any] = {
     "hnet_set_pool": "max",
     "hnet_set_element_dims": 2,
 }
-"""Another value than the default for each option."""
+"""Another value than the default for each option; a flag that is missing here is set."""
 
 NORMED = "torch.nn.Sequential(torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 2), torch.nn.ReLU())"
 
@@ -99,7 +99,7 @@ def flags(options: Mapping[str, Any]) -> list[str]:
 
 
 def changed(option: str) -> dict[str, Any]:
-    return {option: CHANGED[option.removeprefix("hnet_") if option not in CHANGED else option]}
+    return {option: CHANGED.get(option, CHANGED.get(option.removeprefix("hnet_"), True))}
 
 
 def randomized(net: nn.Module) -> nn.Module:
@@ -120,7 +120,10 @@ def outputs(net: nn.Module, call: Any) -> list[Tensor]:
 
 def differ(first: Any, second: Any, call: Any) -> bool:
     """Whether two networks have different parameters or, with the same values of them, different outputs."""
-    shapes = [(net.param_shapes, net.hyper_shapes_learned, net.hyper_shapes_distilled) for net in (first, second)]
+    shapes = [
+        (net.param_shapes, net.hyper_shapes_learned, net.hyper_shapes_distilled, [p.shape for p in net.parameters()])
+        for net in (first, second)
+    ]
     if shapes[0] != shapes[1]:
         return True
     results = [outputs(randomized(net), call) for net in (first, second)]

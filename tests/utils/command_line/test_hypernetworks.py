@@ -48,7 +48,7 @@ SMALL_HNETS: dict[str, dict[str, Any]] = {
     },
     "container": {"container_parts": "body=weight; own=*", "body_hmlp_arch": "5", "body_cond_emb_size": 4},
 }
-HNET_OPTIONS = [(name, option) for name, kind in HYPERNETWORKS.items() for option in kind.arguments]
+HNET_OPTIONS = [(name, option) for name, kind in HYPERNETWORKS.items() for option in kind.options]
 
 
 def hnet_config(
@@ -116,7 +116,7 @@ FROM_THE_PROGRAM = {
 def test_options_determine_all_other_arguments(name: str) -> None:
     kind = HYPERNETWORKS[name]
     arguments = set(inspect.signature(kind.make).parameters) - FROM_THE_PROGRAM
-    assert not arguments - {argument.name for argument in kind.arguments.values()}
+    assert not arguments - {option.argument for option in kind.options.values()}
 
 
 def test_every_hypernetwork_has_a_name() -> None:
@@ -202,7 +202,7 @@ def wrapped(name: str, options: Mapping[str, Any]) -> Any:
     return hypernetwork("hmlp", given, **WRAPPED[name])
 
 
-WRAPPER_OPTIONS = [(name, option) for name, wrapper in WRAPPERS.items() for option in wrapper.arguments]
+WRAPPER_OPTIONS = [(name, option) for name, wrapper in WRAPPERS.items() for option in wrapper.options]
 
 
 def test_elements_of_a_set_may_have_any_shape() -> None:

@@ -16,8 +16,8 @@ import hypnettorch.mnets
 from hypnettorch.mnets import WRN
 from hypnettorch.mnets.context_mod_options import ContextModOptions
 from hypnettorch.utils import cli_args
+from hypnettorch.utils.command_line.kinds import COMMON
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
-from hypnettorch.utils.command_line.options import COMMON
 from hypnettorch.utils.sim_utils import get_mnet_model
 from tests.utils.command_line.option_values import NEEDED, changed, differ, flags, randomized
 
@@ -47,7 +47,7 @@ SMALL_MAIN = {
 }
 WEIGHTS_FROM_OUTSIDE = ("module", "multi")
 
-MAIN_OPTIONS = [(name, option) for name, kind in MAIN_NETWORKS.items() for option in kind.arguments]
+MAIN_OPTIONS = [(name, option) for name, kind in MAIN_NETWORKS.items() for option in kind.options]
 
 
 def main_net(
@@ -156,12 +156,12 @@ def test_common_options(name: str, common: str) -> None:
     expected = set(common.split())
     if "batchnorm" in expected:
         expected |= {"no_batchnorm", "bn_no_running_stats", "bn_distill_stats"}
-    assert expected == set(MAIN_NETWORKS[name].arguments) & set(COMMON)
+    assert expected == set(MAIN_NETWORKS[name].options) & set(COMMON)
 
 
 FROM_THE_PROGRAM = {
     *("n_in", "n_out", "in_shape", "num_classes", "no_weights", "init_weights", "verbose", "kwargs"),
-    *("out_fn", "arch", "chw_input_format", "dynamic_biases", "cemb_init_std", "make_part"),
+    *("out_fn", "arch", "chw_input_format", "dynamic_biases", "cemb_init_std", "preprocess_fct", "net_of_condition"),
 }
 
 
@@ -170,7 +170,7 @@ def test_options_determine_all_other_arguments(name: str) -> None:
     kind = MAIN_NETWORKS[name]
     modulation = {field.name for field in fields(ContextModOptions)} | {"context_mod_apply_pixel_wise"}
     arguments = set(inspect.signature(kind.make).parameters) - FROM_THE_PROGRAM - modulation
-    assert not arguments - {argument.name for argument in kind.arguments.values()}
+    assert not arguments - {option.argument for option in kind.options.values()}
 
 
 def test_every_main_network_has_a_name() -> None:

@@ -74,9 +74,9 @@ def assert_same(first: Any, second: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
 
 
-OF_MAIN = [(name, option) for name, kind in MAIN_NETWORKS.items() for option in ("", *kind.arguments)]
-OF_HNETS = [(name, option) for name, kind in HYPERNETWORKS.items() for option in ("", *kind.arguments)]
-OF_WRAPPERS = [(name, option) for name, kind in WRAPPERS.items() for option in ("", *kind.arguments)]
+OF_MAIN = [(name, option) for name, kind in MAIN_NETWORKS.items() for option in ("", *kind.options)]
+OF_HNETS = [(name, option) for name, kind in HYPERNETWORKS.items() for option in ("", *kind.options)]
+OF_WRAPPERS = [(name, option) for name, kind in WRAPPERS.items() for option in ("", *kind.options)]
 
 
 def given_options(small: Mapping[str, Any], option: str) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from itertools import chain
 
 import pytest
 
 from hypnettorch.utils import cli_args
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
-from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
-from hypnettorch.utils.command_line.options import COMMON, HYPERNETWORK, MAIN_NETWORK
+from hypnettorch.utils.command_line.kinds import is_common
+from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS, MAIN_OPTIONS
 from hypnettorch.utils.command_line.usage import STATISTICS
-from tests.utils.command_line.option_values import CHANGED, flags
+from hypnettorch.utils.command_line.wrappers import HYPERNETWORK_OPTIONS, WRAPPERS
+from tests.utils.command_line.option_values import CHANGED, changed, flags
 
 
 def texts(args: argparse.Namespace, parser: argparse.ArgumentParser | None = None) -> list[str]:
@@ -28,28 +30,33 @@ def test_options_of_other_main_networks_are_warned_of(name: str, prefix: str) ->
     parser = argparse.ArgumentParser()
     names = {"prefix": prefix, "pf_name": "generator"} if prefix else {}
     cli_args.main_net_args(parser, list(MAIN_NETWORKS), show_no_bias=True, **names)
-    shown = [option for option in (*MAIN_NETWORK, *COMMON) if hasattr(parser.parse_args([]), prefix + option)]
-    given = {option: CHANGED[option] for option in shown if option != "net_type"}
+    shown = [option for option in MAIN_OPTIONS if hasattr(parser.parse_args([]), prefix + option)]
+    given = dict(chain.from_iterable(changed(option).items() for option in shown if option != "net_type"))
     args = parser.parse_args(flags({prefix + option: value for option, value in {"net_type": name, **given}.items()}))
-    expected = [option for option in given if option not in MAIN_NETWORKS[name].arguments]
+    expected = [option for option in given if option not in MAIN_NETWORKS[name].options]
     assert texts(args) == [f"--{prefix}{option} has no effect with --{prefix}net_type={name}" for option in expected]
     assert not texts(parser.parse_args([f"--{prefix}net_type={name}"]))
 
 
 @pytest.mark.parametrize("name", HYPERNETWORKS)
 def test_options_of_other_hypernetworks_are_warned_of(name: str) -> None:
-    given = {option: CHANGED[option] for option in HYPERNETWORK if option not in ("hnet_type", "hnet_wrappers")}
+    own = [option for option in HYPERNETWORK_OPTIONS if not is_common(option)]
+    own = [option for option in own if option not in ("hnet_type", "hnet_wrappers")]
+    given = dict(chain.from_iterable(changed(option).items() for option in own))
     given |= {f"hnet_{option}": CHANGED[option] for option in ("net_act", "no_bias", "dropout_rate", "batchnorm")}
     parser = argparse.ArgumentParser()
     cli_args.hnet_args(parser, list(HYPERNETWORKS), show_wrappers=True, show_no_bias=True)
     args = parser.parse_args(flags({"hnet_type": name, "hnet_wrappers": "encoded", **given}))
-    useless = [option for option in given if option not in {*HYPERNETWORKS[name].arguments, "hnet_encoding"}]
+    useless = [option for option in given if option not in {*HYPERNETWORKS[name].options, *WRAPPERS["encoded"].options}]
     assert texts(args, parser) == [f"--{option} has no effect with --hnet_type={name}" for option in useless]
 
 
 def test_all_options_are_covered() -> None:
     choices = {"net_type", "hnet_type", "hnet_wrappers"}
-    assert {*MAIN_NETWORK, *COMMON, *HYPERNETWORK} - choices == {*CHANGED, "bn_no_stats_checkpointing"}
+    options = {name: option for name, option in HYPERNETWORK_OPTIONS.items() if not is_common(name)} | MAIN_OPTIONS
+    assert {*CHANGED, "bn_no_stats_checkpointing"} <= options.keys()
+    others = options.keys() - choices - CHANGED.keys()
+    assert all(options[name].default is False for name in others), "all but flags need another value"
 
 
 def main_args(*argv: str) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
