@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Stacked
 from hypnettorch.hnets.mlp_hnet import HMLP
-from hypnettorch.hnets.wrapper import check_hypernetwork
+from hypnettorch.hnets.hypernetwork import check_hypernetwork
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import Network, check_network, computes
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hypnettorch.hnets.hnet_container import HContainer
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.structured_hmlp_examples import wrn_chunking
 from hypnettorch.hnets.structured_mlp_hnet import StructuredHMLP
 from hypnettorch.mnets.wide_resnet import WRN
@@ -131,7 +131,7 @@ class Count:
     own: int
 
     @classmethod
-    def of(cls, name: str, hnet: HyperNetInterface) -> Count:
+    def of(cls, name: str, hnet: HyperNetwork) -> Count:
         """Count the parameters of a hypernetwork."""
         count = hnet.shapes_to_num_weights
         return cls(name, count(hnet.unconditional_param_shapes), count(hnet.conditional_param_shapes))

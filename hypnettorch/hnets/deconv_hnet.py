@@ -92,6 +92,7 @@ class HDeconv(HyperNetwork):
     """
 
     layers: nn.ModuleList
+    first_children = ("norms",)
 
     def __init__(
         self,
@@ -145,7 +146,12 @@ class HDeconv(HyperNetwork):
             if layer in attended:
                 self._stages.append(self._attention(f"layers.{layer}.attention", filters[layer]))
             conv = TransposeConv(
-                f"layers.{layer + 1}", filters[layer], [*filters, channels][layer + 1], step, use_bias, use_spectral_norm
+                f"layers.{layer + 1}",
+                filters[layer],
+                [*filters, channels][layer + 1],
+                step,
+                use_bias,
+                use_spectral_norm,
             )
             fans = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
             self._stages.append(self.affine(conv, no_uncond_weights, **fans))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.core import checks, functional
 from hypnettorch.core.values import Values
@@ -141,16 +143,13 @@ class SelfAttention:
     ) -> None:
         *shapes, gamma = attention_shapes(channels)
         bound = channels**-0.5
+        options: dict[str, Any] = {"init": partial(nn.init.uniform_, a=-bound, b=bound), "external": external}
         self.projections: list[tuple[str, str | None]] = []
         for part, kernel, size in zip(("query", "key", "value"), shapes[::2], shapes[1::2], strict=True):
             layer = network.table.next_layer()
-
-            def declare(key: str, shape: list[int], role: str, layer: int = layer) -> str:
-                uniform = lambda tensor: tensor.uniform_(-bound, bound)  # noqa: E731
-                return network.declare(f"{name}.{key}", shape, role, layer, init=uniform, external=external)
-
-            weight = declare(part, kernel, "weight")
-            self.projections.append((weight, declare(f"{part}_bias", size, "bias") if bias else None))
+            weight = network.declare(f"{name}.{part}", kernel, "weight", layer, **options)
+            shift = network.declare(f"{name}.{part}_bias", size, "bias", layer, **options) if bias else None
+            self.projections.append((weight, shift))
         self.gamma = network.declare(f"{name}.gamma", gamma, None, network.table.next_layer(), external=external)
         self._spectral_norm = spectral_norm
 

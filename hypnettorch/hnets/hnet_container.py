@@ -12,9 +12,8 @@ from hypnettorch.core import checks
 from hypnettorch.core.table import ROLES, Row
 from hypnettorch.core.values import Values, resolve
 from hypnettorch.hnets import assembly, hyperfan, inputs, partwise_hyperfan
-from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, common_bias, normal
+from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, check_hypernetwork, common_bias, normal
 from hypnettorch.hnets.targets import Plan
-from hypnettorch.hnets.wrapper import check_hypernetwork
 from hypnettorch.mnets.network import Shapes
 
 HNETS = "hnets"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork, check_hypernetwork
 
 
 def init_conditional_embeddings(
-    hnet: HyperNetInterface,
+    hnet: HyperNetwork,
     normal_mean: float = 0.0,
     normal_std: float = 1.0,
     init_fct: Callable[[Tensor, int], Any] | None = None,
@@ -40,7 +40,7 @@ def init_conditional_embeddings(
         >>> hnet.conditional_params[1].tolist()
         [1.0, 1.0]
     """
-    checks.instance("hnet", hnet, HyperNetInterface)
+    check_hypernetwork("hnet", hnet)
     checks.number("normal_std", normal_std, 0)
     checks.function("init_fct", init_fct)
     if not hnet.conditional_params:
@@ -55,7 +55,7 @@ def init_conditional_embeddings(
 
 
 def init_chunk_embeddings(
-    hnet: HyperNetInterface,
+    hnet: HyperNetwork,
     normal_mean: float = 0.0,
     normal_std: float = 1.0,
     init_fct: Callable[..., Any] | None = None,
@@ -69,7 +69,7 @@ def init_chunk_embeddings(
         init_fct: Called as ``init_fct(chunk_emb, chunk_id, cond_id=None)`` instead; changes the tensor in place.
             ``cond_id`` is the condition that the embedding belongs to, if any.
     """
-    checks.instance("hnet", hnet, HyperNetInterface)
+    check_hypernetwork("hnet", hnet)
     checks.number("normal_std", normal_std, 0)
     checks.function("init_fct", init_fct)
     with torch.no_grad():
@@ -80,7 +80,7 @@ def init_chunk_embeddings(
                 init_fct(embedding, chunk_id, cond_id=cond_id)
 
 
-def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Tensor]:
+def get_conditional_parameters(hnet: HyperNetwork, cond_id: int) -> list[Tensor]:
     """The parameters that belong to one condition.
 
     Args:
@@ -95,7 +95,7 @@ def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Te
         ValueError: If there is no such condition.
         NotImplementedError: If the hypernetwork does not say which parameters belong to which condition.
     """
-    checks.instance("hnet", hnet, HyperNetInterface)
+    check_hypernetwork("hnet", hnet)
     if not hnet.conditional_params:
         warnings.warn("the hypernetwork keeps no conditional parameters", stacklevel=2)
         return []

@@ -23,7 +23,7 @@ from hypnettorch.core.table import ALL, Row, values_of
 from hypnettorch.core.values import NOTHING, Values, resolve
 from hypnettorch.hnets import inputs, output_constants, partwise_hyperfan
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
-from hypnettorch.mnets.network import Fill, Network, Shapes, computes
+from hypnettorch.mnets.network import Fill, Network, Shapes, computes, is_network
 
 EMBEDDINGS = "embeddings"
 """The kind of conditional tensor that is an input: what ``cond_input`` replaces."""
@@ -1004,6 +1004,17 @@ def _fit_table(
             errors.append(f"{key}: expected {count} conditions, got {len(loaded)} (strict=False loads them)")
         own = network.table.by_name[family.name(0, i)].value().detach()
         state_dict[key] = torch.cat([loaded[:count].to(own), own[len(loaded) :]])
+
+
+def is_hypernetwork(value: Any) -> bool:
+    """Whether a value is a module that describes its parameters and the tensors that it produces."""
+    return is_network(value) and hasattr(value, "target_shapes")
+
+
+def check_hypernetwork(name: checks.Name, value: Any) -> None:
+    """Raise ``TypeError`` unless ``value`` is a hypernetwork."""
+    if not is_hypernetwork(value):
+        raise TypeError(f"{checks.label(name)}: expected a hypernetwork, got {type(value).__name__}")
 
 
 def common_bias(hnets: Sequence[Any]) -> bool:

@@ -89,7 +89,9 @@ def select(values: Sequence[Tensor | None], ids: Ids, dim: int = 0) -> Tensor:
 def _complete(values: Sequence[Tensor | None]) -> list[Tensor]:
     tensors = [value for value in values if value is not None]
     if len(tensors) != len(values):
-        raise checks.StateError("cond_id: expected conditional weights (weights['cond_weights']) for the chosen conditions, got none")
+        raise checks.StateError(
+            "cond_id: expected conditional weights ('cond_weights') for the chosen conditions, got none"
+        )
     return tensors
 
 
@@ -100,7 +102,9 @@ def read_rows(table: Tensor | None, ids: Ids, dim: int = 0) -> Tensor:
         ``[N, *shape]`` or ``[B, N, *shape]``.
     """
     if table is None:
-        raise checks.StateError("cond_id: expected conditional weights (weights['cond_weights']) for the chosen conditions, got none")
+        raise checks.StateError(
+            "cond_id: expected conditional weights ('cond_weights') for the chosen conditions, got none"
+        )
     if not isinstance(ids, Tensor):
         if len(ids) == 1:
             return table.narrow(dim, ids[0], 1)

@@ -150,6 +150,7 @@ class HMLP(HyperNetwork):
         return x, [piece.tensors(values) for piece in self._pieces]
 
     def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
+        """Initialise for the targets, each of which has rows of the output layer of its own."""
         given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
         hyperfan.check_arguments(self, plan.method, given)
         starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]

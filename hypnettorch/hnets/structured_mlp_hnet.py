@@ -15,6 +15,7 @@ from hypnettorch.hnets import assembly, inputs, output_constants, partwise_hyper
 from hypnettorch.hnets.chunked_hypernetwork import CHUNKS, generate_from_rows, refuse_chunks
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, common_bias
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.output_constants import DOUBLE, NEUTRAL_VARIANCE
 from hypnettorch.hnets.targets import Plan, Start
 from hypnettorch.mnets.network import Shapes
 
@@ -230,8 +231,8 @@ class StructuredHMLP(HyperNetwork):
         """Internal chunk embeddings, all of one kind as one matrix, with the position in :attr:`chunk_emb_shapes`."""
         positions = {i: k for k, i in enumerate(self._embedded())}
         if self._cond_chunk_embs:
-            found = ((value, positions[row.meta["hnet_ind"]], condition) for condition, value, row in self._held(CHUNKS))
-            yield from sorted(found, key=lambda entry: entry[1])
+            held = [(value, positions[row.meta["hnet_ind"]], condition) for condition, value, row in self._held(CHUNKS)]
+            yield from sorted(held, key=lambda entry: entry[1])
         elif not self._no_uncond_weights:
             yield from ((value, k, None) for k, value in enumerate(self.get_chunk_embs()))
 
@@ -323,14 +324,14 @@ class StructuredHMLP(HyperNetwork):
 
         def arranged(value: Callable[[Start], float]) -> list[Tensor]:
             chunks = [
-                [torch.full(shape, value(start), **output_constants.DOUBLE) for start, shape in zip(starts, shapes, strict=True)]
+                [torch.full(shape, value(start), **DOUBLE) for start, shape in zip(starts, shapes, strict=True)]
                 for starts, shapes in zip(produced, structure, strict=True)
             ]
             return assembly.assemble(self._assembly_fct, (chunks,), [], self.target_shapes)
 
         means, variances = arranged(lambda start: start.mean), arranged(lambda start: start.variance)
         scales = [
-            torch.where(own > 0, ((start.variance or output_constants.NEUTRAL_VARIANCE) / own).sqrt(), 1.0)
+            torch.where(own > 0, ((start.variance or NEUTRAL_VARIANCE) / own).sqrt(), 1.0)
             for own, start in zip(variances, wanted, strict=True)
         ]
         offsets = [start.mean - scale * mean for start, scale, mean in zip(wanted, scales, means, strict=True)]

@@ -12,8 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of
-from hypnettorch.mnets.network import is_network
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, arguments_of, check_hypernetwork, HyperNetwork, Produced, Request
 
 Pairs = list[LowRank]
 """The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
@@ -207,17 +206,6 @@ class Wrapper(HyperNetwork):
     def start_at(self, destinations: Any, plan: Any) -> None:
         """Initialise ``h`` for the targets."""
         self.hnet.start_at(destinations, plan)
-
-
-def is_hypernetwork(value: Any) -> bool:
-    """Whether a value is a module that describes its parameters and the tensors that it produces."""
-    return is_network(value) and hasattr(value, "target_shapes")
-
-
-def check_hypernetwork(name: checks.Name, value: Any) -> None:
-    """Raise ``TypeError`` unless ``value`` is a hypernetwork."""
-    if not is_hypernetwork(value):
-        raise TypeError(f"{checks.label(name)}: expected a hypernetwork, got {type(value).__name__}")
 
 
 def check_without_conditions(hnet: Any, reason: str) -> int:

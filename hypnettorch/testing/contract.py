@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.wrapper import check_hypernetwork as require_hypernetwork
+from hypnettorch.hnets.hypernetwork import check_hypernetwork as require_hypernetwork
 from hypnettorch.mnets.network import check_network
 from hypnettorch.testing import hypernetwork_laws, main_network_laws
 from hypnettorch.testing.cases import Broken, Case, HyperCase, Law, MainCase

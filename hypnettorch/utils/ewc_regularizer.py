@@ -36,8 +36,8 @@ from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.core.modes import evaluation
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork, check_hypernetwork
+from hypnettorch.mnets.network import Network, check_network
 from hypnettorch.utils import sample_scores
 from hypnettorch.utils.fisher import Categorical, Gaussian, SquaredGradients
 from hypnettorch.utils.stored_tensors import buffer_name, require, store
@@ -51,8 +51,8 @@ def compute_fisher(
     data: Any,
     params: Sequence[Tensor],
     device: torch.device | str,
-    mnet: MainNetInterface,
-    hnet: HyperNetInterface | None = None,
+    mnet: Network,
+    hnet: HyperNetwork | None = None,
     empirical_fisher: bool = True,
     online: bool = False,
     gamma: float = 1.0,
@@ -172,8 +172,8 @@ def compute_fisher(
 def ewc_regularizer(
     task_id: int,
     params: Sequence[Tensor],
-    mnet: MainNetInterface,
-    hnet: HyperNetInterface | None = None,
+    mnet: Network,
+    hnet: HyperNetwork | None = None,
     online: bool = False,
     gamma: float = 1.0,
 ) -> Tensor:
@@ -208,7 +208,7 @@ def ewc_regularizer(
 
 
 def fisher_estimates(
-    task_id: int, params: Sequence[Tensor], mnet: MainNetInterface, hnet: HyperNetInterface | None = None
+    task_id: int, params: Sequence[Tensor], mnet: Network, hnet: HyperNetwork | None = None
 ) -> list[list[Tensor]]:
     """What :func:`compute_fisher` stored for single tasks.
 
@@ -243,15 +243,15 @@ def context_mod_forward(mod_weights: Sequence[Tensor] | None = None) -> Callable
         hnet, task_id, params, x)``.
     """
 
-    def modulated(mnet: MainNetInterface, modulation: Any, params: Sequence[Tensor], x: Tensor) -> Tensor:
+    def modulated(mnet: Network, modulation: Any, params: Sequence[Tensor], x: Tensor) -> Tensor:
         outputs: Tensor = mnet.forward(x, weights={"mod_weights": modulation, "internal_weights": params})
         return outputs
 
-    def fixed(mnet: MainNetInterface, params: Sequence[Tensor], x: Tensor, *_: Any) -> Tensor:
+    def fixed(mnet: Network, params: Sequence[Tensor], x: Tensor, *_: Any) -> Tensor:
         return modulated(mnet, mod_weights, params, x)
 
     def generated(
-        mnet: MainNetInterface, hnet: HyperNetInterface, task_id: int, params: Sequence[Tensor], x: Tensor, *_: Any
+        mnet: Network, hnet: HyperNetwork, task_id: int, params: Sequence[Tensor], x: Tensor, *_: Any
     ) -> Tensor:
         return modulated(mnet, hnet.forward(cond_id=task_id), params, x)
 
@@ -282,10 +282,10 @@ def _ewc_buffer_names(task_id: int | None, param_id: int, online: bool) -> tuple
 
 def _owner(mnet: Any, hnet: Any) -> Any:
     """The network that keeps the buffers."""
-    checks.instance("mnet", mnet, MainNetInterface)
+    check_network("mnet", mnet)
     if hnet is None:
         return mnet
-    checks.instance("hnet", hnet, HyperNetInterface)
+    check_hypernetwork("hnet", hnet)
     return hnet
 
 

@@ -26,11 +26,11 @@ from torch import Tensor
 from hypnettorch.core import checks, formats
 from hypnettorch.core.modes import evaluation
 from hypnettorch.hnets.factors import FactorDistance, can_factorize, factorize, has_exact_type
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork, check_hypernetwork
+from hypnettorch.mnets.network import Network, check_network
 
 
-def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tensor]]:
+def get_current_targets(task_id: int, hnet: HyperNetwork) -> list[list[Tensor]]:
     """What a hypernetwork produces now for all tasks before ``task_id``.
 
     Computed in evaluation mode and without gradient; the mode is restored.
@@ -61,12 +61,12 @@ def get_current_targets(task_id: int, hnet: HyperNetInterface) -> list[list[Tens
 
 
 def calc_fix_target_reg(
-    hnet: HyperNetInterface,
+    hnet: HyperNetwork,
     task_id: int,
     targets: Sequence[Sequence[Tensor]] | None = None,
     dTheta: Sequence[Tensor] | None = None,
     dTembs: Sequence[Tensor] | None = None,
-    mnet: MainNetInterface | None = None,
+    mnet: Network | None = None,
     inds_of_out_heads: Sequence[Sequence[int]] | None = None,
     fisher_estimates: Sequence[Sequence[Tensor]] | None = None,
     prev_theta: Sequence[Tensor] | None = None,
@@ -166,7 +166,7 @@ class FixedTargetRegularizer:
 
     def __init__(
         self,
-        hnet: HyperNetInterface,
+        hnet: HyperNetwork,
         task_id: int,
         target_form: str = "auto",
         tasks: Sequence[int] | None = None,
@@ -195,7 +195,7 @@ class FixedTargetRegularizer:
         """The form in use, ``'stored'`` or ``'gram'``."""
         return "gram" if self._distances else "stored"
 
-    def __call__(self, hnet: HyperNetInterface | None = None) -> Tensor:
+    def __call__(self, hnet: HyperNetwork | None = None) -> Tensor:
         """The value of the regulariser, with gradient into the hypernetwork.
 
         Args:
@@ -219,7 +219,7 @@ class FixedTargetRegularizer:
 
 
 def flatten_and_remove_out_heads(
-    mnet: MainNetInterface, weights: Sequence[Tensor], allowed_outputs: Sequence[int]
+    mnet: Network, weights: Sequence[Tensor], allowed_outputs: Sequence[int]
 ) -> Tensor:
     """Weights of a main network as a vector, without those of other output units.
 
@@ -234,7 +234,7 @@ def flatten_and_remove_out_heads(
     Raises:
         ValueError: If the weights fit neither list, or a unit does not exist.
     """
-    checks.instance("mnet", mnet, MainNetInterface)
+    check_network("mnet", mnet)
     masks = mnet.get_output_weight_mask(allowed_outputs)
     if len(weights) != len(mnet.param_shapes):
         refs = mnet.hyper_shapes_learned_ref or []
@@ -258,23 +258,23 @@ def _constants(hnet: Any) -> Iterator[None]:
         yield
 
 
-def _snapshot(hnet: HyperNetInterface, tasks: list[int]) -> Tensor:
+def _snapshot(hnet: HyperNetwork, tasks: list[int]) -> Tensor:
     """Flat weights of the tasks ``[K, num_outputs]``, a copy that shares no memory with parameters."""
     with _constants(hnet):
         flat: Tensor = hnet.forward(cond_id=tasks, ret_format="flattened")
         return flat.detach().clone()
 
 
-def _check_hnet(hnet: HyperNetInterface) -> None:
-    checks.instance("hnet", hnet, HyperNetInterface)
+def _check_hnet(hnet: HyperNetwork) -> None:
+    check_hypernetwork("hnet", hnet)
 
 
-def _check_internal(hnet: HyperNetInterface) -> None:
+def _check_internal(hnet: HyperNetwork) -> None:
     if len(hnet.unconditional_params or ()) != len(hnet.unconditional_param_shapes):
         checks.fail("hnet", "a hypernetwork whose unconditional parameters are internal", "external ones")
 
 
-def _mixes_statistics(hnet: HyperNetInterface) -> bool:
+def _mixes_statistics(hnet: HyperNetwork) -> bool:
     """Whether conditions in one batch would share the statistics by which batch norm normalises them."""
     return hnet.training and bool(hnet.batchnorm_layers)
 
@@ -302,10 +302,10 @@ def _check_per_task(name: str, values: Any, task_id: int) -> None:
         checks.fail(name, f"an entry for each of the {task_id} earlier tasks", f"{len(values)} entries")
 
 
-def _check_head(mnet: MainNetInterface | None, task: int, units: Any) -> list[int]:
+def _check_head(mnet: Network | None, task: int, units: Any) -> list[int]:
     if mnet is None:
         checks.fail("mnet", "the main network, since inds_of_out_heads is given", None)
-    checks.instance("mnet", mnet, MainNetInterface)
+    check_network("mnet", mnet)
     name = f"inds_of_out_heads[{task}]"
     last = mnet.param_shapes[-1][0] - 1
     return [checks.integer((name, i), unit, 0, last) for i, unit in enumerate(checks.integers(name, units))]
@@ -334,7 +334,7 @@ def choose_tasks(task_id: int, batch_size: int | None) -> list[int]:
 
 
 def _look_ahead(
-    hnet: HyperNetInterface, d_theta: Sequence[Tensor] | None, d_tembs: Sequence[Tensor] | None
+    hnet: HyperNetwork, d_theta: Sequence[Tensor] | None, d_tembs: Sequence[Tensor] | None
 ) -> dict[str, list[Tensor]] | None:
     weights: dict[str, list[Tensor]] = {}
     if d_theta is not None:
@@ -366,7 +366,7 @@ def _outputs(hnet: Any, tasks: list[int], weights: dict[str, list[Tensor]] | Non
         ) from error
 
 
-def _flat(values: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetInterface, name: str) -> Tensor:
+def _flat(values: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetwork, name: str) -> Tensor:
     """What a list holds for each weight of some tasks ``[K, num_outputs]``."""
     for j in tasks:
         checks.length(name, values[j], len(hnet.target_shapes))
@@ -376,7 +376,7 @@ def _flat(values: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetIn
 
 
 def _head_masks(
-    mnet: MainNetInterface, hnet: HyperNetInterface, heads: list[list[int]], device: torch.device
+    mnet: Network, hnet: HyperNetwork, heads: list[list[int]], device: torch.device
 ) -> Tensor:
     """Per task which weights count ``[K, num_outputs]``."""
     positions: Sequence[int] = range(len(mnet.param_shapes))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.mnets.network import Network
 from hypnettorch.utils.fisher import Likelihood, model_scores
 
 Sample = tuple[Tensor, Tensor, Tensor]
@@ -78,7 +78,7 @@ def check_draws(empirical: bool, draws: int | None) -> int | None:
 
 
 def forward_pass(
-    custom: Callable[..., Tensor] | None, mnet: MainNetInterface, hnet: HyperNetInterface | None, task_id: int
+    custom: Callable[..., Tensor] | None, mnet: Network, hnet: HyperNetwork | None, task_id: int
 ) -> Callable[..., Tensor]:
     """Outputs of a sample, a function of ``(params, x)`` and what else a custom function is to get."""
     checks.function("custom_forward", custom)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.network import Network
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS, Shapes
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS, sample_shapes
 from hypnettorch.utils.command_line.wrappers import Request, parse_wrappers, wrap
@@ -72,11 +72,11 @@ def get_mnet_model(
 
 def _part_of_multi(
     config: Any, device: torch.device | str, prefix: str, in_shape: Any, out_shape: Any, name: str
-) -> MainNetInterface:
+) -> Network:
     prefix = f"{prefix}{name}_"
     net_type = _type_of_part(config, prefix, "net_type")
     shapes = _shape_of("in_shape", in_shape, name), _shape_of("out_shape", out_shape, name)
-    part: MainNetInterface = get_mnet_model(config, net_type, *shapes, device, prefix, no_weights=True, verbose=False)
+    part: Network = get_mnet_model(config, net_type, *shapes, device, prefix, no_weights=True, verbose=False)
     return part
 
 
@@ -110,7 +110,7 @@ def get_hypernet(
     shmlp_assembly_fct: Callable[..., Any] | None = None,
     verbose: bool = True,
     cprefix: str | None = None,
-    mnet: MainNetInterface | None = None,
+    mnet: Network | None = None,
 ) -> Any:
     """A hypernetwork from the options of :func:`hypnettorch.utils.cli_args.hnet_args`.
 

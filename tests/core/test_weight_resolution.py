@@ -7,29 +7,27 @@ from typing import Any
 import pytest
 import torch
 
-from hypnettorch.core.weights import WeightLayout
+from hypnettorch.mnets.network import Network
 
 GAIN, SHIFT, WEIGHT, BIAS = range(4)
 SHAPES = ((2,), (2,), (2, 3), (2,))
-OWN = [torch.full(shape, -1.0) for shape in SHAPES]
+NAMES = ("mods.gain", "mods.shift", "layer.weight", "layer.bias")
+ROLES = ("cm_scale", "cm_shift", "weight", "bias")
 
 
-def layout(external: tuple[int, ...]) -> WeightLayout:
-    indices = iter(range(4))
-    return WeightLayout(
-        shapes=SHAPES,
-        internal=tuple(-1 if position in external else next(indices) for position in range(4)),
-        learned=external or None,
-        parts={"internal_weights": (WEIGHT, BIAS), "mod_weights": (GAIN, SHIFT)},
-        modulation=frozenset((GAIN, SHIFT)),
-    )
+def network(external: tuple[int, ...]) -> Network:
+    """A network of four tensors of -1, some of which are external."""
+    net = Network()
+    for position, (name, shape, role) in enumerate(zip(NAMES, SHAPES, ROLES, strict=True)):
+        options = {"external": position in external, "init": lambda tensor: tensor.fill_(-1)}
+        net.declare(name, shape, role, order=(position,), **options)
+    return net
 
 
 def resolve(external: tuple[int, ...], weights: Any, **options: Any) -> tuple[list[int], Any]:
-    """Positions that were given, and what was resolved."""
-    own = [value for position, value in enumerate(OWN) if position not in external]
-    resolved = layout(external).resolve(weights, own, **options)
-    return [position for position, given in enumerate(resolved.given) if given], resolved
+    """Positions that were given, and the evaluation."""
+    values = network(external).evaluation(weights, None, None, **options)
+    return [position for position, name in enumerate(NAMES) if name in values.given], values
 
 
 def tensors(*positions: int, lead: tuple[int, ...] = ()) -> list[torch.Tensor]:
@@ -57,9 +55,9 @@ def test_a_list_is_the_first_that_fits(
     positions, resolved = resolve(external, weights)
     assert positions == list(expected)
     for position, weight in zip(passed, weights, strict=True):
-        assert resolved.values[position] is weight
+        assert resolved[NAMES[position]] is weight
     for position in set(range(4)) - set(passed):
-        assert torch.equal(resolved.values[position], OWN[position])
+        assert torch.equal(resolved[NAMES[position]], torch.full(SHAPES[position], -1.0))
 
 
 def test_shapes_decide_between_lists_of_one_length() -> None:
@@ -73,7 +71,7 @@ def test_shapes_decide_between_lists_of_one_length() -> None:
 def test_modulation_may_be_given_per_sample() -> None:
     positions, resolved = resolve((), tensors(GAIN, SHIFT, lead=(5,)))
     assert positions == [GAIN, SHIFT]
-    assert resolved.values[GAIN].shape == (5, 2)
+    assert resolved[NAMES[GAIN]].shape == (5, 2)
     with pytest.raises(ValueError, match=r"weights\[2\]"):
         resolve((), [*tensors(GAIN, SHIFT), torch.randn(5, 2, 3), *tensors(BIAS)])
 
@@ -89,29 +87,53 @@ def test_dictionary_names_its_parts() -> None:
 def test_a_vector_is_what_is_learned() -> None:
     positions, resolved = resolve((WEIGHT, BIAS), torch.arange(8.0))
     assert positions == [WEIGHT, BIAS]
-    assert resolved.values[WEIGHT].tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert resolved.values[BIAS].tolist() == [6, 7]
+    assert resolved[NAMES[WEIGHT]].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert resolved[NAMES[BIAS]].tolist() == [6, 7]
 
 
 def test_stacked_weights() -> None:
     positions, resolved = resolve((WEIGHT, BIAS), tensors(WEIGHT, BIAS, lead=(3,)), stacked=True)
     assert (positions, resolved.sets) == ([WEIGHT, BIAS], 3)
-    assert resolved.values[GAIN].shape == (2,)
+    assert resolved[NAMES[GAIN]].shape == (2,)
     _, resolved = resolve((WEIGHT, BIAS), torch.randn(3, 8), stacked=True)
-    assert (resolved.sets, resolved.values[WEIGHT].shape) == (3, (3, 2, 3))
+    assert (resolved.sets, resolved[NAMES[WEIGHT]].shape) == (3, (3, 2, 3))
     _, resolved = resolve((), tensors(GAIN, SHIFT, lead=(3, 5)), stacked=True)
-    assert (resolved.sets, resolved.values[GAIN].shape) == (3, (3, 5, 2))
+    assert (resolved.sets, resolved[NAMES[GAIN]].shape) == (3, (3, 5, 2))
 
 
 def test_nothing_passed_takes_what_is_internal() -> None:
-    positions, resolved = resolve((), None)
-    assert positions == []
-    assert all(value is own for value, own in zip(resolved.values, OWN, strict=True))
+    net = network(())
+    values = net.evaluation(None, None, None)
+    assert not values.given
+    assert all(values[name] is own for name, own in zip(NAMES, net.internal_params, strict=True))
 
 
-def test_optional_values_may_be_missing() -> None:
-    _, resolved = resolve((BIAS,), None, optional=frozenset([BIAS]))
-    assert resolved.values[BIAS] is None
+def test_names() -> None:
+    """Any tensor may be given by its name, together with lists or alone; what is missing is that of the network."""
+    weight, (gain, shift) = tensors(WEIGHT)[0], tensors(GAIN, SHIFT)
+    positions, resolved = resolve((), {NAMES[WEIGHT]: weight})
+    assert positions == [WEIGHT]
+    assert resolved[NAMES[WEIGHT]] is weight
+    assert resolve((), {NAMES[WEIGHT]: weight, "mod_weights": [gain, shift]})[0] == [GAIN, SHIFT, WEIGHT]
+    stacked = {name: tensors(position, lead=(3,))[0] for position, name in enumerate(NAMES)}
+    assert resolve(EVERYTHING, stacked, stacked=True)[1].sets == 3
+    with pytest.raises(ValueError, match="external"):
+        resolve((WEIGHT, BIAS), {NAMES[WEIGHT]: weight})
+    with pytest.raises(ValueError, match=r"weights\['layer.weight'\]: expected shape \(2, 3\)"):
+        resolve((), {NAMES[WEIGHT]: weight.T})
+    with pytest.raises(TypeError, match=r"weights\['layer.weight'\]"):
+        resolve((), {NAMES[WEIGHT]: 1.0})
+    with pytest.raises(ValueError, match="by names as 'mods.gain'"):
+        resolve((), {"layer.wieght": weight})
+
+
+def test_dtypes_that_a_product_would_meet_are_refused() -> None:
+    x, weights = torch.zeros(1, 3), [tensor.double() for tensor in tensors(WEIGHT, BIAS)]
+    with pytest.raises(TypeError, match=r"weights\['layer.weight'\]: expected dtype torch.float32"):
+        resolve((WEIGHT, BIAS), weights, x=x)
+    assert resolve((WEIGHT, BIAS), weights, x=x.double())[0] == [WEIGHT, BIAS]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert resolve((WEIGHT, BIAS), weights, x=x)[0] == [WEIGHT, BIAS]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +146,7 @@ def test_optional_values_may_be_missing() -> None:
         ((), tensors(GAIN), ValueError, r"2 \(context-modulation tensors\), 4 \(param_shapes\) tensors, got 1"),
         ((), tensors(GAIN, SHIFT, BIAS, WEIGHT), ValueError, r"weights\[2\]: expected shape \(2, 3\)"),
         ((), {}, ValueError, "weights"),
-        ((), {"weights": []}, ValueError, r"weights: .*\['internal_weights', 'mod_weights'\], got keys \['weights'\]"),
+        ((), {"weights": []}, ValueError, r"weights: .*\['internal_weights', 'mod_weights'\], or by names .*, got keys \['weights'\]"),
         ((), {"mod_weights": tensors(GAIN)}, ValueError, r"weights\['mod_weights'\]: expected 2 entries, got 1"),
         ((), {"mod_weights": torch.zeros(2, 2)}, TypeError, r"weights\['mod_weights'\]"),
         ((), {"mod_weights": tensors(GAIN, WEIGHT)}, ValueError, r"weights\['mod_weights'\]\[1\]"),

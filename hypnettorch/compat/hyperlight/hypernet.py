@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hypnettorch.compat.hyperlight.fully_connected import LayerOptions, hidden_layers
 from hypnettorch.compat.hyperlight.initialization import initializer, is_weight, neutral_value
 from hypnettorch.core import checks, formats
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.input_encoding import ENCODINGS, HEncodedInput
 from hypnettorch.hnets.inputs import join_batches
 from hypnettorch.hnets.module_hnet import ModuleHNet
@@ -28,7 +28,7 @@ class HyperNet(nn.Module):
     ``ω₀`` are the bias of the output layer.
 
     It consists of networks of this package, and :attr:`hnet` is the whole of them: a
-    :class:`~hypnettorch.hnets.hnet_interface.HyperNetInterface` with ``z`` as its unconditional input.
+    :class:`~hypnettorch.hnets.hnet_interface.HyperNetwork` with ``z`` as its unconditional input.
 
     Args:
         input_shapes: Shapes of the inputs by name, as a dictionary or pairs.
@@ -92,7 +92,7 @@ class HyperNet(nn.Module):
             num_cond_embs=0,
             verbose=False,
         )
-        self._hnet: HyperNetInterface = (
+        self._hnet: HyperNetwork = (
             hnet if encoding is None else HEncodedInput(hnet, encoding, which="uncond", verbose=False)
         )
         self._init_output(options, output_split_init)
@@ -100,12 +100,12 @@ class HyperNet(nn.Module):
             self.init_independent_weights()
 
     @property
-    def hnet(self) -> HyperNetInterface:
+    def hnet(self) -> HyperNetwork:
         """The hypernetwork that does the work."""
         return self._hnet
 
     @property
-    def _head(self) -> HyperNetInterface:
+    def _head(self) -> HyperNetwork:
         """The output layer."""
         head = self._hnet
         while isinstance(head, WrapperHyperNetwork):

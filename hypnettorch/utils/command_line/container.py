@@ -12,10 +12,10 @@ from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.hnets import HContainer
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.targets import describe_targets
 from hypnettorch.mnets import ModuleNet
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.network import Network
 from hypnettorch.utils.command_line.options import names
 
 SHARED, OWN = "shared", "own"
@@ -66,9 +66,9 @@ def parse_parts(option: str, value: str) -> Parts:
 
 def container(
     target_shapes: Sequence[Sequence[int]],
-    make_part: Callable[..., HyperNetInterface],
+    make_part: Callable[..., HyperNetwork],
     parts: Parts | None = None,
-    mnet: MainNetInterface | None = None,
+    mnet: Network | None = None,
     uncond_in_size: int = 0,
     verbose: bool = True,
     **kwargs: Any,
@@ -113,7 +113,7 @@ def container(
     )
 
 
-def labels_of(target_shapes: Sequence[Sequence[int]], mnet: MainNetInterface | None) -> list[list[str]]:
+def labels_of(target_shapes: Sequence[Sequence[int]], mnet: Network | None) -> list[list[str]]:
     """For each target its role and, if the main network is a ``ModuleNet``, its name."""
     roles = [target.name for target in describe_targets(target_shapes, mnet)]
     found = list(mnet.selected_shapes) if isinstance(mnet, ModuleNet) else []

@@ -15,7 +15,7 @@ from hypnettorch.core import checks
 from hypnettorch.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP, HDeconv, ModuleHNet, StructuredHMLP
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking, wrn_chunking
 from hypnettorch.mnets import WRN, ResNet
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.network import Network
 from hypnettorch.utils.command_line.container import container, parse_parts
 from hypnettorch.utils.command_line.kinds import COMMON, Kind, Table
 from hypnettorch.utils.command_line.options import Option, one_or_more, single_size, sizes
@@ -42,7 +42,7 @@ def structured_hmlp(
     assembly_fct: Callable[..., Any] | None = None,
     chunk_emb_sizes: int | Sequence[int] = 8,
     layers: Sequence[Sequence[int]] = ((100, 100),),
-    mnet: MainNetInterface | None = None,
+    mnet: Network | None = None,
     gcd_chunking: bool = False,
     **kwargs: Any,
 ) -> StructuredHMLP:
@@ -70,7 +70,7 @@ def structured_hmlp(
     return StructuredHMLP(target_shapes, shapes, counts, chunk_emb_sizes, hmlp_kwargs, function, **kwargs)
 
 
-def _chunking(mnet: MainNetInterface | None, target_shapes: Shapes, gcd_chunking: bool) -> Any:
+def _chunking(mnet: Network | None, target_shapes: Shapes, gcd_chunking: bool) -> Any:
     """How the weights of a main network are put together."""
     if not isinstance(mnet, (ResNet, WRN)):
         expected = "a function with shmlp_chunk_shapes and shmlp_num_per_chunk, or a ResNet or WRN as mnet"

@@ -8,8 +8,8 @@ from typing import Any
 
 from hypnettorch import hnets
 from hypnettorch.core import checks
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.mnets.network import Network
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS
 from hypnettorch.utils.command_line.kinds import Kind, merged
 from hypnettorch.utils.command_line.options import Option, names
@@ -31,7 +31,7 @@ class Request:
     num_cond_embs: int
     no_cond_weights: bool = False
     uncond_in_size: int = 0
-    mnet: MainNetInterface | None = None
+    mnet: Network | None = None
 
     def inside(self, wrapper: Kind, arguments: Mapping[str, Any]) -> Request:
         """What a wrapper of which this is asked asks of the hypernetwork inside of it."""
@@ -74,8 +74,8 @@ def parse_wrappers(option: str, value: str) -> list[Kind]:
 
 
 def wrap(
-    make: Callable[[Request], HyperNetInterface], wrappers: Sequence[tuple[Kind, dict[str, Any]]], request: Request
-) -> HyperNetInterface:
+    make: Callable[[Request], HyperNetwork], wrappers: Sequence[tuple[Kind, dict[str, Any]]], request: Request
+) -> HyperNetwork:
     """A hypernetwork inside of wrappers.
 
     Args:
@@ -89,7 +89,7 @@ def wrap(
     hnet = wrap(make, inner, request.inside(wrapper, arguments))
     shapes, width = request.target_shapes, request.uncond_in_size
     given = {**vars(request), "target": shapes, "hnet_uncond_in_size": width}
-    wrapped: HyperNetInterface = wrapper.make(hnet, **{**wrapper.of_program(given), "verbose": False, **arguments})
+    wrapped: HyperNetwork = wrapper.make(hnet, **{**wrapper.of_program(given), "verbose": False, **arguments})
     return wrapped
 
 

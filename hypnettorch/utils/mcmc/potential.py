@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypnettorch.core import checks, formats
-from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.mnets.network import Network, check_network
 
 Potential = Callable[[Tensor], Tensor]
 """``U(q)``: a position ``[D]`` to one number, in a tensor of one element."""
@@ -42,7 +42,7 @@ def log_prob_standard_normal_prior(position: Tensor, mean: float = 0.0, std: flo
 
 
 def nn_pot_energy(
-    net: MainNetInterface,
+    net: Network,
     inputs: Tensor,
     targets: Tensor,
     prior_log_prob_func: Potential,
@@ -88,14 +88,14 @@ class NetworkPotential:
 
     def __init__(
         self,
-        net: MainNetInterface,
+        net: Network,
         inputs: Tensor,
         targets: Tensor,
         prior_log_prob_func: Potential,
         tau_pred: float,
         nll_type: str,
     ) -> None:
-        checks.instance("net", net, MainNetInterface)
+        check_network("net", net)
         checks.tensor("inputs", inputs)
         checks.tensor("targets", targets)
         checks.instance("prior_log_prob_func", prior_log_prob_func, Callable, "a function")  # type: ignore[arg-type]

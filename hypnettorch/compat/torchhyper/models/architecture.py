@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.hnets.hnet_interface import HyperNetInterface
+from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.set_hnet import HSetInput
 
@@ -20,7 +20,7 @@ OUTER_LAYERS = 3
 class _ForDownstream(nn.Module):
     """A hypernetwork of this package that produces every parameter of a downstream network, by name."""
 
-    def __init__(self, hnet: HyperNetInterface, input_size: int, downstream_network: nn.Module) -> None:
+    def __init__(self, hnet: HyperNetwork, input_size: int, downstream_network: nn.Module) -> None:
         super().__init__()
         self.hnet = hnet
         self._input_size = input_size
