@@ -426,10 +426,14 @@ class HyperNetwork(Network):
 
     def _joined(self, request: Request, cond: Tensor | None, given: Mapping[str, Any], dim: int) -> Request:
         """Inputs of batch size 1 expanded to that of the others; the batch is dimension ``dim``."""
-        by_id = request.ids is not None
         leaves, structure = trees.flatten(dict(given))
-        named = {"uncond_input": request.uncond, f"cond_id ({EMBEDDINGS})" if by_id else "cond_input": cond}
-        named.update({f"weights[{list(given)}][{i}]": leaf for i, leaf in enumerate(leaves)})
+        labels = [
+            f"cond_id ({kind})" if request.ids is not None else f"weights['{kind}']"
+            for kind, value in given.items()
+            for _ in trees.flatten(value)[0]
+        ]
+        named = {"uncond_input": request.uncond, f"cond_id ({EMBEDDINGS})" if request.ids is not None else "cond_input": cond}
+        named.update({f"{label}[{i}]": leaf for i, (label, leaf) in enumerate(zip(labels, leaves, strict=True))})
         uncond, cond, *rest = inputs.join_batches(named, dim)
         return Request(uncond, cond, None, trees.unflatten(rest, structure) if rest else given)
 
@@ -973,15 +977,21 @@ def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, 
 
     A table with another number of conditions is loaded with ``strict=False`` as far as both have the conditions.
     """
-    strict, errors = rest[1], rest[4]
+    missing, unexpected = rest[2], rest[3]
     for family in network._families:
         if not family.external:
             for i in range(len(family.shapes)):
-                _fit_table(network, family, i, state_dict, prefix, strict, errors)
+                _fit_table(network, family, i, state_dict, prefix, missing, unexpected)
 
 
 def _fit_table(
-    network: HyperNetwork, family: Family, i: int, state_dict: dict[str, Any], prefix: str, strict: bool, errors: Any
+    network: HyperNetwork,
+    family: Family,
+    i: int,
+    state_dict: dict[str, Any],
+    prefix: str,
+    missing: list[str],
+    unexpected: list[str],
 ) -> None:
     as_table, single = replace(family, table=True), replace(family, table=False)
     key = prefix + as_table.name(0, i)
@@ -1000,8 +1010,8 @@ def _fit_table(
             state_dict[key] = torch.stack(list(names.values()))
     loaded = state_dict.get(key)
     if loaded is not None and loaded.dim() > 0 and len(loaded) != count and loaded.shape[1:] == family.shapes[i]:
-        if strict:
-            errors.append(f"{key}: expected {count} conditions, got {len(loaded)} (strict=False loads them)")
+        first, last = sorted((count, len(loaded)))
+        (missing if len(loaded) < count else unexpected).append(f"{key}[{first}:{last}]")
         own = network.table.by_name[family.name(0, i)].value().detach()
         state_dict[key] = torch.cat([loaded[:count].to(own), own[len(loaded) :]])
 

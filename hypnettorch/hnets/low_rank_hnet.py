@@ -114,7 +114,7 @@ class HLowRank(Wrapper):
     @property
     def gates(self) -> nn.Parameter:
         """``g``, ``[number of targets]``."""
-        return self.gate.weight  # type: ignore[no-any-return, union-attr]
+        return self.gate.weight  # type: ignore[return-value, union-attr]
 
     @property
     def target_keys(self) -> list[Key]:

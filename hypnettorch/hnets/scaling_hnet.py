@@ -101,7 +101,7 @@ class HScaling(Wrapper):
     @property
     def gates(self) -> nn.Parameter:
         """``g``, ``[number of targets]``."""
-        return self.gate.weight  # type: ignore[no-any-return, union-attr]
+        return self.gate.weight  # type: ignore[return-value, union-attr]
 
     @property
     def base_weights(self) -> list[Tensor]:

@@ -12,7 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.hypernetwork import EMBEDDINGS, arguments_of, check_hypernetwork, HyperNetwork, Produced, Request
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of, check_hypernetwork
 
 Pairs = list[LowRank]
 """The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
@@ -119,13 +119,13 @@ class Wrapper(HyperNetwork):
     @property
     def num_known_conds(self) -> int:
         """Number of conditions that the hypernetwork knows by id."""
-        return self._num_known_conds if self._families else self.hnet.num_known_conds  # type: ignore[no-any-return]
+        return self._num_known_conds if self._families else self.hnet.num_known_conds
 
     def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
         """Conditions as the hypernetwork inside looks them up."""
         if self._families:
             return super().conditions(ids, values)
-        return self.hnet.conditions(ids, values.part("hnet"))  # type: ignore[no-any-return]
+        return self.hnet.conditions(ids, values.part("hnet"))
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Conditions as the hypernetwork inside looks them up."""
@@ -143,13 +143,13 @@ class Wrapper(HyperNetwork):
         """The input embedding of a condition, as the hypernetwork inside defines it."""
         if self._families:
             return super().get_cond_in_emb(cond_id)
-        return self.hnet.get_cond_in_emb(cond_id)  # type: ignore[no-any-return]
+        return self.hnet.get_cond_in_emb(cond_id)
 
     def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
         """Internal input embeddings with the id of their condition."""
         if self._families:
             return super().condition_embeddings()
-        return self.hnet.condition_embeddings()  # type: ignore[no-any-return]
+        return self.hnet.condition_embeddings()
 
     # ---------------------------------------------------------------------------------------------- what can be asked
 
@@ -161,7 +161,7 @@ class Wrapper(HyperNetwork):
     @property
     def target_keys(self) -> list[Key]:
         """The keys of :meth:`factors`, in the order of ``target_shapes``."""
-        return self.hnet.target_keys  # type: ignore[no-any-return]
+        return self.hnet.target_keys
 
     def factors(
         self,

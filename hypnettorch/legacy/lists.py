@@ -14,11 +14,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, old_files
 from hypnettorch.core.initialisation import init_params
 from hypnettorch.core.table import ROLES, Row, Table
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
+from hypnettorch.legacy import aliases
 from hypnettorch.mnets.mlp import MLP
 from hypnettorch.mnets.network import Network, Shapes
 
@@ -353,19 +354,22 @@ def _take_over(net: Any, check_has_bias: bool = True) -> None:
         rows.append(Row(name, shape, meta["name"], meta["layer"], owner, key, order=(10**6, position), meta=extra))
     if rows:
         net._extend(rows)
+    if any(name in net._modules for name in LISTS):  # tensors with several names
+        aliases.install_hooks(net, old_files.rename)
     for name in [name for name in net.__dict__ if isinstance(getattr(type(net), name, None), View)]:
         del net.__dict__[name]
 
 
 def _register_layers(net: Any) -> None:
-    """Register layers that a subclass appended to the list of batch norm or modulation layers."""
-    for name, own, group in (("_batchnorm_layers", net._norms, "norms"), ("_context_mod_layers", net._modulations, "modulations")):
-        known = {id(layer) for _, layer in own}
+    """Take over layers that a subclass appended to the list of batch norm or modulation layers."""
+    paths = {id(module): path for path, module in net.named_modules()}
+    for name, known in (("_batchnorm_layers", net._norms), ("_context_mod_layers", net._modulations)):
+        own = {id(layer) for _, layer in known}
         for layer in getattr(net, name) or ():
-            if id(layer) not in known:
-                path = f"appended_{group}.{len(own)}"
+            if id(layer) not in own:
+                path = paths.get(id(layer), f"appended{name}.{len(known)}")
                 net.register_part(path, layer)
-                own.append((path, layer))
+                known.append((path, layer))
 
 
 def _announce_subclass(cls: type, **kwargs: Any) -> None:

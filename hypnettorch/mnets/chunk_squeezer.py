@@ -125,6 +125,7 @@ class ChunkSqueezer(Network):
             sizes = {"n_in": inp_chunk_dim, "n_out": out_chunk_dim, "hidden_layers": red_layers}
             reducer = DynamicBiasMLP(layers, cemb_size, **mlp.keywords, **sizes)
         network = mlp(self.num_chunks * out_chunk_dim, checks.integer("n_out", n_out, 1), net_layers)
+        self.register_load_state_dict_pre_hook(_take_old_name)
         self.include("reducer", reducer, block=1)
         self.include("network", network, block=2)
         self.load_init_weights(init_weights)
@@ -157,6 +158,13 @@ class ChunkSqueezer(Network):
         by_sample = squeezed.unflatten(-2, chunks.shape[-3:-1]).transpose(-3, -2).flatten(-2)
         output: Tensor = self.network.compute(by_sample, values.part("network"))
         return output
+
+
+def _take_old_name(net: ChunkSqueezer, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Files of hypnettorch 0.0.4 hold the chunk embeddings under a second name."""
+    embeddings = state_dict.pop(f"{prefix}_cembs", None)
+    if embeddings is not None:
+        state_dict.setdefault(f"{prefix}chunk_embs.weight", embeddings)
 
 
 def _parse_dynamic_biases(dynamic_biases: Sequence[int], num_layers: int) -> list[int]:

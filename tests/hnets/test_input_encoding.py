@@ -104,6 +104,34 @@ def test_conditions_belong_to_the_wrapper() -> None:
     assert inner.internal_hnet.num_known_conds == 3
 
 
+def looked_up_in_a_table(hnet: Any) -> None:
+    """Ids choose rows, of one table or of many, and only these rows have a gradient."""
+    (embeddings,) = hnet.conditional_params
+    hnet.eval()
+    torch.testing.assert_close(hnet(**hnet.condition_inputs([2, 0])), hnet(cond_id=[2, 0]))
+    hnet(cond_id=[2, 0], ret_format="flattened").square().sum().backward()
+    assert embeddings.grad.flatten(1).any(1).tolist() == [True, False, True, False, False]
+    sets = torch.stack([embeddings.detach(), 0.5 * embeddings.detach()])
+    got = hnet.batched_forward(cond_id=[4, 1], weights={"cond_weights": [sets]}, ret_format="flattened")
+    one = hnet(cond_id=[4, 1], weights={"embeddings.weight": sets[1]}, ret_format="flattened")
+    torch.testing.assert_close(got, torch.stack([hnet(cond_id=[4, 1], ret_format="flattened"), one]))
+
+
+def test_embeddings_in_a_table() -> None:
+    """The same numbers as one parameter; files of one form load into the other."""
+    hnet = encoded(hmlp(), num_cond_embs=3)
+    table = encoded(hmlp(), num_cond_embs=3, embedding_table=True)
+    (embeddings,) = table.conditional_params
+    assert embeddings.shape == (3, 2)
+    assert ((embeddings >= 0) & (embeddings <= 1)).all()
+    table.load_state_dict(hnet.state_dict())
+    torch.testing.assert_close(table(cond_id=[2, 0]), hnet(cond_id=[2, 0]))
+    (larger,) = table.add_conditions(2)
+    assert ((larger >= 0) & (larger <= 1)).all()
+    assert torch.equal(larger[:3], torch.stack(list(hnet.conditional_params)))
+    looked_up_in_a_table(table)
+
+
 def test_an_encoding_may_learn() -> None:
     hnet = encoded(hmlp(), Fourier(), in_size=3, num_cond_embs=1)
     assert [meta["name"] for meta in hnet.param_shapes_meta[-2:]] == ["weight", "bias"]
@@ -164,6 +192,12 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "other size": ({"in_size": 3}, ValueError, "in_size"),
     "number of conditions": ({"num_cond_embs": -1}, ValueError, "num_cond_embs"),
     "external": ({"no_cond_weights": 1}, TypeError, "no_cond_weights"),
+    "table": ({"embedding_table": 1}, TypeError, "embedding_table"),
+    "table of inner conditions": (
+        {"hnet": hmlp(**NOISE), "which": "uncond", "embedding_table": True},
+        ValueError,
+        "embedding_table",
+    ),
     "inner conditions": ({"hnet": hmlp(**NOISE), "which": "uncond", "num_cond_embs": 1}, ValueError, "num_cond_embs"),
 }
 

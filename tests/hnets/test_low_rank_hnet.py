@@ -19,6 +19,7 @@ from hypnettorch.hnets import (
     HEncodedInput,
     HLowRank,
     HPerturbWrapper,
+    HRecurrent,
     HResidual,
     HScaling,
     HSetInput,
@@ -180,6 +181,82 @@ def test_others_refuse() -> None:
     for other in others:
         with pytest.raises(NotImplementedError, match="no factors"):
             other.factors(cond_id=0)
+
+
+FREE: dict[str, Any] = {"num_cond_embs": 0, "no_cond_weights": True}
+
+
+def updates(**options: Any) -> HLowRank:
+    return low_rank(lambda shapes: hmlp(shapes, **options))
+
+
+AROUND: dict[str, Any] = {
+    "encoding": (lambda: HEncodedInput(updates(cond_in_size=6, **FREE), num_cond_embs=3, verbose=False), {}),
+    "set": (lambda: HSetInput(updates(), nn.Linear(2, 3), verbose=False), {"cond_input": torch.rand(2, 5, 2)}),
+    "recurrent": (lambda: HRecurrent(updates(**FREE), 2, verbose=False), {"cond_input": torch.randn(3, 2, 2)}),
+    "residual": (lambda: HResidual(updates(), verbose=False), {}),
+    "several": (
+        lambda: HResidual(
+            HEncodedInput(HResidual(updates(cond_in_size=6, **FREE), verbose=False), num_cond_embs=3, verbose=False),
+            verbose=False,
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "given"), AROUND.values(), ids=AROUND)
+def test_wrappers_around_it_pass_updates_on(build: Any, given: dict[str, Any]) -> None:
+    hnet = build().double()
+    given = {name: value.double() for name, value in given.items()} or {"cond_id": [2, 0]}
+    assert hnet.makes_updates
+    assert hnet.target_keys == [0, 1, 2]
+    last, base = hnet, torch.zeros(()).double()
+    while not isinstance(last, HLowRank):
+        if isinstance(last, HResidual):
+            base = base + torch.cat([w.flatten() for w in last.base_weights])
+        last = last.internal_hnet
+    full = hnet.convert_out_format(hnet(**given, ret_format="flattened") - base, "flattened", "stacked")
+    for pair, shape, expected in zip(hnet.factors(**given).values(), TARGETS, full, strict=True):
+        torch.testing.assert_close(pair.product(shape), expected)
+    weights = {name: 2 * param for name, param in hnet.named_parameters() if name.endswith("gate.weight")}
+    for doubled, pair in zip(
+        hnet.factors(**given, weights=weights).values(), hnet.factors(**given).values(), strict=True
+    ):
+        torch.testing.assert_close(doubled, LowRank(pair.A, 2 * pair.B))
+
+
+def test_wrappers_that_change_updates_refuse() -> None:
+    """What is no update any more is not taken for one, and not for weights either."""
+    noisy = HPerturbWrapper(updates(), 0, verbose=False)
+    encoded = HPerturbWrapper(updates(cond_in_size=6, **FREE), 0, verbose=False)
+    for hnet in (
+        noisy,
+        HPerturbWrapper(HResidual(updates(), verbose=False), 0, verbose=False),
+        HResidual(noisy, verbose=False),
+        HEncodedInput(encoded, num_cond_embs=1, verbose=False),
+    ):
+        assert hnet.makes_updates
+        with pytest.raises(
+            NotImplementedError, match="HPerturbWrapper changes weights: expected it inside of HLowRank"
+        ):
+            hnet.factors(uncond_input=torch.randn(1, noisy.num_outputs).double(), cond_id=0)
+
+
+class Overridden(HLowRank):
+    """A subclass with factors of its own."""
+
+    def factors(self, *args: Any, **kwargs: Any) -> Any:
+        return {key: LowRank(A, -B) for key, (A, B) in super().factors(*args, **kwargs).items()}
+
+
+def test_factors_of_a_subclass_are_asked_for() -> None:
+    inner = Overridden(hmlp, TARGETS, RANKS, verbose=False).double()
+    nn.init.normal_(inner.gates)
+    hnet = HResidual(inner, verbose=False)
+    weights = {"hnet.gate.weight": torch.randn(3).double()}
+    expected = inner.factors(cond_id=[1, 2], weights={"gate.weight": weights["hnet.gate.weight"]})
+    torch.testing.assert_close(hnet.factors(cond_id=[1, 2], weights=weights), expected)
 
 
 def test_hyper_model_adds_to_the_base() -> None:

@@ -142,6 +142,90 @@ def test_external_parameters(name: str) -> None:
     torch.testing.assert_close(twin(cond_id=[0, 1], weights=weights, ret_format="flattened"), got)
 
 
+class Twice(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Sequential(nn.Linear(3, 3), nn.PReLU())
+        self.last = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.second(self.first(x)))
+        return y
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_layer_under_two_names(external: bool) -> None:
+    """Passed weights hold for one call, and leave nothing behind."""
+    hnet = module_hnet(Twice(), no_uncond_weights=external).double()
+    sets = [torch.randn(3, *shape).double() for shape in hnet.unconditional_param_shapes]
+    one = {"uncond_weights": [w[1] for w in sets]}
+    tensors = [*hnet.parameters(), *hnet.buffers()]
+    first = hnet(cond_id=0, weights=one, ret_format="flattened")
+    batched = hnet.batched_forward(cond_id=0, weights={"uncond_weights": sets}, ret_format="flattened")
+    torch.testing.assert_close(batched[1], first)
+    with pytest.raises(RuntimeError):
+        hnet(cond_input=torch.randn(2, 3).float(), weights=one)
+    assert all(a is b for a, b in zip([*hnet.parameters(), *hnet.buffers()], tensors, strict=True))
+    assert hnet.trunk.first is hnet.trunk.second
+    torch.testing.assert_close(copy.deepcopy(hnet)(cond_id=0, weights=one, ret_format="flattened"), first)
+    if not external:
+        own = {"uncond_weights": list(hnet.unconditional_params)}
+        torch.testing.assert_close(hnet(cond_id=0), hnet(cond_id=0, weights=own))
+
+
+def test_tied_weights_change_together() -> None:
+    trunk = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    trunk[2].weight = trunk[0].weight
+    hnet = module_hnet(trunk)
+    weight = torch.randn(3, 3)
+    changed = copy.deepcopy(hnet)
+    with torch.no_grad():
+        changed.trunk[0].weight.copy_(weight)
+    torch.testing.assert_close(hnet(cond_id=0, weights={"trunk.0.weight": weight}), changed(cond_id=0))
+    sets = torch.stack([weight, torch.zeros(3, 3)])
+    batched = hnet.batched_forward(cond_id=0, weights={"trunk.0.weight": sets}, ret_format="flattened")
+    torch.testing.assert_close(batched[0], changed(cond_id=0, ret_format="flattened"))
+
+
+def test_one_graph_with_weights() -> None:
+    hnet = module_hnet().eval()
+    conditions = torch.randn(2, 3)
+    weights = {"uncond_weights": [torch.randn(shape) for shape in hnet.unconditional_param_shapes]}
+    compiled = torch.compile(hnet, fullgraph=True, backend="aot_eager")
+    expected = hnet(cond_input=conditions, weights=weights, ret_format="stacked")
+    torch.testing.assert_close(compiled(cond_input=conditions, weights=weights, ret_format="stacked"), expected)
+    assert all(isinstance(param, nn.Parameter) for param in hnet.trunk.parameters())
+    torch._dynamo.reset()
+
+
+def looked_up_in_a_table(hnet: Any) -> None:
+    """Ids choose rows, of one table or of many, and only these rows have a gradient."""
+    (embeddings,) = hnet.conditional_params
+    hnet.eval()
+    torch.testing.assert_close(hnet(**hnet.condition_inputs([2, 0])), hnet(cond_id=[2, 0]))
+    hnet(cond_id=[2, 0], ret_format="flattened").square().sum().backward()
+    assert embeddings.grad.flatten(1).any(1).tolist() == [True, False, True, False, False]
+    sets = torch.stack([embeddings.detach(), 0.5 * embeddings.detach()])
+    got = hnet.batched_forward(cond_id=[4, 1], weights={"cond_weights": [sets]}, ret_format="flattened")
+    one = hnet(cond_id=[4, 1], weights={"embeddings.weight": sets[1]}, ret_format="flattened")
+    torch.testing.assert_close(got, torch.stack([hnet(cond_id=[4, 1], ret_format="flattened"), one]))
+
+
+def test_embeddings_in_a_table() -> None:
+    """The same numbers as one parameter; files of one form load into the other."""
+    hnet = module_hnet(reads_images(), cond_in_size=(1, 4, 4), num_cond_embs=3)
+    table = module_hnet(reads_images(), cond_in_size=(1, 4, 4), num_cond_embs=3, embedding_table=True)
+    assert table.conditional_param_shapes == [[3, 1, 4, 4]]
+    table.load_state_dict(hnet.state_dict())
+    torch.testing.assert_close(table(cond_id=[2, 0]), hnet(cond_id=[2, 0]))
+    hnet.load_state_dict(table.state_dict())
+    assert table.add_conditions(2)[0].shape == (5, 1, 4, 4)
+    torch.testing.assert_close(table(cond_id=[2, 0]), hnet(cond_id=[2, 0]))
+    looked_up_in_a_table(table)
+
+
 def test_parameters_are_in_the_table() -> None:
     hnet = module_hnet()
     assert [meta["name"] for meta in hnet.param_shapes_meta] == [

@@ -25,6 +25,7 @@ from hypnettorch.hnets import (
     HSetInput,
     ModuleHNet,
     StructuredHMLP,
+    output_constants,
 )
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP, ModuleNet
@@ -392,7 +393,7 @@ def test_the_regulariser_knows_of_constants() -> None:
     net = ModuleNet(Normed(), include=NORMS[0])
     hnet = ChunkedHMLP(net.hyper_shapes_learned, 4, num_cond_embs=2, verbose=False)
     regularizers = [FixedTargetRegularizer(hnet, 1, form) for form in ("gram", "stored")]
-    hnet._set_constants(None, torch.tensor([1.0, 0.0]))
+    output_constants.keep(hnet, None, torch.tensor([1.0, 0.0]))
     regularizers += [FixedTargetRegularizer(hnet, 1, form) for form in ("gram", "stored")]
     with torch.no_grad():
         for param in hnet.parameters():

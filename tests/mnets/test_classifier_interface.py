@@ -54,8 +54,8 @@ class OldStyle(Classifier):
     ) -> Tensor:
         if distilled_params is not None:
             raise ValueError("distilled_params: nothing is distilled")
-        params = self._resolve_weights(weights).values
-        gain, shift, scale, offset, kernel, bias, out_weight, out_bias = params
+        tensors = self.evaluation(weights, None, None).tensors
+        gain, shift, scale, offset, kernel, bias, out_weight, out_bias = [tensors[name] for name in self.param_names]
         h = F.conv2d(x.view(-1, 1, 6, 6), kernel, bias)
         h = self._context_mod_layers[0](h, weights=[gain, shift])
         stats_id = self._batchnorm_layers[0].num_stats - 1 if condition is None else condition
@@ -88,8 +88,6 @@ def test_class_without_equation() -> None:
         pass
 
     net = Nothing(2, False)
-    net._has_bias = net._has_fc_out = net._mask_fc_out = net._has_linear_out = True
-    net._publish()
     with pytest.raises(NotImplementedError, match="Nothing implements neither"):
         net(torch.zeros(1))
 

@@ -95,7 +95,8 @@ def test_internal_parameters_copies_and_files() -> None:
     nets = {"a": ModuleNet(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), include="1.*"), "b": mlp(2)}
     net = MultiNet(nets)
     assert [p.shape for p in net.internal_params] == [(4, 3), (4,)]
-    assert len(list(net.parameters())) == 2
+    assert [p for p in net.parameters() if p.requires_grad] == list(net.internal_params)
+    assert len(list(net.parameters())) == 4  # with the base of the module, which is frozen
     weights, x = draw(net), torch.randn(5, 3)
     twin = copy.deepcopy(net)
     twin.load_state_dict(net.state_dict())
