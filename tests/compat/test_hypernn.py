@@ -17,8 +17,8 @@ from hypnettorch.compat.hypernn.torch import (
     TorchLinearHyperNetwork,
     TorchWeightGenerator,
 )
-from hypnettorch.compat.hypernn.torch.embedding_module import TorchEmbeddingModule
 from hypnettorch.compat.hypernn.torch.dynamic_hypernet import TorchDynamicHyperNetwork as DynamicByItsPlace
+from hypnettorch.compat.hypernn.torch.embedding_module import TorchEmbeddingModule
 from hypnettorch.compat.hypernn.torch.hypernet import create_functional_target_network
 from hypnettorch.compat.hypernn.torch.linear_hypernet import TorchLinearHyperNetwork as LinearByItsPlace
 from hypnettorch.compat.hypernn.torch.utils import FunctionalParamVectorWrapper, count_params, get_weight_chunk_dims
