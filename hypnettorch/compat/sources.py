@@ -68,7 +68,7 @@ class Program:
             raise ValueError(f"{path}: expected a program as text, got {type(error).__name__}: {error}") from error
 
     def parse(self) -> tuple[ast.Module, list[str]]:
-        """The program as a tree, without the parts that are no Python of this version; and a line about each of them."""
+        """The program as a tree, without what is no Python of this version; and a line about each of these parts."""
         tree, errors = ast.Module(body=[], type_ignores=[]), []
         first = 0
         for code in self._codes():
