@@ -38,7 +38,7 @@ class RBFNet(nn.Module, MainNetInterface):
             layers.append(1)
         self._param_shapes_meta = [
             {"name": name, "index": -1 if no_weights else i, "layer": layer}
-            for i, (name, layer) in enumerate(zip(names, layers))
+            for i, (name, layer) in enumerate(zip(names, layers, strict=True))
         ]
         self._layer_weight_tensors = nn.ParameterList()
         self._layer_bias_vectors = nn.ParameterList()
@@ -47,7 +47,7 @@ class RBFNet(nn.Module, MainNetInterface):
             self._hyper_shapes_learned = list(self._param_shapes)
             self._hyper_shapes_learned_ref = list(range(len(self._param_shapes)))
         else:
-            for shape, name in zip(self._param_shapes, names):
+            for shape, name in zip(self._param_shapes, names, strict=True):
                 param = nn.Parameter(torch.randn(*shape) / math.sqrt(shape[-1]))
                 self._internal_params.append(param)
                 if name == "weight":
@@ -216,7 +216,7 @@ class TwiceInitialised(ModuleFirst):
         nn.Module.__init__(self)
         MainNetInterface.__init__(self)
         self.fill()
-        for p, w in zip(self.internal_params, weights):
+        for p, w in zip(self.internal_params, weights, strict=True):
             p.data = w
 
 

@@ -56,7 +56,7 @@ class GaussianMLP(nn.Module, MainNetInterface):
                 self._internal_params.append(nn.Parameter(0.3 * torch.randn(*shape)))
             for shape in shapes:
                 self._internal_params.append(nn.Parameter(torch.full(shape, rho_init)))
-            for meta, tensor in zip(self._param_shapes_meta, self._internal_params):
+            for meta, tensor in zip(self._param_shapes_meta, self._internal_params, strict=True):
                 if meta["dist_param"] == "mean":
                     lists = self._layer_weight_tensors if meta["name"] == "weight" else self._layer_bias_vectors
                     lists.append(tensor)
@@ -70,13 +70,14 @@ class GaussianMLP(nn.Module, MainNetInterface):
         return mean, [F.softplus(r) for r in rho]
 
     def forward(self, x, weights=None, distilled_params=None, condition=None, mean_only=False, noise=None):
-        assert distilled_params is None and condition is None
+        assert distilled_params is None
+        assert condition is None
         mean, std = self.extract_mean_and_std(weights)
         if mean_only:
             return self._mnet.forward(x, weights=mean)
         if noise is None:
             noise = [torch.randn_like(m) for m in mean]
-        return self._mnet.forward(x, weights=[m + s * e for m, s, e in zip(mean, std, noise)])
+        return self._mnet.forward(x, weights=[m + s * e for m, s, e in zip(mean, std, noise, strict=True)])
 
     def distillation_targets(self):
         return None
@@ -84,7 +85,8 @@ class GaussianMLP(nn.Module, MainNetInterface):
     def kl(self, weights=None, prior_std=1.0):
         mean, std = self.extract_mean_and_std(weights)
         terms = [
-            torch.sum(torch.log(prior_std / s) + (s**2 + m**2) / (2 * prior_std**2) - 0.5) for m, s in zip(mean, std)
+            torch.sum(torch.log(prior_std / s) + (s**2 + m**2) / (2 * prior_std**2) - 0.5)
+            for m, s in zip(mean, std, strict=True)
         ]
         return sum(terms)
 
@@ -95,7 +97,7 @@ def make_mnet():
 
 def plain_output(x, weights, noise):
     half = len(weights) // 2
-    sampled = [m + F.softplus(r) * e for m, r, e in zip(weights[:half], weights[half:], noise)]
+    sampled = [m + F.softplus(r) * e for m, r, e in zip(weights[:half], weights[half:], noise, strict=True)]
     return plain.perceptron(x, sampled, torch.tanh)
 
 
@@ -118,7 +120,7 @@ def test_forward_and_kl_are_the_formulas():
     torch.testing.assert_close(net(x, noise=noise), plain_output(x, weights, noise))
     torch.testing.assert_close(net(x, mean_only=True), plain.perceptron(x, weights[:6], torch.tanh))
     mean, std = net.extract_mean_and_std()
-    expected = sum(kl_divergence(Normal(m, s), Normal(0.0, 1.0)).sum() for m, s in zip(mean, std))
+    expected = sum(kl_divergence(Normal(m, s), Normal(0.0, 1.0)).sum() for m, s in zip(mean, std, strict=True))
     torch.testing.assert_close(net.kl(), expected)
 
 
@@ -168,7 +170,7 @@ def test_training_with_a_hypernetwork_is_that_of_plain_pytorch(num_steps):
                 _, weights = generate(task)
                 output = plain_output(x, weights, noise_of(step))
                 means, stds = weights[:half], [F.softplus(r) for r in weights[half:]]
-                kl = sum(kl_divergence(Normal(m, s), Normal(0.0, 1.0)).sum() for m, s in zip(means, stds))
+                kl = sum(kl_divergence(Normal(m, s), Normal(0.0, 1.0)).sum() for m, s in zip(means, stds, strict=True))
                 loss = 50 * (output - targets[task]).square().mean() + 1e-3 * kl
                 for t in range(task):
                     loss = loss + 0.1 / task * (generate(t)[0] - prev[t]).square().sum()

@@ -29,7 +29,8 @@ def build(hyperhyper):
 @pytest.mark.parametrize("hyperhyper", ["hmlp", "chunked"])
 def test_forward_is_two_perceptrons(hyperhyper):
     mnet, hnet, hhnet = build(hyperhyper)
-    assert hnet.internal_params is not None and len(hnet.internal_params) == 3
+    assert hnet.internal_params is not None
+    assert len(hnet.internal_params) == 3
     assert hhnet.target_shapes == hnet.hyper_shapes_learned
 
     z = torch.randn(1, 4)
@@ -43,7 +44,7 @@ def test_forward_is_two_perceptrons(hyperhyper):
         inputs = torch.cat([z.expand(len(rows), 4), rows], dim=1)
         flat = plain.perceptron(inputs, layers).flatten()[: hhnet.num_outputs]
     expected_theta = plain.unflatten(flat, hnet.hyper_shapes_learned)
-    for a, b in zip(theta, expected_theta):
+    for a, b in zip(theta, expected_theta, strict=True):
         torch.testing.assert_close(a, b)
     e = hnet.conditional_params[1]
     expected = plain.unflatten(plain.perceptron(e.unsqueeze(0), expected_theta)[0], mnet.param_shapes)
@@ -55,7 +56,9 @@ def test_weights_by_parts():
     """As published code has it: ``weights={'uncond_weights': ..., 'cond_weights': ...}``."""
     _, hnet, hhnet = build("hmlp")
     theta = hhnet.forward(uncond_input=torch.randn(1, 4))
-    for a, b in zip(hnet.forward(cond_id=0, weights={"uncond_weights": theta}), hnet.forward(cond_id=0, weights=theta)):
+    for a, b in zip(
+        hnet.forward(cond_id=0, weights={"uncond_weights": theta}), hnet.forward(cond_id=0, weights=theta), strict=True
+    ):
         assert torch.equal(a, b)
     others = [torch.randn_like(e) for e in hnet.conditional_params]
     moved = hnet.forward(cond_id=0, weights={"uncond_weights": theta, "cond_weights": others})

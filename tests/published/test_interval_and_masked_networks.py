@@ -22,7 +22,8 @@ class IntervalMLP(MLP, MainNetInterface):
         nn.Module.__init__(self)
         MainNetInterface.__init__(self)
         MLP.__init__(self, n_in=n_in, n_out=n_out, hidden_layers=hidden_layers, verbose=False, **kwargs)
-        assert not self._use_batch_norm and not self._use_context_mod
+        assert not self._use_batch_norm
+        assert not self._use_context_mod
         self._is_properly_setup()
 
     def forward(self, x, weights=None, distilled_params=None, condition=None, radii=None):
@@ -74,7 +75,8 @@ class IntervalHMLP(HMLP):
             condition=condition,
             ret_format=ret_format,
         )
-        assert self._uncond_in_size == 0 and self._cond_in_size == cond_input.shape[1]
+        assert self._uncond_in_size == 0
+        assert self._cond_in_size == cond_input.shape[1]
         h, r = cond_input, torch.full_like(cond_input, self._perturbation)
         num_layers = len(uncond_weights) // 2
         for i in range(num_layers):
@@ -127,7 +129,7 @@ def test_formats_and_batches_of_tasks():
     flat, radii = hnet.forward(cond_id=[0, 2], ret_format="flattened", return_radii=True)
     assert flat.shape == radii.shape == (2, hnet.num_outputs)
     lists = hnet.forward(cond_id=[0, 2], ret_format="sequential")
-    for row, tensors in zip(flat, lists):
+    for row, tensors in zip(flat, lists, strict=True):
         assert torch.equal(row, torch.cat([t.flatten() for t in tensors]))
 
 
@@ -168,7 +170,7 @@ class MaskedMLP(MLP):
             weights = self.internal_params
         if masks is not None:
             masks = self.sparse(masks)
-            weights = [w * m for w, m in zip(weights, masks)]
+            weights = [w * m for w, m in zip(weights, masks, strict=True)]
         return super().forward(x, weights=list(weights), distilled_params=distilled_params, condition=condition)
 
     def sparse(self, masks):
@@ -191,7 +193,7 @@ def test_masks_from_a_hypernetwork(use_batch_norm):
     for mask in sparse:
         assert (mask != 0).float().mean() == pytest.approx(0.5, abs=0.51 / mask.numel() + 0.01)
 
-    masked = [w * m for w, m in zip(mnet.internal_params, sparse)]
+    masked = [w * m for w, m in zip(mnet.internal_params, sparse, strict=True)]
     if use_batch_norm:
         norms, layers = masked[:4], masked[4:]
         expected = x

@@ -84,7 +84,7 @@ def test_first_steps_are_those_of_plain_pytorch(tmp_path, monkeypatch):
         optimizer.step()
         by_hand.append(loss.item())
     assert losses[0] == pytest.approx(by_hand, rel=1e-4)
-    for p, q in zip(hnet.internal_params, params):
+    for p, q in zip(hnet.internal_params, params, strict=True):
         torch.testing.assert_close(p, q, atol=1e-5, rtol=1e-4)
 
 

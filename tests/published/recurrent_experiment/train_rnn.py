@@ -27,7 +27,7 @@ def masked_loss(dhandler, ids, logits, targets):
     """Binary cross entropy at the steps of the pattern."""
     mask = torch.zeros(logits.shape[:2])
     starts, lengths = dhandler.get_out_pattern_bounds(ids)
-    for b, (start, length) in enumerate(zip(starts, lengths)):
+    for b, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         mask[int(start) : int(start) + int(length), b] = 1
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=2)
     return (loss * mask).sum() / mask.sum()
@@ -36,9 +36,7 @@ def masked_loss(dhandler, ids, logits, targets):
 def build_networks(config, dhandlers, device, logger):
     in_shape, out_shape = dhandlers[0].in_shape, dhandlers[0].out_shape
     mnet = sim_utils.get_mnet_model(config, "simple_rnn", in_shape, out_shape, device, no_weights=True)
-    hnet = sim_utils.get_hypernet(
-        config, device, config.hnet_type, mnet.param_shapes, config.num_tasks, verbose=False
-    )
+    hnet = sim_utils.get_hypernet(config, device, config.hnet_type, mnet.param_shapes, config.num_tasks, verbose=False)
     if config.hyper_fan_init:
         if config.hnet_type == "hmlp":
             hnet.apply_hyperfan_init(mnet=mnet)
