@@ -38,7 +38,7 @@ def test_equation(encoding: str | None, encode: Any) -> None:
     h = torch.rand(3)
     features = encode(h)
     *hidden, output = [module for module in hypernet.modules() if isinstance(module, nn.Linear)]
-    assert output is hypernet.output_layer
+    assert output is hypernet.linear_layers[0]
     for layer in hidden:
         features = nn.functional.leaky_relu(layer(features))
     base = hypernet.get_independent_weights()
@@ -216,10 +216,11 @@ def test_output_layer_is_a_linear_layer() -> None:
         module.apply(xavier_init)
     flat = torch.cat([weight.flatten(1) for weight in hypernet(h=h).values()], dim=1)
     torch.testing.assert_close(flat, plain(h))
-    torch.testing.assert_close(hypernet.output_layer(torch.ones(32)), plain[-1](torch.ones(32)))
-    assert (hypernet.output_layer.in_features, hypernet.output_layer.out_features) == (32, 1200)
+    (layer,) = hypernet.linear_layers
+    torch.testing.assert_close(layer(torch.ones(32)), plain[-1](torch.ones(32)))
+    assert (layer.in_features, layer.out_features) == (32, 1200)
     flat.sum().backward()
-    assert hypernet.output_layer.weight.grad.abs().sum() > 0
+    assert layer.weight.grad.abs().sum() > 0
 
 
 class TestOutputLayerStaysOne:
@@ -230,8 +231,8 @@ class TestOutputLayerStaysOne:
         assert torch.equal(hypernet(h=h)["conv.weight"], other(h=h)["conv.weight"])
         assert len(list(hypernet.parameters())) == 6
         with torch.no_grad():
-            hypernet.output_layer.weight.zero_()
-            hypernet.output_layer.bias.fill_(0.5)
+            hypernet.linear_layers[0].weight.zero_()
+            hypernet.linear_layers[0].bias.fill_(0.5)
         assert all((weight == 0.5).all() for weight in hypernet(h=h).values())
 
     def test_files_hold_it_once(self) -> None:
@@ -266,8 +267,12 @@ class TestOutputLayerStaysOne:
 
     def test_replaced_parameters_are_refused(self) -> None:
         hypernet = make()
-        hypernet.output_layer.weight = nn.Parameter(torch.zeros(1200, 32))
-        with pytest.raises(ValueError, match="output_layer: expected the weight and bias that it was built with"):
+        hypernet.linear_layers[0].weight = nn.Parameter(torch.zeros(1200, 32))
+        with pytest.raises(ValueError, match=r"linear_layers\[0\].weight: expected the parameter of the network"):
+            hypernet(h=torch.rand(3))
+        hypernet = make(fc_kws={"out_bias": False})
+        torch.nn.utils.parametrizations.weight_norm(hypernet.linear_layers[0])
+        with pytest.raises(ValueError, match=r"linear_layers\[0\].weight: expected the parameter of the network"):
             hypernet(h=torch.rand(3))
 
 

@@ -92,8 +92,11 @@ def test_laplace_posterior_from_buffers():
     stds = [1 / torch.sqrt(net._buffers[f"ewc_fisher_estimate_weights_{i}"]) for i in range(len(params))]
     for std, fisher in zip(stds, fisher_by_hand(params, x, y), strict=True):
         torch.testing.assert_close(std, 1 / torch.sqrt(len(x) * fisher / 0.01**2 + 1), rtol=1e-3, atol=1e-6)
-    samples = torch.stack([net(x, weights=[p + 0.01 * s * torch.randn_like(p) for p, s in zip(params, stds, strict=True)])
-                           for _ in range(20)])  # fmt: skip
+    samples = []
+    for _ in range(20):
+        weights = [p + 0.01 * s * torch.randn_like(p) for p, s in zip(params, stds, strict=True)]
+        samples.append(net(x, weights=weights))
+    samples = torch.stack(samples)
     assert F.mse_loss(samples.mean(dim=0), y) < 0.05
     assert samples.std(dim=0).min() > 0
 
@@ -129,7 +132,7 @@ def test_synaptic_intelligence_from_buffers():
 
 
 def test_buffers_come_with_checkpoints():
-    """A program resumes between two tasks: it registers the buffers of a fresh network by name, then loads the state."""
+    """A program resumes between two tasks: it registers the buffers by name, then loads the state."""
     net, data = make_net(), make_tasks()[0]
     ewc.compute_fisher(0, data, net.internal_params, torch.device("cpu"), net, regression=True)
     other = make_net()
@@ -146,7 +149,7 @@ def test_buffers_come_with_checkpoints():
 
 
 def test_fisher_weights_the_regularizer_of_a_hypernetwork():
-    """The program computes the Fisher information of generated weights and passes it to the fixed-target regulariser."""
+    """The Fisher information of generated weights goes to the fixed-target regulariser."""
     from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
 
     data = make_tasks()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hypnettorch.compat.hyperlight.fully_connected import LayerOptions, hidden_layers
 from hypnettorch.compat.hyperlight.initialization import initializer, is_weight, neutral_value
+from hypnettorch.compat.linear_layers import LinearLayers
 from hypnettorch.core import checks, formats
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.input_encoding import ENCODINGS, HEncodedInput
@@ -96,12 +97,7 @@ class HyperNet(nn.Module):
         self._hnet: HyperNetInterface = (
             hnet if encoding is None else HEncodedInput(hnet, encoding, which="uncond", verbose=False)
         )
-        self.output_layer = nn.Linear(1, 1, bias=options.out_bias, device="meta")
-        self.output_layer.in_features, self.output_layer.out_features = sizes[-1], hnet.num_outputs
-        self._tie_output_layer()
-        self.output_layer.register_state_dict_post_hook(_drop_from_file)
-        self.output_layer.register_load_state_dict_pre_hook(_add_to_file)
-        self.register_load_state_dict_post_hook(_tie_when_loaded)
+        self.linear_layers = LinearLayers(self._head)
         self._init_output(options, output_split_init)
         if options.out_bias and init_independent_weights:
             self.init_independent_weights()
@@ -118,23 +114,6 @@ class HyperNet(nn.Module):
         while isinstance(head, WrapperHyperNetwork):
             head = head.internal_hnet
         return head
-
-    def _tie_output_layer(self) -> None:
-        """Let the output layer be seen as an ``nn.Linear``, with the very parameters of :attr:`hnet`."""
-        self.output_layer.weight = self._head.layer_weight_tensors[-1]
-        if self._head.has_bias:
-            self.output_layer.bias = self._head.layer_bias_vectors[-1]
-
-    def _is_tied(self) -> bool:
-        layer, head = self.output_layer, self._head
-        return layer.weight is head.layer_weight_tensors[-1] and (
-            layer.bias is None or layer.bias is head.layer_bias_vectors[-1]
-        )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HyperNet:
-        super()._apply(fn, recurse)
-        self._tie_output_layer()
-        return self
 
     @classmethod
     def from_existing(cls, weights: Mapping[str, Tensor], **options: Any) -> HyperNet:
@@ -165,9 +144,7 @@ class HyperNet(nn.Module):
             ValueError: If an input is missing or unknown, or does not fit.
             TypeError: If an input is no tensor.
         """
-        if not self._is_tied():
-            wanted = "the weight and bias that it was built with (change their values in place)"
-            checks.fail("output_layer", wanted, "others")
+        self.linear_layers.check_tied()
         weights = self._hnet(uncond_input=self._join(inputs), ret_format="stacked")
         single = weights[0].shape[0] == 1
         named = zip(self.output_shapes, weights, strict=True)
@@ -254,22 +231,6 @@ class HyperNet(nn.Module):
     def extra_repr(self) -> str:
         """Shapes of the inputs."""
         return ", ".join(f"{name}: {shape}" for name, shape in self.input_shapes.items())
-
-
-def _drop_from_file(output_layer: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Save the parameters of the output layer once, as those of ``hnet``."""
-    for name, _ in output_layer.named_parameters():
-        state.pop(prefix + name, None)
-
-
-def _add_to_file(output_layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let the output layer find what ``hnet`` has loaded before it."""
-    state.update({prefix + name: parameter.detach() for name, parameter in output_layer.named_parameters()})
-
-
-def _tie_when_loaded(hypernet: HyperNet, _: Any) -> None:
-    """Keep the output layer at the parameters of ``hnet``, where loading assigns new ones."""
-    hypernet._tie_output_layer()
 
 
 class Hypernet(HyperNet):
