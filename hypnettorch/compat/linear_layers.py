@@ -14,7 +14,8 @@ class LinearLayers(nn.ModuleList):
     """``nn.Linear`` modules that hold the very parameters of a network's layers.
 
     A program that walks over ``modules()``, to initialise or to read all linear layers, finds them. The network
-    computes with the parameters: they may be changed in place, but not replaced. Files hold them once, as the network's.
+    computes with the parameters: they may be changed in place, but not replaced. Files hold them once, by the names
+    that they have in the network.
 
     Args:
         net: The network, all of whose layers are linear. It is no part of this module.
