@@ -18,7 +18,7 @@ class LabelledSplit(SplitCIFAR10Data):
 
 
 def test_outputs_are_those_of_the_task(tmp_path):
-    write_cifar10_python(tmp_path, [[3, 5, 3, 1, 5]] * 5, [3, 5, 1])
+    write_cifar10_python(tmp_path, [[3, 5, 3, 1, 5]] * 5 + [[3, 5, 1]])
     data = LabelledSplit(tmp_path, use_one_hot=True, validation_size=0, labels=[3, 5], full_out_dim=True)
     outputs = data.get_train_outputs()
     assert outputs.shape[1] == 10
