@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hypnettorch.compat.check import main
-from hypnettorch.compat.successors import Kind, judge
+from hypnettorch.compat.check.command import main
+from hypnettorch.compat.check.successors import Kind, judge
 
 
 def check(tmp_path: Path, source: str, *options: str, name: str = "program.py") -> Path:
@@ -62,7 +62,10 @@ FORMS = {
     "import importlib\nimportlib.import_module('torchhyper.model')": [
         "2: torchhyper.model works with another import: hypnettorch.compat.torchhyper.model",
     ],
-    "from hypnettorch.examples.hypercl import __main__": ["1: hypnettorch.examples.hypercl.__main__ works"],
+    "from hypnettorch.data import __main__\n__main__.main": [
+        "1: hypnettorch.data.__main__ works",
+        "2: hypnettorch.data.__main__.main works",
+    ],
     "from . import hyperlight\nfrom .hypnettorch import mnets\nhyperlight.x": [],
     "import torch, hyperlights\nhyperlights.x": [],
 }
@@ -181,6 +184,7 @@ def test_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["%matplotlib inline\n", "import hyperlight as hl\n", "s = 'é'"],
         "!pip install hyperlight\nfrom torchhyper.model import (\n  HyperNetwork as H)",
         ["%%bash\n", "import hyperlight"],
+        ["x = (5\n", "  % 3)\n"],
         ["from hyperlight.old import (voidify,\n", "  nothing)\n", "hl.HyperNet"],
     ]
     path = tmp_path / "intro.ipynb"
@@ -189,14 +193,14 @@ def test_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.partition(" works")[0].partition(" is")[0] for line in said(capsys, path)] == [
         "cell 2:2: hyperlight",
         "cell 3:2: torchhyper.model.HyperNetwork",
-        "cell 5:1: hyperlight.old.nothing",
-        "cell 5:1: hyperlight.old.voidify",
-        "cell 5:3: hyperlight.HyperNet",
+        "cell 6:1: hyperlight.old.nothing",
+        "cell 6:1: hyperlight.old.voidify",
+        "cell 6:3: hyperlight.HyperNet",
         " 3 import statements changed",
     ]
     cells[0][1] = "import hypnettorch.compat.hyperlight as hl\n"
     cells[1] = cells[1].replace("from torchhyper", "from hypnettorch.compat.torchhyper")
-    cells[3][:2] = ["from hypnettorch.compat.hyperlight import voidify; from hyperlight.old import nothing", "\n"]
+    cells[4][:2] = ["from hypnettorch.compat.hyperlight import voidify; from hyperlight.old import nothing", "\n"]
     assert path.read_text() == notebook(*cells)
 
 

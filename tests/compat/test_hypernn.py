@@ -326,6 +326,14 @@ class TestOrderOfConstruction:
             assert other.calls == ["setup", "embedding", "generator"]
             assert torch.equal(other(x), net(x))
 
+    def test_own_forward_needs_no_parts(self) -> None:
+        class OwnForward(TorchHyperNetwork):
+            def forward(self, x: Tensor, flat: Tensor) -> Tensor:
+                return self.target_forward(x, generated_params=flat)
+
+        x, flat = torch.randn(5, 8), torch.randn(N)
+        torch.testing.assert_close(OwnForward(make_target())(x, flat), computed(make_target(), flat, x))
+
     @pytest.mark.parametrize("kind", [OnlyGenerator, OwnLayers])
     def test_what_nobody_says_is_not_needed(self, kind: type[TorchHyperNetwork]) -> None:
         net, x, z = kind(make_target()), torch.randn(5, 8), torch.randn(2)

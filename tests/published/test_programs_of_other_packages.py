@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from hypnettorch.compat.check import main as check
+from hypnettorch.compat.check.command import main as check
 from tests.published import plain
 
 PROGRAMS = Path(__file__).parent / "programs"

@@ -155,7 +155,7 @@ class TorchHyperNetwork(nn.Module, HyperNetwork, metaclass=_SetUpWhenBuilt):
     def _needs(self, part: str) -> bool:
         """Whether a part has to be made, since someone says how, or nobody says how to do without."""
         known = getattr(self, f"_{part}_constructor") is not None or self._overrides(f"make_{part}")
-        return known or not self._overrides("generate_params")
+        return known or not (self._overrides("generate_params") or self._overrides("forward"))
 
     def _overrides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(TorchHyperNetwork, method)

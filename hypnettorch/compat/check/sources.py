@@ -73,7 +73,7 @@ class Program:
         first = 0
         for code in self._codes():
             try:
-                cell = ast.parse(_without_commands(code) if self.path.suffix == NOTEBOOK else code)
+                cell = _parse_cell(code) if self.path.suffix == NOTEBOOK else ast.parse(code)
             except (SyntaxError, ValueError, RecursionError) as error:
                 line = first + (getattr(error, "lineno", None) or 1)
                 errors.append(f"{self.path}:{self.where(line)}: {getattr(error, 'msg', None) or error}")
@@ -181,6 +181,13 @@ def _code_cells(text: str) -> Iterator[tuple[int, list[_Span]]]:
         if cell["cell_type"].code == "code":
             source = cell["source"]
             yield number, source if type(source) is list else [source]
+
+
+def _parse_cell(code: str) -> ast.Module:
+    try:
+        return ast.parse(code)
+    except SyntaxError:
+        return ast.parse(_without_commands(code))
 
 
 def _without_commands(code: str) -> str:

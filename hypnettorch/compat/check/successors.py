@@ -74,13 +74,15 @@ def judge(name: str, is_import: bool = True) -> Verdict:
 
 def exported(module: str) -> Collection[str]:
     """What ``from module import *`` gives of a module that has a successor here; nothing of one that has none."""
-    verdict = judge(module)
-    found = _find(verdict.detail or module) if verdict.kind in (Kind.WORKS, Kind.MOVED) else None
-    return getattr(found, "__all__", [name for name in vars(found or object) if not name.startswith("_")])
+    kind, detail = judge(module)
+    if kind not in (Kind.WORKS, Kind.MOVED):
+        return []
+    found = _find(detail or module)
+    return getattr(found, "__all__", [name for name in vars(found) if not name.startswith("_")])
 
 
 def _find(name: str) -> Any:
-    """What a dotted name stands for; submodules are imported as needed, but no ``__main__``."""
+    """What a dotted name stands for; submodules are imported as needed, but no ``__main__``, which may be a program."""
     first, *others = name.split(".")
     found: Any = importlib.import_module(first)
     path = first
@@ -89,7 +91,9 @@ def _find(name: str) -> Any:
         if hasattr(found, part):
             found = getattr(found, part)
         elif inspect.ismodule(found) and _is_module(path):
-            found = sys.modules[__name__] if part == "__main__" else importlib.import_module(path)
+            if part == "__main__":
+                return path
+            found = importlib.import_module(path)
         else:
             return _MISSING
     return found
