@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Case, Step
-from hypnettorch.hnets import HMLP, ChunkedHMLP, HyperNetInterface
+from hypnettorch.hnets import HMLP, ChunkedHMLP, HyperNetwork
 from hypnettorch.mnets import MLP
 from hypnettorch.utils.hnet_regularizer import FixedTargetRegularizer, calc_fix_target_reg, get_current_targets
 
 EMBEDDING, HIDDEN, CHUNK = 8, 100, 1000
 
 
-def _networks(kind: str, tasks: int) -> HyperNetInterface:
+def _networks(kind: str, tasks: int) -> HyperNetwork:
     """A hypernetwork for an MLP 784-100-100-10 whose parameters have moved since the targets were made."""
     torch.manual_seed(1)
     shapes = MLP.weight_shapes(784, 10, [100, 100])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchmarks import plain
 from benchmarks.harness import Case, Step
-from hypnettorch.hnets import HMLP, ChunkedHMLP, HyperNetInterface, StructuredHMLP
+from hypnettorch.hnets import HMLP, ChunkedHMLP, HyperNetwork, StructuredHMLP
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking
 from hypnettorch.mnets import MLP, ResNet
 
@@ -39,7 +39,7 @@ def _chunked(shapes: list[list[int]]) -> ChunkedHMLP:
     return ChunkedHMLP(shapes, CHUNK, EMBEDDING, cond_in_size=EMBEDDING, layers=[HIDDEN, HIDDEN], verbose=False)
 
 
-def _with_mlp(hnet: HyperNetInterface, update: str) -> Step:
+def _with_mlp(hnet: HyperNetwork, update: str) -> Step:
     mnet = MLP(784, 10, [100, 100], no_weights=True, verbose=False)
     x, y = _images(784)
     return plain.STEPS[update](lambda: F.cross_entropy(mnet(x, weights=hnet(cond_id=0)), y), hnet.parameters())

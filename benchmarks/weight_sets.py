@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks import plain
 from benchmarks.harness import Case, Step
 from hypnettorch.hnets import HMLP
-from hypnettorch.mnets import MLP, LeNet, MainNetInterface, ResNet, SimpleRNN
+from hypnettorch.mnets import MLP, LeNet, Network, ResNet, SimpleRNN
 
 SHAPES = MLP.weight_shapes(784, 10, [100, 100])
 EMBEDDING, HIDDEN = 8, 100
@@ -114,7 +114,7 @@ def conditions_in_a_loop(sets: int, train: bool) -> Step:
     return _mode(loss, params, train)
 
 
-NETWORKS: dict[str, tuple[Callable[[], MainNetInterface], tuple[int, ...], int]] = {
+NETWORKS: dict[str, tuple[Callable[[], Network], tuple[int, ...], int]] = {
     "MLP 64-100-100-10": (lambda: MLP(64, 10, [100, 100], no_weights=True, verbose=False), (64,), 0),
     "LeNet mnist_small": (
         lambda: LeNet(in_shape=(28, 28, 1), num_classes=10, arch="mnist_small", no_weights=True, verbose=False),

@@ -6,6 +6,7 @@ from hypnettorch.hnets.deconv_hnet import HDeconv
 from hypnettorch.hnets.hnet_container import HContainer
 from hypnettorch.hnets.hnet_interface import HyperNetInterface
 from hypnettorch.hnets.hnet_perturbation_wrapper import HPerturbWrapper
+from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.input_encoding import HEncodedInput
 from hypnettorch.hnets.low_rank_hnet import HLowRank
 from hypnettorch.hnets.mlp_hnet import HMLP
@@ -30,6 +31,7 @@ __all__ = [
     "HScaling",
     "HSetInput",
     "HyperNetInterface",
+    "HyperNetwork",
     "ModuleHNet",
     "StructuredHMLP",
 ]

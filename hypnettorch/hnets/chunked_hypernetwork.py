@@ -211,7 +211,8 @@ class ChunkedHyperNetwork(HyperNetwork):
 
     def distillation_targets(self) -> list[Tensor] | None:
         """What the inner hypernetwork has to distil: ``None``."""
-        return self.hnet.distillation_targets()  # type: ignore[no-any-return]
+        targets: list[Tensor] | None = self.hnet.distillation_targets()
+        return targets
 
     def get_chunk_emb(self, chunk_id: int | None = None, cond_id: int | None = None) -> Tensor:
         """Chunk embeddings.

@@ -91,7 +91,7 @@ class HDeconv(HyperNetwork):
         "Self-Attention Generative Adversarial Networks", 2019, https://arxiv.org/abs/1805.08318.
     """
 
-    layers: nn.ModuleList
+    layers: Any
     first_children = ("norms",)
 
     def __init__(
@@ -153,7 +153,7 @@ class HDeconv(HyperNetwork):
                 use_bias,
                 use_spectral_norm,
             )
-            fans = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
+            fans: dict[str, Any] = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
             self._stages.append(self.affine(conv, no_uncond_weights, **fans))
         if verbose:
             print(self)

@@ -83,7 +83,7 @@ def initialize(hnet: HDeconv, inputs: hyperfan.Inputs, gain: float) -> Tensor:
 def _draw(values: Values, weight: str, bias: str | None, variance: float) -> None:
     """Fill the weight of a layer with this variance, and its bias with 0."""
     fill_uniform(values[weight], 0.0, variance)
-    if bias in values.tensors:
+    if bias is not None and bias in values.tensors:
         fill_uniform(values[bias], 0.0, 0.0)
 
 

@@ -155,6 +155,8 @@ class SelfAttention:
 
     def __call__(self, x: Tensor, values: Values) -> Tensor:
         """``x [..., C, H, W]`` to the same shape."""
-        pairs = [(values[weight], None if bias is None else values[bias]) for weight, bias in self.projections]
-        weights = AttentionWeights(*[tensor for pair in pairs for tensor in pair], gamma=values[self.gamma])
+        tensors: list[Any] = [
+            None if name is None else values[name] for projection in self.projections for name in projection
+        ]
+        weights = AttentionWeights(*[*tensors, values[self.gamma]])
         return self_attention(x, weights.normalized() if self._spectral_norm else weights)

@@ -34,6 +34,12 @@ class HContainer(HyperNetwork):
     (``'hnet'``, ``'uncond'`` or ``'cond'``) and ``celement_ind`` where they come from, those of ``q`` by
     ``celement_cind`` to which condition they belong, and only those of ``h_1`` have a ``layer``.
 
+    ``forward`` passes its inputs and ``condition`` to all hypernetworks. ``cond_id`` is required if there are ``q_c``,
+    and with ``cond_input`` selects only these. Further keys of a dictionary ``weights``: ``hnets``, a list with a
+    dictionary per hypernetwork, which has precedence over everything else for this hypernetwork. It may hold what its
+    ``weights`` may hold (as ``chunk_embs``), and its inputs ``uncond_input``, ``cond_input`` and ``cond_id``. And
+    ``cond_tensors``, a list of tensors ``[N, *shape]`` to use for ``q_c``.
+
     Args:
         target_shapes: Shapes of the tensors to produce.
         assembly_fct: Called with what was produced for one sample: a list with a list of tensors per hypernetwork, the
@@ -110,7 +116,7 @@ class HContainer(HyperNetwork):
             self.include(f"{HNETS}.{i}", hnet, block=i, numbered=i == 0, celement_type="hnet", celement_ind=i)
         init = normal(PLAIN_STD)
         for i, (shape, name) in enumerate(zip(self._uncond_shapes, uncond_names, strict=True)):
-            meta = {"celement_type": "uncond", "celement_ind": i}
+            meta: dict[str, Any] = {"celement_type": "uncond", "celement_ind": i}
             block = len(hnets) + i
             self.declare(f"{UNCOND}.{i}", shape, name, init=init, external=no_uncond_weights, block=block, **meta)
         if self._cond_shapes:
@@ -140,41 +146,6 @@ class HContainer(HyperNetwork):
     def internal_hnets(self) -> list[Any]:
         """The hypernetworks."""
         return list(self.hnets)
-
-    def forward(
-        self,
-        uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
-        cond_id: Any = None,
-        weights: Any = None,
-        distilled_params: Any = None,
-        condition: int | None = None,
-        ret_format: str = "squeezed",
-    ) -> Any:
-        """Compute the weights of the target network.
-
-        Args:
-            uncond_input: Passed to all hypernetworks.
-            cond_input: Passed to all hypernetworks; ``cond_id`` then only selects plain parameters.
-            cond_id: Id or ids of conditions; required if there are plain conditional parameters.
-            weights: External parameters, see :meth:`HyperNetwork.forward
-                <hypnettorch.hnets.hypernetwork.HyperNetwork.forward>`. Further keys of a dictionary: ``hnets``, a list
-                with a dictionary per hypernetwork, which has precedence over everything else for this hypernetwork. It
-                may hold what its ``weights`` may hold (as ``chunk_embs``), and its inputs ``uncond_input``,
-                ``cond_input`` and ``cond_id``. And ``cond_tensors``, a list of tensors ``[N, *shape]`` to use for the
-                plain conditional parameters.
-            distilled_params: Must be ``None``.
-            condition: Passed to all hypernetworks.
-            ret_format: ``'squeezed'``, ``'sequential'``, ``'flattened'`` or ``'stacked'``.
-
-        Returns:
-            The weights in the format that was asked for.
-
-        Raises:
-            ValueError: If inputs or weights are missing, do not fit or exclude each other.
-            TypeError: If an argument has the wrong type.
-        """
-        return super().forward(uncond_input, cond_input, cond_id, weights, distilled_params, condition, ret_format)
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up in every hypernetwork and among the plain parameters."""
@@ -262,7 +233,7 @@ class HContainer(HyperNetwork):
             _, passed = resolve(hnet.table, named, hnet, stacked=values.sets is not None)  # type: ignore[arg-type]
             values = values.with_tensors({f"{name}.{key}": tensor for key, tensor in passed.items()})
         own = {key: entry[key] for key in INPUTS if key in entry}
-        inputs.check_combination(*(own.get(key) for key in INPUTS), required=False)
+        inputs.check_combination(own.get("uncond_input"), own.get("cond_input"), own.get("cond_id"), required=False)
         uncond = own.get("uncond_input", request.uncond)
         cond = own.get("cond_input", None if "cond_id" in own else request.cond)
         ids = None if cond is not None or {"cond_input", "cond_id"} & own.keys() else request.ids

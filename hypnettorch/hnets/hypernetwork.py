@@ -426,14 +426,12 @@ class HyperNetwork(Network):
 
     def _joined(self, request: Request, cond: Tensor | None, given: Mapping[str, Any], dim: int) -> Request:
         """Inputs of batch size 1 expanded to that of the others; the batch is dimension ``dim``."""
-        leaves, structure = trees.flatten(dict(given))
-        labels = [
-            f"cond_id ({kind})" if request.ids is not None else f"weights['{kind}']"
-            for kind, value in given.items()
-            for _ in trees.flatten(value)[0]
-        ]
-        named = {"uncond_input": request.uncond, f"cond_id ({EMBEDDINGS})" if request.ids is not None else "cond_input": cond}
-        named.update({f"{label}[{i}]": leaf for i, (label, leaf) in enumerate(zip(labels, leaves, strict=True))})
+        by_id = request.ids is not None
+        named = {"uncond_input": request.uncond, f"cond_id ({EMBEDDINGS})" if by_id else "cond_input": cond}
+        for kind, value in given.items():
+            source = f"cond_id ({kind})" if by_id else f"weights['{kind}']"
+            named |= {f"{source}[{i}]": leaf for i, leaf in enumerate(trees.flatten(value)[0])}
+        structure = trees.flatten(dict(given))[1]
         uncond, cond, *rest = inputs.join_batches(named, dim)
         return Request(uncond, cond, None, trees.unflatten(rest, structure) if rest else given)
 
@@ -610,7 +608,7 @@ class HyperNetwork(Network):
     def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
         """Internal chunk embeddings with the id of the chunk and, if they belong to one, of the condition."""
         for name in self._parts:
-            part = self.get_submodule(name)
+            part: Any = self.get_submodule(name)
             if hasattr(part, "chunk_embeddings"):
                 yield from part.chunk_embeddings()
 

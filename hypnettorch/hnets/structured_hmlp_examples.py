@@ -178,7 +178,7 @@ class _Layers:
     has_norm: bool
 
 
-def _read(net: Any, cls: type) -> _Layers:
+def _read(net: Any, cls: Any) -> _Layers:
     """Read a residual network off its parameter table."""
     if not isinstance(net, cls):
         checks.fail("net", f"an instance of {cls.__name__}", type(net).__name__)

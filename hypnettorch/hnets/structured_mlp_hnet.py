@@ -154,7 +154,7 @@ class StructuredHMLP(HyperNetwork):
         elif not self._cond_chunk_embs:
             external, init = self._no_uncond_weights, nn.init.normal_
             for k, (i, shape) in enumerate(zip(self._embedded(), shapes, strict=True)):
-                meta = {"info": info, "hnet_ind": i, "cond_id": -1}
+                meta: dict[str, Any] = {"info": info, "hnet_ind": i, "cond_id": -1}
                 self.declare(f"{CHUNKS}.{k}", shape, "embedding", 0, init=init, external=external, block=block, **meta)
 
     def _check_sizes(self, chunk_emb_sizes: int | Sequence[int]) -> list[int]:
@@ -292,7 +292,7 @@ class StructuredHMLP(HyperNetwork):
         if self._chunk_emb_sizes[kind] == 0:
             return None
         k = self._embedded().index(kind)
-        return request.given[CHUNKS][k] if self._cond_chunk_embs else values[f"{CHUNKS}.{k}"]  # type: ignore[no-any-return]
+        return request.given[CHUNKS][k] if self._cond_chunk_embs else values[f"{CHUNKS}.{k}"]
 
     def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
         """Initialise each inner network for the targets in which its chunks end up."""

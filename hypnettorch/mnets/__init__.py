@@ -9,6 +9,7 @@ from hypnettorch.mnets.mlp import MLP
 from hypnettorch.mnets.mnet_interface import MainNetInterface
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.multi_net import MultiNet
+from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.resnet import ResNet
 from hypnettorch.mnets.resnet_imgnet import ResNetIN
 from hypnettorch.mnets.simple_rnn import SimpleRNN
@@ -26,6 +27,7 @@ __all__ = [
     "MainNetInterface",
     "ModuleNet",
     "MultiNet",
+    "Network",
     "ResNet",
     "ResNetIN",
     "SimpleRNN",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,7 +37,9 @@ def test_equation(encoding: str | None, encode: Any) -> None:
     hypernet = make(encoding=encoding)
     h = torch.rand(3)
     features = encode(h)
-    for layer in [module for module in hypernet.modules() if isinstance(module, nn.Linear)]:
+    *hidden, output = [module for module in hypernet.modules() if isinstance(module, nn.Linear)]
+    assert output is hypernet.linear_layers[0]
+    for layer in hidden:
         features = nn.functional.leaky_relu(layer(features))
     base = hypernet.get_independent_weights()
     for name, weight in hypernet(h=h).items():
@@ -194,10 +198,88 @@ def test_is_made_of_this_package() -> None:
     assert torch.equal(copy.deepcopy(hypernet)(h=h)["conv.weight"], hypernet(h=h)["conv.weight"])
 
 
+def xavier_init(module: nn.Module) -> None:
+    """What published programs pass to ``apply``."""
+    if type(module) is nn.Linear:
+        nn.init.xavier_uniform_(module.weight)
+        module.bias.data.fill_(0.01)
+
+
+def test_output_layer_is_a_linear_layer() -> None:
+    """A program's own initialisation reaches it, after the hidden layers: the numbers are those of plain PyTorch."""
+    hypernet, h = make(encoding=None), torch.rand(5, 3)
+    sizes = [3, 16, 32, 1200]
+    layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.LeakyReLU())]
+    plain = nn.Sequential(*layers[:-1])
+    for module in (hypernet, plain):
+        torch.manual_seed(3)
+        module.apply(xavier_init)
+    flat = torch.cat([weight.flatten(1) for weight in hypernet(h=h).values()], dim=1)
+    torch.testing.assert_close(flat, plain(h))
+    (layer,) = hypernet.linear_layers
+    torch.testing.assert_close(layer(torch.ones(32)), plain[-1](torch.ones(32)))
+    assert (layer.in_features, layer.out_features) == (32, 1200)
+    flat.sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+class TestOutputLayerStaysOne:
+    """Whatever happens to a hypernetwork, its output layer holds the parameters that it computes with."""
+
+    def check(self, hypernet: HyperNet, other: HyperNet) -> None:
+        h = torch.rand(3)
+        assert torch.equal(hypernet(h=h)["conv.weight"], other(h=h)["conv.weight"])
+        assert len(list(hypernet.parameters())) == 6
+        with torch.no_grad():
+            hypernet.linear_layers[0].weight.zero_()
+            hypernet.linear_layers[0].bias.fill_(0.5)
+        assert all((weight == 0.5).all() for weight in hypernet(h=h).values())
+
+    def test_files_hold_it_once(self) -> None:
+        hypernet = make()
+        state = hypernet.state_dict()
+        assert len(state) == len(list(hypernet.parameters()))
+        assert sorted(value.data_ptr() for value in state.values()) == sorted(
+            p.data_ptr() for p in hypernet.parameters()
+        )
+        for assign in (False, True):
+            other = make()
+            assert not any(other.load_state_dict(copy.deepcopy(state), assign=assign))
+            self.check(other, hypernet)
+
+    def test_within_another_module(self) -> None:
+        outer, other = nn.ModuleDict({"h": make()}), nn.ModuleDict({"h": make()})
+        other.load_state_dict(outer.state_dict())
+        self.check(other["h"], outer["h"])
+        with pytest.raises(RuntimeError, match="Missing"):
+            other.load_state_dict({})
+
+    def test_copies(self) -> None:
+        hypernet = make()
+        for other in (copy.deepcopy(hypernet), pickle.loads(pickle.dumps(hypernet))):
+            self.check(other, hypernet)
+
+    def test_other_memory(self) -> None:
+        hypernet = make()
+        other = make().to("meta").to_empty(device="cpu")
+        other.load_state_dict(hypernet.state_dict())
+        self.check(other, hypernet)
+
+    def test_replaced_parameters_are_refused(self) -> None:
+        hypernet = make()
+        hypernet.linear_layers[0].weight = nn.Parameter(torch.zeros(1200, 32))
+        with pytest.raises(ValueError, match=r"linear_layers\[0\].weight: expected the parameter of the network"):
+            hypernet(h=torch.rand(3))
+        hypernet = make(fc_kws={"out_bias": False})
+        torch.nn.utils.parametrizations.weight_norm(hypernet.linear_layers[0])
+        with pytest.raises(ValueError, match=r"linear_layers\[0\].weight: expected the parameter of the network"):
+            hypernet(h=torch.rand(3))
+
+
 def test_early_name() -> None:
     hypernet = Hypernet(input_shapes={"h": (3,)}, output_shapes=SHAPES, layer_sizes=[4, 8], encoding="z|1-z")
     assert isinstance(hypernet, HyperNet)
-    assert [m.out_features for m in hypernet.modules() if isinstance(m, nn.Linear)] == [4, 8]
+    assert [m.out_features for m in hypernet.modules() if isinstance(m, nn.Linear)] == [4, 8, 1200]
 
 
 def test_warns_outside_of_the_range() -> None:

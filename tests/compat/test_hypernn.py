@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.compat.hypernn.base import HyperNetwork
 from hypnettorch.compat.hypernn.torch import (
     TorchDynamicEmbeddingModule,
     TorchDynamicHyperNetwork,
@@ -15,8 +17,11 @@ from hypnettorch.compat.hypernn.torch import (
     TorchLinearHyperNetwork,
     TorchWeightGenerator,
 )
+from hypnettorch.compat.hypernn.torch.dynamic_hypernet import TorchDynamicHyperNetwork as DynamicByItsPlace
 from hypnettorch.compat.hypernn.torch.embedding_module import TorchEmbeddingModule
-from hypnettorch.compat.hypernn.torch.utils import count_params, get_weight_chunk_dims
+from hypnettorch.compat.hypernn.torch.hypernet import create_functional_target_network
+from hypnettorch.compat.hypernn.torch.linear_hypernet import TorchLinearHyperNetwork as LinearByItsPlace
+from hypnettorch.compat.hypernn.torch.utils import FunctionalParamVectorWrapper, count_params, get_weight_chunk_dims
 
 N = 8 * 6 + 6 + 6 * 3
 
@@ -38,7 +43,7 @@ class TestLinear:
         target = make_target()
         net = TorchLinearHyperNetwork(target, embedding_dim=5, num_embeddings=7)
         assert (net.num_target_parameters, net.weight_chunk_dim) == (N, 11)
-        assert net.target_weight_shapes == [[6, 8], [6], [3, 6]]
+        assert net.target_weight_shapes == {"0.weight": (6, 8), "0.bias": (6,), "2.weight": (3, 6)}
         generated, aux = net.generate_params()
         assert torch.equal(aux["embedding"], net.embedding_module.weight)
         expected = net.weight_generator(net.embedding_module.weight).flatten()
@@ -68,7 +73,7 @@ class TestLinear:
         flat, _ = net.generate_params()
         sizes = [48, 6, 18]
         pieces = list(flat.split(sizes))
-        shaped = [piece.view(shape) for piece, shape in zip(pieces, net.target_weight_shapes, strict=True)]
+        shaped = [piece.view(shape) for piece, shape in zip(pieces, net.target_weight_shapes.values(), strict=True)]
         assert torch.equal(net(x, generated_params=shaped), net(x))
         assert torch.equal(net(x, generated_params=pieces, assert_parameter_shapes=False), net(x))
         with pytest.raises(ValueError, match=r"shape \(6, 8\)"):
@@ -78,7 +83,9 @@ class TestLinear:
     def test_many_weight_sets(self) -> None:
         net, x = TorchLinearHyperNetwork(make_target(), embedding_dim=5), torch.randn(3, 4, 8)
         sets = torch.randn(3, N)
-        shaped = [w.view(3, *s) for w, s in zip(sets.split([48, 6, 18], 1), net.target_weight_shapes, strict=True)]
+        shaped = [
+            w.view(3, *s) for w, s in zip(sets.split([48, 6, 18], 1), net.target_weight_shapes.values(), strict=True)
+        ]
         together = net(x, generated_params=sets)
         torch.testing.assert_close(net(x, generated_params=shaped), together)
         for b in range(3):
@@ -254,6 +261,121 @@ class TestExtension:
         output, generated = net(torch.zeros(1, 8))
         assert (output.shape, generated.shape) == ((1, 3), (N,))
         assert len(net(torch.zeros(1, 8), has_aux=True)) == 3
+
+
+class AfterBase(TorchHyperNetwork):
+    """Sets what its methods read after the constructor of the base, as published classes do; counts the calls."""
+
+    def __init__(self, target_network: nn.Module, width: int, call_setup: bool = False, read: str = "") -> None:
+        super().__init__(target_network)
+        self.calls = []
+        self.num_embeddings = 6
+        self.width = width
+        if call_setup:
+            self.setup()
+        self.found = getattr(self, read) if read else None
+
+    def setup(self) -> None:
+        self.calls.append("setup")
+        super().setup()
+
+    def make_embedding_module(self) -> nn.Module:
+        self.calls.append("embedding")
+        return nn.Embedding(self.num_embeddings, self.width)
+
+    def make_weight_generator(self) -> nn.Module:
+        self.calls.append("generator")
+        return nn.Linear(self.width, self.weight_chunk_dim)
+
+
+class OnlyGenerator(TorchHyperNetwork):
+    """Has a generator, and calls it with an input instead of embeddings."""
+
+    def make_weight_generator(self) -> nn.Module:
+        return nn.Linear(2, self.num_target_parameters)
+
+    def generate_params(self, z: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return self.weight_generator(z), {}
+
+
+class OwnLayers(TorchHyperNetwork):
+    """Has neither embeddings nor a generator, but layers of its own."""
+
+    def __init__(self, target_network: nn.Module) -> None:
+        super().__init__(target_network)
+        self.layer = nn.Linear(2, self.num_target_parameters)
+
+    def generate_params(self, z: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return self.layer(z), {"z": z}
+
+
+class TestOrderOfConstruction:
+    @pytest.mark.parametrize("call_setup", [False, True])
+    @pytest.mark.parametrize("read", ["", "embedding_module", "weight_generator"])
+    def test_parts_are_made_once(self, call_setup: bool, read: str) -> None:
+        net = AfterBase(make_target(), 4, call_setup, read)
+        assert net.calls == ["setup", "embedding", "generator"]
+        assert read == "" or net.found is getattr(net, read)
+        assert [tuple(p.shape) for p in net.parameters()] == [(6, 4), (12, 4), (12,)]
+        x = torch.randn(5, 8)
+        torch.testing.assert_close(net(x), computed(make_target(), net.generate_params()[0], x))
+
+    def test_copies_and_pickles_have_them(self) -> None:
+        net, x = AfterBase(make_target(), 4), torch.randn(5, 8)
+        for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+            assert other.calls == ["setup", "embedding", "generator"]
+            assert torch.equal(other(x), net(x))
+
+    def test_own_forward_needs_no_parts(self) -> None:
+        class OwnForward(TorchHyperNetwork):
+            def forward(self, x: Tensor, flat: Tensor) -> Tensor:
+                return self.target_forward(x, generated_params=flat)
+
+        x, flat = torch.randn(5, 8), torch.randn(N)
+        torch.testing.assert_close(OwnForward(make_target())(x, flat), computed(make_target(), flat, x))
+
+    @pytest.mark.parametrize("kind", [OnlyGenerator, OwnLayers])
+    def test_what_nobody_says_is_not_needed(self, kind: type[TorchHyperNetwork]) -> None:
+        net, x, z = kind(make_target()), torch.randn(5, 8), torch.randn(2)
+        assert not hasattr(net, "embedding_module")
+        flat, _ = net.generate_params(z)
+        torch.testing.assert_close(net(x, generate_params_kwargs={"z": z}), computed(make_target(), flat, x))
+        assert len(list(net.parameters())) == 2
+
+    def test_abstract_class(self) -> None:
+        assert issubclass(TorchHyperNetwork, HyperNetwork)
+
+        class Plain(nn.Module, HyperNetwork):
+            pass
+
+        with pytest.raises(NotImplementedError, match="Plain: expected generate_params of a subclass"):
+            Plain().generate_params()
+
+
+def test_places() -> None:
+    assert DynamicByItsPlace is TorchDynamicHyperNetwork
+    assert LinearByItsPlace is TorchLinearHyperNetwork
+
+
+class TestFunctionalNetwork:
+    @pytest.mark.parametrize("make", [FunctionalParamVectorWrapper, create_functional_target_network])
+    def test_vector(self, make: Any) -> None:
+        target, x = make_target(), torch.randn(4, 8)
+        wrapper, flat = make(target), torch.randn(N, requires_grad=True)
+        assert wrapper.target_weight_shapes == {name: p.shape for name, p in target.named_parameters()}
+        torch.testing.assert_close(wrapper(flat, x), computed(target, flat, x))
+        wrapper(flat, x).sum().backward()
+        assert flat.grad is not None
+
+    def test_several_vectors(self) -> None:
+        target, x, flats = make_target(), torch.randn(3, 4, 8), torch.randn(3, N)
+        y = create_functional_target_network(target)(flats, x)
+        for b in range(3):
+            torch.testing.assert_close(y[b], computed(target, flats[b], x[b]))
+
+    def test_wrong_size(self) -> None:
+        with pytest.raises(ValueError, match=r"param_vector: expected shape \(72,\) or \('B', 72\), got \(71,\)"):
+            create_functional_target_network(make_target())(torch.zeros(71), torch.zeros(1, 8))
 
 
 def test_chunk_dims() -> None:

@@ -113,3 +113,27 @@ def test_type_errors() -> None:
         HyperNetwork(4, [8], [])
     with pytest.raises(TypeError, match="x: expected a tensor, got list"):
         HyperNetwork(4, [8], DOWNSTREAM)([1.0])
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_linear_layers_are_modules(kind: str) -> None:
+    """A program's own initialisation reaches every layer, and files hold each tensor once."""
+    hypernetwork = MAKE[kind](4, [5, 8], DOWNSTREAM, use_outer_net=True)
+    layers = [module for module in hypernetwork.modules() if type(module) is nn.Linear]
+    assert {id(p) for layer in layers for p in layer.parameters()} == {id(p) for p in hypernetwork.parameters()}
+    heads = [layer.out_features for layer in layers[-len(list(DOWNSTREAM.parameters())) :]]
+    assert heads == [p.numel() for p in DOWNSTREAM.parameters()]
+
+    other, x = MAKE[kind](4, [5, 8], DOWNSTREAM, use_outer_net=True), torch.randn(NUMBER, 4)
+    state = hypernetwork.state_dict()
+    assert len(state) == len(list(hypernetwork.parameters()))
+    other.load_state_dict(state)
+    for name, weight in other(x).items():
+        assert torch.equal(weight, hypernetwork(x)[name])
+    with torch.no_grad():
+        other.linear_layers[-1].weight.zero_()
+        other.linear_layers[-1].bias.fill_(2.0)
+    assert (other(x)["3.bias"] == 2).all()
+    other.linear_layers[0].weight = nn.Parameter(torch.zeros(1))
+    with pytest.raises(ValueError, match=r"linear_layers\[0\].weight: expected the parameter of the network"):
+        other(x)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from hypnettorch.compat.hyperlight.fully_connected import LayerOptions, hidden_layers
 from hypnettorch.compat.hyperlight.initialization import initializer, is_weight, neutral_value
+from hypnettorch.compat.linear_layers import LinearLayers
 from hypnettorch.core import checks, formats
 from hypnettorch.hnets.hypernetwork import HyperNetwork
 from hypnettorch.hnets.input_encoding import ENCODINGS, HEncodedInput
 from hypnettorch.hnets.inputs import join_batches
 from hypnettorch.hnets.module_hnet import ModuleHNet
-from hypnettorch.hnets.wrapper import WrapperHyperNetwork
+from hypnettorch.hnets.wrapper import Wrapper
 
 Shapes = Mapping[str, Sequence[int]] | Iterable[tuple[str, Sequence[int]]]
 
@@ -28,7 +29,8 @@ class HyperNet(nn.Module):
     ``ω₀`` are the bias of the output layer.
 
     It consists of networks of this package, and :attr:`hnet` is the whole of them: a
-    :class:`~hypnettorch.hnets.hnet_interface.HyperNetwork` with ``z`` as its unconditional input.
+    :class:`~hypnettorch.hnets.hypernetwork.HyperNetwork` with ``z`` as its unconditional input. All its layers,
+    the output layer as well, are ``nn.Linear`` among its ``modules()``, so that ``apply(function)`` reaches them.
 
     Args:
         input_shapes: Shapes of the inputs by name, as a dictionary or pairs.
@@ -95,6 +97,7 @@ class HyperNet(nn.Module):
         self._hnet: HyperNetwork = (
             hnet if encoding is None else HEncodedInput(hnet, encoding, which="uncond", verbose=False)
         )
+        self.linear_layers = LinearLayers(self._head)
         self._init_output(options, output_split_init)
         if options.out_bias and init_independent_weights:
             self.init_independent_weights()
@@ -108,7 +111,7 @@ class HyperNet(nn.Module):
     def _head(self) -> HyperNetwork:
         """The output layer."""
         head = self._hnet
-        while isinstance(head, WrapperHyperNetwork):
+        while isinstance(head, Wrapper):
             head = head.internal_hnet
         return head
 
@@ -141,6 +144,7 @@ class HyperNet(nn.Module):
             ValueError: If an input is missing or unknown, or does not fit.
             TypeError: If an input is no tensor.
         """
+        self.linear_layers.check_tied()
         weights = self._hnet(uncond_input=self._join(inputs), ret_format="stacked")
         single = weights[0].shape[0] == 1
         named = zip(self.output_shapes, weights, strict=True)

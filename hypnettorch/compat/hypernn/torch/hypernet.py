@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import copy
+import abc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from hypnettorch.compat.hypernn.torch.utils import count_params, get_weight_chunk_dims
+from hypnettorch.compat.hypernn.base import HyperNetwork
+from hypnettorch.compat.hypernn.torch.utils import FunctionalParamVectorWrapper, count_params, get_weight_chunk_dims
 from hypnettorch.core import checks
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.utils import safe_files
 
+PARTS = ("embedding_module", "weight_generator")
 
-class TorchHyperNetwork(nn.Module):
+
+def create_functional_target_network(target_network: nn.Module) -> FunctionalParamVectorWrapper:
+    """A copy of a network that is called with a flat vector of its parameters in front of its arguments."""
+    return FunctionalParamVectorWrapper(target_network)
+
+
+class _SetUpWhenBuilt(abc.ABCMeta):
+    """Calls ``setup()`` of a new network after its whole constructor, unless the constructor did so."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        net = super().__call__(*args, **kwargs)
+        if "setup" in net.__dict__:
+            net.setup()
+        return net
+
+
+class TorchHyperNetwork(nn.Module, HyperNetwork, metaclass=_SetUpWhenBuilt):
     """``f(x; ω)`` with ``ω = g(E)``: a target network whose parameters a generator ``g`` makes of embeddings ``E``.
 
     ``E`` has ``num_embeddings`` rows, each of which becomes ``weight_chunk_dim`` weights; a surplus at the end is
     dropped. A subclass says what ``E`` and ``g`` are, by :meth:`make_embedding_module` and
-    :meth:`make_weight_generator`, or how they work together, by :meth:`generate_params`.
+    :meth:`make_weight_generator`, or how they work together, by :meth:`generate_params`, which may need neither.
+
+    The two are made when the constructor of the subclass has ended, or before, when it calls :meth:`setup` or reads
+    one of them: what makes them can use every attribute of the subclass.
 
     With ``embedding_module_constructor`` the network has the early interface: calling it returns the output *and* the
     weights.
@@ -80,30 +101,64 @@ class TorchHyperNetwork(nn.Module):
     ) -> None:
         super().__init__()
         checks.instance("target_network", target_network, nn.Module)
-        self._target = ModuleNet(copy.deepcopy(target_network))
+        self.functional_target_network = create_functional_target_network(target_network)
+        self.target_weight_shapes = self.functional_target_network.target_weight_shapes
+        self.num_target_parameters = self._network.num_params
         if num_target_parameters not in (None, self.num_target_parameters):
             checks.fail("num_target_parameters", f"{self.num_target_parameters} or None", num_target_parameters)
         if weight_chunk_dim is not None and hidden_dim is not None:
             checks.fail("hidden_dim", "only one of 'weight_chunk_dim' and 'hidden_dim'", "both")
         self.embedding_dim = checks.integer("embedding_dim", embedding_dim, 1)
         self.num_embeddings = checks.integer("num_embeddings", num_embeddings, 1)
-        chunk = hidden_dim if weight_chunk_dim is None else weight_chunk_dim
-        self.weight_chunk_dim = (
-            get_weight_chunk_dims(self.num_target_parameters, num_embeddings)
-            if chunk is None
-            else checks.integer("weight_chunk_dim", chunk, 1)
-        )
+        self.weight_chunk_dim = hidden_dim if weight_chunk_dim is None else weight_chunk_dim
         self.custom_embedding_module = custom_embedding_module
         self.custom_weight_generator = custom_weight_generator
         self._embedding_module_constructor = embedding_module_constructor
         self._weight_generator_constructor = weight_generator_constructor
+        self.__dict__["setup"] = self._setup_in_constructor
+
+    def _setup_in_constructor(self) -> None:
+        """Call ``setup()`` of the class and forget that it is still to be called."""
+        del self.__dict__["setup"]
         self.setup()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in PARTS and "setup" in self.__dict__:
+            self.setup()
+        return super().__getattr__(name)
+
+    @property
+    def weight_chunk_dim(self) -> int:
+        """Number of weights that one embedding produces."""
+        chunk = self._weight_chunk_dim
+        return get_weight_chunk_dims(self.num_target_parameters, self.num_embeddings) if chunk is None else chunk
+
+    @weight_chunk_dim.setter
+    def weight_chunk_dim(self, value: int | None) -> None:
+        self._weight_chunk_dim = None if value is None else checks.integer("weight_chunk_dim", value, 1)
+
     def setup(self) -> None:
-        """Make the two modules: the ones that were given, else those of the two methods that make them."""
-        embedding_module, weight_generator = self.custom_embedding_module, self.custom_weight_generator
-        self.embedding_module = self.make_embedding_module() if embedding_module is None else embedding_module
-        self.weight_generator = self.make_weight_generator() if weight_generator is None else weight_generator
+        """Make the modules that do not exist yet: those that were given, else what the two methods make.
+
+        Raises:
+            NotImplementedError: If nothing says what one of them is, nor how weights are produced without it.
+        """
+        for part in PARTS:
+            if part in self._modules:
+                continue
+            module = getattr(self, f"custom_{part}")
+            if module is None and self._needs(part):
+                module = getattr(self, f"make_{part}")()
+            if module is not None:
+                setattr(self, part, module)
+
+    def _needs(self, part: str) -> bool:
+        """Whether a part has to be made, since someone says how, or nobody says how to do without."""
+        known = getattr(self, f"_{part}_constructor") is not None or self._overrides(f"make_{part}")
+        return known or not (self._overrides("generate_params") or self._overrides("forward"))
+
+    def _overrides(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(TorchHyperNetwork, method)
 
     def make_embedding_module(self) -> nn.Module:
         """What produces the embeddings, unless a module was given."""
@@ -152,19 +207,18 @@ class TorchHyperNetwork(nn.Module):
         return cls(target_network=target_network, num_target_parameters=num_target_parameters, **kwargs)
 
     @property
+    def _network(self) -> ModuleNet:
+        return self.functional_target_network.network
+
+    @property
     def target_network(self) -> nn.Module:
         """The target network, with its own initial weights."""
-        return self._target.module
+        return self._network.module
 
-    @property
-    def num_target_parameters(self) -> int:
-        """Number of weights of the target network."""
-        return self._target.num_params
-
-    @property
-    def target_weight_shapes(self) -> list[list[int]]:
-        """Shapes of the target network's parameters in the order of ``named_parameters()``."""
-        return self._target.param_shapes
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters of the hypernetwork; those of the target network, which are produced, are not among them."""
+        produced = {id(parameter) for parameter in self.functional_target_network.parameters()}
+        return (named for named in super().named_parameters(*args, **kwargs) if id(named[1]) not in produced)
 
     @property
     def device(self) -> torch.device:
@@ -218,8 +272,9 @@ class TorchHyperNetwork(nn.Module):
 
         Args:
             *args: Arguments of the target network.
-            generated_params: Flat weights, or a list of tensors. With ``B`` sets (``[B, n]`` or
-                ``[B, *shape]``) tensors among the arguments carry a leading ``B``, and so does the output.
+            generated_params: Flat weights, or a list of tensors in the order of ``target_weight_shapes``. With ``B``
+                sets (``[B, n]`` or ``[B, *shape]``) tensors among the arguments carry a leading ``B``, and so does the
+                output.
             assert_parameter_shapes: Whether tensors in a list must have the shapes of the parameters; otherwise they
                 are reshaped.
             **kwargs: Keyword arguments of the target network.
@@ -230,17 +285,16 @@ class TorchHyperNetwork(nn.Module):
         Raises:
             ValueError: If the weights do not fit.
         """
-        shapes = self.target_weight_shapes
         if isinstance(generated_params, Tensor):
-            generated_params = self._trim(generated_params)
-            stacked = generated_params.dim() == 2
-        else:
-            checks.length("generated_params", generated_params, len(shapes))
-            if not assert_parameter_shapes:
-                generated_params = [value.reshape(s) for value, s in zip(generated_params, shapes, strict=True)]
-            stacked = generated_params[0].dim() > len(shapes[0])
-        evaluate = self._target.batched_forward if stacked else self._target.forward
-        return evaluate(*args, weights=generated_params, **kwargs)
+            return self.functional_target_network(self._trim(generated_params), *args, **kwargs)
+        values = list(generated_params)
+        shapes = list(self.target_weight_shapes.values())
+        checks.length("generated_params", values, len(shapes))
+        if not assert_parameter_shapes:
+            values = [value.reshape(shape) for value, shape in zip(values, shapes, strict=True)]
+        stacked = values[0].dim() > len(shapes[0])
+        evaluate = self._network.batched_forward if stacked else self._network.forward
+        return evaluate(*args, weights=values, **kwargs)
 
     def forward(
         self,

@@ -9,8 +9,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from hypnettorch.compat.linear_layers import LinearLayers
 from hypnettorch.core import checks
-from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.hnets import hypernetwork
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.set_hnet import HSetInput
 
@@ -18,11 +19,15 @@ OUTER_LAYERS = 3
 
 
 class _ForDownstream(nn.Module):
-    """A hypernetwork of this package that produces every parameter of a downstream network, by name."""
+    """A hypernetwork of this package that produces every parameter of a downstream network, by name.
 
-    def __init__(self, hnet: HyperNetwork, input_size: int, downstream_network: nn.Module) -> None:
+    Its linear layers are ``nn.Linear`` among its ``modules()``, so that ``apply(function)`` reaches them.
+    """
+
+    def __init__(self, hnet: hypernetwork.HyperNetwork, head: HMLP, input_size: int, downstream_network: nn.Module) -> None:
         super().__init__()
         self.hnet = hnet
+        self.linear_layers = LinearLayers(head)
         self._input_size = input_size
         self._names = [name for name, _ in downstream_network.named_parameters()]
 
@@ -44,6 +49,7 @@ class _ForDownstream(nn.Module):
             TypeError: If ``x`` is no tensor.
         """
         checks.tensor("x", x)
+        self.linear_layers.check_tied()
         if x.dim() == 0 or len(x) == 0 or math.prod(x.shape[1:]) != self._input_size:
             checks.fail("x", f"inputs [N, ...] of {self._input_size} numbers each", f"shape {tuple(x.shape)}")
         return dict(zip(self._names, self._generate(x.reshape(len(x), -1)), strict=True))
@@ -92,7 +98,7 @@ class HyperNetwork(_ForDownstream):
             verbose=False,
         )
         hnet = HSetInput(outer, nn.Sequential(*inner), verbose=False)
-        super().__init__(hnet, input_size, downstream_network)
+        super().__init__(hnet, outer, input_size, downstream_network)
 
     def _generate(self, rows: Tensor) -> list[Tensor]:
         weights: list[Tensor] = self.hnet(cond_input=rows)
@@ -135,7 +141,7 @@ class NaiveHyperNetwork(_ForDownstream):
             split_head=True,
             verbose=False,
         )
-        super().__init__(hnet, input_size, downstream_network)
+        super().__init__(hnet, hnet, input_size, downstream_network)
         self._batch_size = batch_size
 
     def _generate(self, rows: Tensor) -> list[Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.compat.hypernn.torch.embedding_module import TorchEmbeddingModule
-from hypnettorch.compat.hypernn.torch.linear import TorchLinearHyperNetwork
+from hypnettorch.compat.hypernn.torch.linear_hypernet import TorchLinearHyperNetwork
 from hypnettorch.core import checks
 
 
