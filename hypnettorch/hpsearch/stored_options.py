@@ -9,6 +9,9 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from hypnettorch.core import checks
+from hypnettorch.hpsearch.shell import one_line
+
 CONFIG_NAMES = ("config", "options")
 """Files without ending in which runs keep their options."""
 
@@ -33,8 +36,21 @@ def read(path: Path) -> Any:
     try:
         found = json.loads(content) if path.suffix == ".json" else _Unpickler(io.BytesIO(content)).load()
     except Exception as error:  # whatever a damaged stream makes of the stack machine
-        raise ValueError(f"{path}: expected JSON or a pickle of plain values, got {error}") from error
+        raise ValueError(f"{path}: expected JSON or a pickle of plain values, got {one_line(error)[:100]}") from error
     return vars(found) if isinstance(found, argparse.Namespace) else found
+
+
+def read_dictionary(path: Path) -> dict[str, Any]:
+    """The content of such a file that holds values by their names.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged or holds something else.
+    """
+    found = read(path)
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        checks.fail(str(path), "values by the names of their options", repr(found)[:60])
+    return found
 
 
 def options_of_run(folder: Path, name: str = "") -> dict[str, Any]:
@@ -46,10 +62,11 @@ def options_of_run(folder: Path, name: str = "") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If it is damaged; the message names it.
     """
     for stem in [name] if name else CONFIG_NAMES:
         for path in (folder / f"{stem}.json", folder / f"{stem}.pickle"):
             if path.is_file():
-                return dict(read(path))
+                return read_dictionary(path)
     expected = f"{name}.json or {name}.pickle" if name else "config.json, config.pickle or options.json"
     raise FileNotFoundError(f"{folder}: expected the options of a run in {expected}")
