@@ -170,8 +170,10 @@ def check(options: argparse.Namespace) -> None:
     if options.sampler != "grid" and options.num_searches < 1 and not options.resume:
         checks.fail("--num_searches", f"a number of at least 1 with --sampler {options.sampler}", options.num_searches)
     for name in ("num_jobs", "num_hours", "num_threads", "prune_after", "max_num_jobs_per_gpu"):
-        checks.integer(f"--{name}", getattr(options, name), 1, MANY)
-    checks.integer("--num_workers", options.num_workers, 0, MANY)
+        checks.integer(f"--{name}", getattr(options, name), 1)
+    checks.integer("--num_workers", options.num_workers, 0)
+    for name in ("num_workers", "num_jobs", "max_num_jobs_per_gpu"):
+        checks.integer(f"--{name}", getattr(options, name), high=MANY)
     checks.integer("--random_seed", options.random_seed, 0, 2**32 - 1)
     if options.num_searches != -1:
         checks.integer("--num_searches", options.num_searches, 1)

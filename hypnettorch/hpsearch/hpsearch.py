@@ -42,17 +42,16 @@ def run(argv: Sequence[str] | None = None, dout_dir: str = cli.OUT_DIR) -> str:
     """
     options = cli.parse(argv, dout_dir)
     require("optuna", "hpsearch", "search")
-    if options.run_cluster:
-        require("submitit", "--run_cluster", "cluster")
+    workers = workers_here(options)
     search = Search(Path(options.resume)) if options.resume else new_search(options)
     print(f"search: {search.folder}", flush=True)
     study = open_study(search)
     if options.resume:
         give_another_chance(study, search)
     try:
-        start_workers(search, options)
+        start_workers(search, options, workers)
         while is_unfinished(study, search):
-            start_workers(search, options)
+            start_workers(search, options, workers)
     except BaseException:
         with suppress(Exception):  # the first reason is the one to tell
             report(search)
@@ -115,15 +114,30 @@ def check_finite(config: SearchConfig, at_random: bool) -> None:
         checks.fail("conditions", "lists of values; a distribution needs --sampler tpe or gp", "a distribution")
 
 
-def start_workers(search: Search, options: argparse.Namespace) -> None:
+def workers_here(options: argparse.Namespace) -> list[int | None]:
+    """The GPU of each worker of this machine, ``None`` for none; no workers with ``--run_cluster``.
+
+    Raises:
+        ValueError: If there is no such GPU.
+        ImportError: If ``submitit`` is missing.
+    """
+    if options.run_cluster:
+        require("submitit", "--run_cluster", "cluster")
+        return []
+    workers = places(gpus.chosen(options.visible_gpus), options.max_num_jobs_per_gpu, options.num_workers)
+    if len(workers) > 1:
+        require("submitit", "several workers", "search")
+    return workers
+
+
+def start_workers(search: Search, options: argparse.Namespace, workers: Sequence[int | None]) -> None:
     """Do what is left of a search, here or on a cluster."""
     if options.run_cluster:
         run_on_cluster(
             search, options.scheduler, options.num_jobs, vars(options) | {"num_threads": search.settings.num_threads}
         )
     else:
-        here = gpus.chosen(options.visible_gpus)
-        run_here(search, places(here, options.max_num_jobs_per_gpu, options.num_workers))
+        run_here(search, workers)
 
 
 def report(search: Search) -> Path:

@@ -74,7 +74,6 @@ def run_on_cluster(search: Search, scheduler: str, num_jobs: int, options: Mappi
         ImportError: If ``submitit`` is missing.
         WorkersFailed: If they end too early.
     """
-    require("submitit", "--run_cluster", "cluster")
     run_jobs(search, scheduler, slurm_parameters(options), [JobWorker(search.folder)] * num_jobs)
 
 
@@ -110,7 +109,6 @@ def run_here(search: Search, workers: Sequence[int | None]) -> None:
     if len(workers) == 1:
         work(search, workers[0])
         return
-    require("submitit", "several workers", "search")
     environment = {name: value for name, value in os.environ.items() if name == VISIBLE}
     jobs = [JobWorker(search.folder, gpu, environment) for gpu in workers]
     run_jobs(search, "local", {"timeout_min": YEAR}, jobs)

@@ -104,7 +104,7 @@ def importance_figure(study: Any, config: SearchConfig) -> Any:
     evaluator = library.importance.FanovaImportanceEvaluator(seed=0)
     draw_bars = library.visualization.matplotlib.plot_param_importances
     axes = draw_bars(study, evaluator, target=lambda trial: trial.value, target_name=config.key)
-    axes.set(title="", xlabel=f"share of the variance of {config.key}", ylabel="", xlim=(0, 1))
+    axes.set(xlabel=f"share of the variance of {config.key}", ylabel="", xlim=(0, 1))
     return axes.figure
 
 
@@ -117,6 +117,7 @@ def slice_figure(study: Any, config: SearchConfig) -> Any:
         if isinstance(values[0], float) and len(values) <= MARKED_VALUES:
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.minorticks_off()
+    axes.figure.axes[-1].set_ylabel("row of the table")
     return axes.figure
 
 

@@ -33,6 +33,9 @@ KEPT = ("command", "options")
 Study = Any
 Trial = Any
 
+_claims: set[str] = set()
+"""The trials that this process works on now, see :func:`claim_of`."""
+
 
 def optuna() -> Any:
     """The library that does the work; its messages about every step are left out."""
@@ -106,8 +109,19 @@ def claim(study: Study, search: Search) -> Trial | None:
         number = len(study.get_trials(deepcopy=False))
         study.sampler = make_sampler(search.settings.sampler, (search.settings.random_seed + number) % 2**32)
         trial = study.ask()
+        _claims.add(claim_of(trial))
         renew(trial)
     return trial
+
+
+def release(trial: Trial) -> None:
+    """Say that this process does not work on a trial any more, whatever the study knows of it."""
+    _claims.discard(claim_of(trial))
+
+
+def claim_of(trial: Trial) -> str:
+    """What no other trial of any study has in a process."""
+    return f"{trial.number} {trial.datetime_start}"
 
 
 def num_left(study: Study, search: Search) -> int:
@@ -146,8 +160,8 @@ def give_another_chance(study: Study, search: Search) -> None:
 def renew(trial: Trial) -> None:
     """Mark a trial as one that this process works on now."""
     process = os.getpid()
-    mark = {"host": socket.gethostname(), "process": process, "start": start_of(process), "time": time.time()}
-    trial.set_user_attr("worker", mark)
+    where = {"host": socket.gethostname(), "process": process, "start": start_of(process), "claim": claim_of(trial)}
+    trial.set_user_attr("worker", where | {"time": time.time()})
 
 
 def is_lost(attributes: dict[str, Any], heartbeat: float) -> bool:
@@ -155,7 +169,10 @@ def is_lost(attributes: dict[str, Any], heartbeat: float) -> bool:
     worker = attributes.get("worker")
     if worker is None or time.time() - worker["time"] > STALE_AFTER * heartbeat:
         return True
-    return worker["host"] == socket.gethostname() and not is_alive(worker["process"], worker.get("start"))
+    if worker["host"] != socket.gethostname():
+        return False
+    is_given_up = worker["process"] == os.getpid() and worker.get("claim", "") not in {"", *_claims}
+    return is_given_up or not is_alive(worker["process"], worker.get("start"))
 
 
 def is_alive(process: int, start: str | None) -> bool:

@@ -22,7 +22,7 @@ from hypnettorch.hpsearch.grid import Options
 from hypnettorch.hpsearch.progress import ProgressReader
 from hypnettorch.hpsearch.run_process import RunProcess, environment
 from hypnettorch.hpsearch.search import Search, write_text
-from hypnettorch.hpsearch.study import Study, Trial, claim, num_left, open_study, options_of, optuna, renew
+from hypnettorch.hpsearch.study import Study, Trial, claim, num_left, open_study, options_of, optuna, release, renew
 from hypnettorch.hpsearch.summary import is_finished
 from hypnettorch.utils.safe_files import write_json
 
@@ -63,6 +63,8 @@ def work(search: Search, gpu: int | None = None) -> None:
             with suppress(Exception):
                 study.tell(trial, state=optuna().trial.TrialState.FAIL)  # without an error of its own: enqueued again
             raise
+        finally:
+            release(trial)
         show(study.get_trials(deepcopy=False)[trial.number], search.config.key)
 
 

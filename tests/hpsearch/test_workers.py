@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 import pytest
 
-from hypnettorch.hpsearch import hpsearch, local
+from hypnettorch.hpsearch import hpsearch, jobs
 from hypnettorch.hpsearch.search import Search, SearchSettings
 from hypnettorch.hpsearch.study import MAX_ATTEMPTS, STALE_AFTER, claim, is_lost, num_left, open_study
 from hypnettorch.hpsearch.table import read_csv, write_results
@@ -82,7 +82,7 @@ def test_search_goes_on_after_a_worker_was_killed(make: Callable[..., Search]) -
 def test_two_processes_share_a_journal(make: Callable[..., Search]) -> None:
     plan = [{"x": x, "tasks": 2, "seconds": 0.1} for x in range(12)]
     search = make("{}", plan)
-    local.run_here(search, [None, None])
+    jobs.run_here(search, [None, None])
     study = open_study(search)
     assert [trial.state for trial in study.trials] == [STATES.COMPLETE] * 12
     assert [trial.user_attrs["command"] for trial in study.trials] == list(range(12))
@@ -142,7 +142,9 @@ def test_time_stamp_is_renewed_while_a_run_goes_on(make: Callable[..., Search]) 
 
 def test_workers_that_cannot_work(make: Callable[..., Search], monkeypatch: pytest.MonkeyPatch) -> None:
     search = make("{}", [{"x": 1}, {"x": 2}])
-    broken = [sys.executable, "-c", "raise SystemExit(3)"]
-    monkeypatch.setattr(local, "start", lambda search, gpu: subprocess.Popen(broken))
-    with pytest.raises(local.WorkersFailed, match=r"2 workers ended with exit status \[3, 3\], 2 runs were not done"):
-        local.run_here(search, [None, None])
+    (search.folder / "journal.log").unlink(missing_ok=True)
+    open_study(search)
+    (search.folder / "search.json").write_text("{")
+    message = r"2 workers ended, 2 runs were not done: .*search\.json: expected JSON"
+    with pytest.raises(jobs.WorkersFailed, match=message):
+        jobs.run_here(search, [None, None])
