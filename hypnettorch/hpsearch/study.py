@@ -12,6 +12,7 @@ import os
 import socket
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def open_study(search: Search) -> Study:
         ValueError: If its journal is damaged, or that of something else.
     """
     library = optuna()
-    path = search.folder / JOURNAL
+    path, plan = search.folder / JOURNAL, search.plan
     direction = "minimize" if search.config.ascending else "maximize"
     pruner = make_pruner(search.settings.pruner, search.settings.prune_after)
     with lock_of(search.folder):
@@ -64,7 +65,7 @@ def open_study(search: Search) -> Study:
             raise
         except Exception as error:  # whatever foreign records make of the library
             checks.fail(str(path), "the journal of a search", f"{type(error).__name__}: {error}")
-        _enqueue(study, search)
+        _enqueue(study, plan)
     return study
 
 
@@ -88,10 +89,10 @@ def make_sampler(name: str, seed: int) -> Any:
     return samplers.TPESampler(seed=seed, constant_liar=True) if name == "tpe" else samplers.RandomSampler(seed=seed)
 
 
-def _enqueue(study: Study, search: Search) -> None:
+def _enqueue(study: Study, plan: Sequence[Options]) -> None:
     """Enqueue those planned runs that are not in the study."""
     known = {trial.user_attrs.get("command") for trial in study.get_trials(deepcopy=False)}
-    for number, options in enumerate(search.plan):
+    for number, options in enumerate(plan):
         if number not in known:
             study.enqueue_trial(options, user_attrs={"command": number, "options": options})
 

@@ -85,10 +85,9 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, delimiter=SEPARATOR, strict=True)
-            rows = list(reader)
+            names, rows = reader.fieldnames or [], list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
         checks.fail(str(path), "a table of a search", error)
-    names = reader.fieldnames or []
     for name in columns:
         checks.one_of(f"{path}, columns", name, names)
     for number, row in enumerate(rows, 1):
