@@ -165,10 +165,6 @@ class Search:
         width = len(str(max(expected - 1, 0)))
         return self.folder / f"sim_{self.settings.searched_at}_{number:0{width}d}"
 
-    def unused_run_folder(self, number: int) -> Path:
-        """A folder for a run that is not there: runs of which the journal was lost keep theirs."""
-        return unused(self.run_folder(number))
-
     def command(self, options: Options, folder: Path) -> list[str]:
         """The command of a run."""
         return commands.command(self.config.script, options, self.config.out_arg, folder)

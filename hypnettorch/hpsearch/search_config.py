@@ -20,35 +20,81 @@ from hypnettorch.hpsearch.summary import FINISHED, Summary, first_number, read_s
 TEMPLATE = "hypnettorch.hpsearch.hpsearch_config_template"
 
 
+ENTRIES = {
+    "grid": "grid",
+    "script": "_SCRIPT_NAME",
+    "summary_filename": "_SUMMARY_FILENAME",
+    "keywords": "_SUMMARY_KEYWORDS",
+    "conditions": "conditions",
+    "key": "_PERFORMANCE_KEY",
+    "out_arg": "_OUT_ARG",
+    "ascending": "_PERFORMANCE_SORT_ASC",
+    "parser": "_SUMMARY_PARSER_HANDLE",
+    "evaluate": "_PERFORMANCE_EVAL_HANDLE",
+    "parse_arguments": "_ARGPARSE_HANDLE",
+}
+"""The attributes of a configuration by what they are called in its module."""
+
+
 @dataclass(frozen=True)
 class SearchConfig:
-    """The content of a configuration module, checked.
+    """The content of a configuration module, which is checked here.
 
     Attributes:
         grid: For each option a list of values, or a distribution of ``optuna``.
+        script: The script, or ``-m`` and a module, with arguments that all runs have.
+        summary_filename: The summary file of a run.
+        keywords: The keywords in it.
         conditions: Pairs of dictionaries: runs with the values of the first get those of the second.
-        script: ``_SCRIPT_NAME``.
-        summary_filename: ``_SUMMARY_FILENAME``.
-        keywords: ``_SUMMARY_KEYWORDS``.
-        out_arg: ``_OUT_ARG``.
-        key: ``_PERFORMANCE_KEY``.
-        ascending: ``_PERFORMANCE_SORT_ASC``.
-        parser: ``_SUMMARY_PARSER_HANDLE``.
-        evaluate: ``_PERFORMANCE_EVAL_HANDLE``.
-        parse_arguments: ``_ARGPARSE_HANDLE``.
+        key: The keyword by which runs are compared; by default the first.
+        out_arg: The option of the script for its folder.
+        ascending: Whether less is better.
+        parser: What reads summaries instead.
+        evaluate: What says whether a run is worth keeping.
+        parse_arguments: What reads the options of a command line.
+
+    Raises:
+        ValueError: If one makes no sense; the message names it as the module does.
+        TypeError: If one is of another type; the message names it as the module does.
     """
 
     grid: Mapping[str, Any]
-    conditions: list[Condition]
     script: str
     summary_filename: str
-    keywords: list[str]
-    key: str
+    keywords: Sequence[str]
+    conditions: Sequence[Condition] = ()
+    key: str = ""
     out_arg: str = "out_dir"
     ascending: bool = False
     parser: Callable[..., Summary] | None = None
     evaluate: Callable[[Summary, Any], bool] | None = None
     parse_arguments: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        checks.instance("_SUMMARY_KEYWORDS", self.keywords, (list, tuple), "a list of keywords")
+        texts = {f"_SUMMARY_KEYWORDS[{i}]": keyword for i, keyword in enumerate(self.keywords)}
+        texts |= {"_SCRIPT_NAME": self.script, "_OUT_ARG": self.out_arg}
+        if self.parser is None:
+            texts["_SUMMARY_FILENAME"] = self.summary_filename
+        for name, text in texts.items():
+            checks.instance(name, text, str)
+            if not text or "\0" in text:
+                checks.fail(name, "a text that is not empty", repr(text))
+        check_words("_SCRIPT_NAME", self.script)
+        if FINISHED not in self.keywords:
+            checks.fail("_SUMMARY_KEYWORDS", f"keywords, one of which is '{FINISHED}'", self.keywords)
+        checks.instance("_PERFORMANCE_KEY", self.key, (str, type(None)), "a keyword or None")
+        checks.flag("_PERFORMANCE_SORT_ASC", self.ascending)
+        for attribute in ("parser", "evaluate", "parse_arguments"):
+            checks.function(ENTRIES[attribute], getattr(self, attribute))
+        plain = {
+            "key": self.key or self.keywords[0],
+            "grid": checked("grid", self.grid, self.out_arg),
+            "conditions": checked_conditions(self.conditions, self.out_arg),
+        }
+        for attribute, value in plain.items():
+            object.__setattr__(self, attribute, value)
+        checks.one_of("_PERFORMANCE_KEY", self.key, self.keywords)
 
     @property
     def is_finite(self) -> bool:
@@ -112,7 +158,11 @@ def load_config(module: str, grid_config: Path | None = None, cwd: Path | None =
         ValueError: If it cannot be imported, or an entry is missing or makes no sense; the message names it.
         TypeError: If an entry is of another type; the message names it.
     """
-    entries = entries_of(import_module(module, cwd))
+    found = import_module(module, cwd)
+    for name in ("grid", "_SCRIPT_NAME", "_SUMMARY_FILENAME", "_SUMMARY_KEYWORDS"):
+        if not hasattr(found, name):
+            checks.fail(f"--grid_module {module}", f"a module with {name} (see {TEMPLATE})", "none")
+    entries = {attribute: getattr(found, name) for attribute, name in ENTRIES.items() if hasattr(found, name)}
     if grid_config is not None:
         instead = stored_options.read(grid_config)
         checks.instance("--grid_config", instead, dict, "a file with a dictionary")
@@ -120,7 +170,7 @@ def load_config(module: str, grid_config: Path | None = None, cwd: Path | None =
         if unknown:
             checks.fail("--grid_config", "a dictionary with 'grid', 'conditions' or both", unknown)
         entries |= instead
-    return config_of(**entries)
+    return SearchConfig(**entries)
 
 
 def import_module(module: str, cwd: Path | None = None) -> ModuleType:
@@ -144,95 +194,14 @@ def import_module(module: str, cwd: Path | None = None) -> ModuleType:
         raise ValueError(f"{name}: {type(error).__name__}: {error}{where}") from error
 
 
-def entries_of(module: ModuleType) -> dict[str, Any]:
-    """What a module says, by the arguments of :func:`config_of`.
-
-    Raises:
-        ValueError: If an entry is missing.
-    """
-    names = {
-        "grid": "grid",
-        "conditions": "conditions",
-        "script": "_SCRIPT_NAME",
-        "summary_filename": "_SUMMARY_FILENAME",
-        "keywords": "_SUMMARY_KEYWORDS",
-        "key": "_PERFORMANCE_KEY",
-        "out_arg": "_OUT_ARG",
-        "ascending": "_PERFORMANCE_SORT_ASC",
-        "parser": "_SUMMARY_PARSER_HANDLE",
-        "evaluate": "_PERFORMANCE_EVAL_HANDLE",
-        "parse_arguments": "_ARGPARSE_HANDLE",
-    }
-    for name in ("grid", "_SCRIPT_NAME", "_SUMMARY_FILENAME", "_SUMMARY_KEYWORDS"):
-        if not hasattr(module, name):
-            checks.fail(f"--grid_module {module.__name__}", f"a module with {name} (see {TEMPLATE})", "none")
-    return {argument: getattr(module, name) for argument, name in names.items() if hasattr(module, name)}
-
-
-def config_of(
-    grid: Any,
-    script: Any,
-    summary_filename: Any,
-    keywords: Any,
-    conditions: Any = (),
-    key: Any = None,
-    out_arg: Any = "out_dir",
-    ascending: Any = False,
-    parser: Any = None,
-    evaluate: Any = None,
-    parse_arguments: Any = None,
-) -> SearchConfig:
-    """Check what a configuration module says, see :class:`SearchConfig`.
-
-    Raises:
-        ValueError: If an entry makes no sense; the message names it.
-        TypeError: If an entry is of another type; the message names it.
-    """
-    checks.instance("_SUMMARY_KEYWORDS", keywords, (list, tuple), "a list of keywords")
-    for name, text in [
-        ("_SCRIPT_NAME", script),
-        *([("_SUMMARY_FILENAME", summary_filename)] if parser is None else []),
-        ("_OUT_ARG", out_arg),
-        *((f"_SUMMARY_KEYWORDS[{i}]", keyword) for i, keyword in enumerate(keywords)),
-    ]:
-        checks.instance(name, text, str)
-        if not text or "\0" in text:
-            checks.fail(name, "a text that is not empty", repr(text))
-    shell_words("_SCRIPT_NAME", script)
-    if FINISHED not in keywords:
-        checks.fail("_SUMMARY_KEYWORDS", f"keywords, one of which is '{FINISHED}'", keywords)
-    checks.instance("_PERFORMANCE_KEY", key, (str, type(None)), "a keyword or None")
-    checks.one_of("_PERFORMANCE_KEY", key or keywords[0], keywords)
-    checks.flag("_PERFORMANCE_SORT_ASC", ascending)
-    for name, function in [
-        ("_SUMMARY_PARSER_HANDLE", parser),
-        ("_PERFORMANCE_EVAL_HANDLE", evaluate),
-        ("_ARGPARSE_HANDLE", parse_arguments),
-    ]:
-        checks.function(name, function)
-    return SearchConfig(
-        grid=checked("grid", grid, out_arg),
-        conditions=checked_conditions(conditions, out_arg),
-        script=script,
-        summary_filename=summary_filename,
-        keywords=list(keywords),
-        key=key or keywords[0],
-        out_arg=out_arg,
-        ascending=ascending,
-        parser=parser,
-        evaluate=evaluate,
-        parse_arguments=parse_arguments,
-    )
-
-
-def shell_words(name: str, text: str) -> list[str]:
-    """The words of a text, as a shell would split it.
+def check_words(name: str, text: str) -> None:
+    """A shell must be able to split a text into words.
 
     Raises:
         ValueError: If a quote is not closed.
     """
     try:
-        return shlex.split(text)
+        shlex.split(text)
     except ValueError as error:
         checks.fail(name, "a script with its arguments", f"{text!r} ({error})")
 

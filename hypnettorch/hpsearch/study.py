@@ -188,13 +188,18 @@ def is_alive(process: int, start: str | None) -> bool:
 
 
 def start_of(process: int) -> str | None:
-    """When a process of this machine has begun, as its boot and the ticks since then; ``None`` where nobody knows."""
+    """When a process of this machine has begun, as its boot and the ticks since then.
+
+    Returns:
+        A text, which is empty for a process that has ended and that nobody has waited for; ``None`` where there is no
+        such process, or the system does not tell.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return f"{boot} {ticks}"
+    return "" if state == "Z" else f"{boot} {fields[18]}"
 
 
 def attempts_before(trial: Trial) -> list[int]:

@@ -21,7 +21,7 @@ from hypnettorch.hpsearch import gpus, shell
 from hypnettorch.hpsearch.grid import Options
 from hypnettorch.hpsearch.progress import ProgressReader
 from hypnettorch.hpsearch.run_process import RunProcess, environment
-from hypnettorch.hpsearch.search import Search, write_text
+from hypnettorch.hpsearch.search import Search, unused, write_text
 from hypnettorch.hpsearch.study import Study, Trial, claim, num_left, open_study, options_of, optuna, release, renew
 from hypnettorch.hpsearch.summary import is_finished
 from hypnettorch.utils.safe_files import write_json
@@ -77,7 +77,7 @@ def do(study: Study, trial: Trial, search: Search, gpu: int | None) -> None:
         trial.set_user_attr("same_as", twin.number)
         study.tell(trial, twin.value)
         return
-    folder = search.unused_run_folder(trial.number)
+    folder = unused(search.run_folder(trial.number))  # runs of which the journal was lost keep theirs
     trial.set_user_attr("options", options)
     trial.set_user_attr("folder", str(folder))
     try:

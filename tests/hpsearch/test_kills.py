@@ -117,3 +117,13 @@ def test_number_of_a_process_that_another_one_has_now() -> None:
     assert is_alive(os.getpid(), None)
     assert is_alive(os.getpid(), start_of(os.getpid()))
     assert not is_alive(os.getpid(), "of another boot")
+
+
+def test_process_that_nobody_has_waited_for() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    begin = start_of(process.pid)
+    assert is_alive(process.pid, begin)
+    process.kill()
+    while is_alive(process.pid, begin):
+        time.sleep(0.01)
+    assert process.wait() == -signal.SIGKILL
