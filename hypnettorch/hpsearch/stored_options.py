@@ -9,9 +9,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.core import checks
-from hypnettorch.hpsearch.shell import one_line
-
 CONFIG_NAMES = ("config", "options")
 """Files without ending in which runs keep their options."""
 
@@ -36,21 +33,8 @@ def read(path: Path) -> Any:
     try:
         found = json.loads(content) if path.suffix == ".json" else _Unpickler(io.BytesIO(content)).load()
     except Exception as error:  # whatever a damaged stream makes of the stack machine
-        raise ValueError(f"{path}: expected JSON or a pickle of plain values, got {one_line(error)[:100]}") from error
+        raise ValueError(f"{path}: expected JSON or a pickle of plain values, got {error}") from error
     return vars(found) if isinstance(found, argparse.Namespace) else found
-
-
-def read_dictionary(path: Path) -> dict[str, Any]:
-    """The content of such a file that holds values by their names.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged or holds something else.
-    """
-    found = read(path)
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        checks.fail(str(path), "values by the names of their options", repr(found)[:60])
-    return found
 
 
 def options_of_run(folder: Path, name: str = "") -> dict[str, Any]:
@@ -70,3 +54,16 @@ def options_of_run(folder: Path, name: str = "") -> dict[str, Any]:
                 return read_dictionary(path)
     expected = f"{name}.json or {name}.pickle" if name else "config.json, config.pickle or options.json"
     raise FileNotFoundError(f"{folder}: expected the options of a run in {expected}")
+
+
+def read_dictionary(path: Path) -> dict[str, Any]:
+    """The content of such a file that holds values by their names.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged or holds something else.
+    """
+    found = read(path)
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{path}: expected values by the names of their options, got {repr(found)[:60]}")
+    return found
