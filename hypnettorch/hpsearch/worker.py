@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hypnettorch.hpsearch import gpus, shell
-from hypnettorch.hpsearch.grid import Options
+from hypnettorch.hpsearch.grid import Options, matches
 from hypnettorch.hpsearch.progress import ProgressReader
 from hypnettorch.hpsearch.run_process import RunProcess, environment
 from hypnettorch.hpsearch.search import Search, unused, write_text
@@ -116,7 +116,8 @@ def done_before(study: Study, options: Options) -> Any:
     """A trial with the same options that is complete, if there is one."""
     complete = optuna().trial.TrialState.COMPLETE
     for trial in study.get_trials(deepcopy=False, states=(complete,)):
-        if trial.user_attrs.get("options") == options:
+        found = trial.user_attrs.get("options", {})
+        if found.keys() == options.keys() and matches(found, options):
             return trial
     return None
 

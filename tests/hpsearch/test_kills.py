@@ -34,11 +34,11 @@ def wait_for_its_folder(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline().startswith("search: ")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_search_killed_at_random_moments(configure: Callable[..., str], workers: int) -> None:
+@pytest.mark.parametrize(("workers", "kills"), [(1, 2), (2, 1)])
+def test_search_killed_at_random_moments(configure: Callable[..., str], workers: int, kills: int) -> None:
     draw = random.Random(workers)
     arguments = [f"--grid_module={configure(str(GRID))}", "--out_dir=out", "--force_out_dir", "--deterministic_search"]
-    for _ in range(2):
+    for _ in range(kills):
         process = start(*arguments, f"--num_workers={workers}")
         wait_for_its_folder(process)
         time.sleep(draw.uniform(0, 1.5))

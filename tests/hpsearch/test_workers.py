@@ -122,6 +122,15 @@ def test_run_that_was_interrupted_here_is_enqueued_again_at_once(
     assert [trial.state for trial in open_study(search).trials] == [STATES.FAIL, STATES.COMPLETE]
 
 
+def test_flag_and_number_are_different_runs(make: Callable[..., Search], monkeypatch: pytest.MonkeyPatch) -> None:
+    search = make("{}", [{"x": 1}, {"x": True}, {"x": 1.0}])
+    monkeypatch.setattr(worker, "run", lambda trial, options, *arguments: 2.0 if options["x"] is True else 1.0)
+    worker.work(search)
+    trials = open_study(search).trials
+    assert [trial.value for trial in trials] == [1.0, 2.0, 1.0]
+    assert [trial.user_attrs.get("same_as") for trial in trials] == [None, None, 0]
+
+
 def test_failed_run_is_not_repeated(make: Callable[..., Search]) -> None:
     search = make("{}", [{"x": 1, "net": "broken"}])
     for _ in range(2):
