@@ -32,7 +32,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self._lock = FileLock(path.with_suffix(".lock"))  # Optuna's tools have journal.log.lock
         library = require("optuna", "hpsearch", "search").storages.journal
         self._file = library.JournalFileBackend(str(path), self._lock)
         with self._lock:

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,15 @@ def test_other_damage_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"journal.log, line 2: expected a record of the search, got b'something else"):
         mend(path)
     assert path.read_bytes() == content
+
+
+def test_tools_of_optuna_can_write(finished: Search) -> None:
+    backend = optuna.storages.journal.JournalFileBackend(str(finished.folder / "journal.log"))
+    begin = time.monotonic()
+    study = optuna.load_study(study_name="search", storage=optuna.storages.JournalStorage(backend))
+    study.set_user_attr("note", "good")
+    assert open_study(finished).user_attrs == {"note": "good"}
+    assert time.monotonic() - begin < 10
 
 
 def test_journal_of_something_else(search: Callable[..., Path]) -> None:
