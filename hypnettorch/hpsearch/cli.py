@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.hpsearch.cluster import NO_LSF
+from hypnettorch.hpsearch.search import PRUNERS, SAMPLERS
 from hypnettorch.hpsearch.search_config import TEMPLATE
-from hypnettorch.hpsearch.study import PRUNERS, SAMPLERS
 
 OUT_DIR = "./out/hyperparam_search"
+YEAR = 365 * 24 * 3600
+MANY = 1_000_000
 
 EXAMPLE: dict[str, Any] = {
     "grid_module": "hypnettorch.hpsearch.example",
@@ -112,11 +113,10 @@ def _local_options(parser: argparse.ArgumentParser) -> None:
 def _cluster_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("runs on a cluster").add_argument
     add("--run_cluster", action="store_true", help="submit workers as jobs")
-    schedulers = "local: jobs are processes of this machine; lsf is not supported (default: %(default)s)"
-    add("--scheduler", choices=("slurm", "local", "lsf"), default="slurm", help=schedulers)
+    schedulers = "local: jobs are processes of this machine (default: %(default)s)"
+    add("--scheduler", choices=("slurm", "local"), default="slurm", help=schedulers)
     add("--num_jobs", type=int, default=8, help="jobs at a time (default: %(default)s)")
     add("--num_hours", type=int, default=24, help="time limit of a job (default: %(default)s)")
-    add("--resources", default="", help="of LSF: not supported, see --slurm_mem and --slurm_gres")
     add("--slurm_mem", default="8G", help="memory of a job (default: %(default)s)")
     add("--slurm_gres", default="gpu:1", help="GPUs of a job; '' for none (default: %(default)s)")
     for name in ("partition", "qos", "constraint"):
@@ -163,8 +163,6 @@ def check(options: argparse.Namespace) -> None:
     Raises:
         ValueError: The first that makes no sense; the message names its option.
     """
-    if options.scheduler == "lsf" or options.resources:
-        raise checks.Unavailable(NO_LSF)
     if options.smoke and not options.example:
         checks.fail("--smoke", "--example with it", "no --example")
     if not options.grid_module and not options.resume:
@@ -173,13 +171,18 @@ def check(options: argparse.Namespace) -> None:
         checks.fail("--num_searches", f"a number of at least 1 with --sampler {options.sampler}", options.num_searches)
     for name in ("num_jobs", "num_hours", "num_threads", "prune_after", "max_num_jobs_per_gpu"):
         checks.integer(f"--{name}", getattr(options, name), 1)
-    for name in ("num_workers", "random_seed"):
-        checks.integer(f"--{name}", getattr(options, name), 0)
+    checks.integer("--num_workers", options.num_workers, 0)
+    for name in ("num_workers", "num_jobs", "max_num_jobs_per_gpu"):
+        checks.integer(f"--{name}", getattr(options, name), high=MANY)
+    checks.integer("--random_seed", options.random_seed, 0, 2**32 - 1)
     if options.num_searches != -1:
         checks.integer("--num_searches", options.num_searches, 1)
     checks.positive("--heartbeat", options.heartbeat)
+    checks.number("--sim_startup_time", options.sim_startup_time, 0, YEAR)
     for name in ("allowed_load", "allowed_memory"):
         checks.number(f"--{name}", getattr(options, name), 0, 1)
+    if not Path(options.run_cwd).is_dir():
+        checks.fail("--run_cwd", "a folder", repr(options.run_cwd))
     if options.grid_config and not Path(options.grid_config).is_file():
         checks.fail("--grid_config", "a file", repr(options.grid_config))
 

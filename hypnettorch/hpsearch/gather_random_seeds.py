@@ -8,26 +8,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypnettorch.core import checks
-from hypnettorch.hpsearch import hpsearch, hpsearch_postprocessing, search, stored_options
+from hypnettorch.hpsearch import hpsearch, hpsearch_postprocessing, search, shell, stored_options
 from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
 from hypnettorch.hpsearch.run_folders import summary_of
 from hypnettorch.hpsearch.search_config import SearchConfig, load_config
 from hypnettorch.hpsearch.seeds_summary import SEED, write_seeds_summary
-from hypnettorch.hpsearch.summary import first_number, is_finished
+from hypnettorch.hpsearch.summary import FINISHED, first_number, is_finished
 from hypnettorch.hpsearch.table import read_csv
 from hypnettorch.utils.safe_files import write_json
 
 __all__ = ["get_best_hpsearch_config", "get_single_run_config", "run", "write_seeds_summary"]
 
 DATA_SEED = "data_random_seed"
-NO_JOB = "no such option: the search itself is a light process, which needs no job of its own"
 
 
 def run(
@@ -71,9 +69,8 @@ def run(
         checks.fail("--grid_module", "a configuration module", "none")
     settings = load_config(module, cwd=Path(options.run_cwd).resolve())
     values, reference = reference_of(options, config, settings)
-    folder = Path(results_dir) / (reference.name if reference else time.strftime("seeds_%Y-%m-%d_%H-%M-%S"))
-    folder.mkdir(parents=True, exist_ok=True)
     seeds = seeds_of(options)
+    folder = folder_for(Path(results_dir), reference)
     if reference is not None and has_finished(reference, settings):
         shutil.copytree(reference, folder / reference.name, dirs_exist_ok=True)
         seeds = without(values.get(SEED), seeds, is_fixed=bool(options.seeds_list))
@@ -98,6 +95,22 @@ def run(
     return str(folder)
 
 
+def folder_for(results_dir: Path, reference: Path | None) -> Path:
+    """Make the folder for runs: of the name of the run that is repeated, or a new one.
+
+    Raises:
+        checks.StateError: If runs have been gathered there.
+    """
+    if reference is None:
+        return search.claimed_folder(results_dir / time.strftime("seeds_%Y-%m-%d_%H-%M-%S"))
+    folder = results_dir / reference.name
+    if (folder / search.SETTINGS).exists():
+        advice = f"python -m hypnettorch.hpsearch --resume {folder} goes on with it, --seeds_dir {folder} summarises it"
+        raise checks.StateError(f"results_dir: '{folder}' holds a search; {advice}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def parse(hpmod_path: str | None) -> tuple[argparse.Namespace, list[str]]:
     """The options of the command line, and those of them that the search gets."""
     own = argparse.ArgumentParser(prog="python -m hypnettorch.hpsearch.gather_random_seeds", allow_abbrev=False)
@@ -113,9 +126,6 @@ def parse(hpmod_path: str | None) -> tuple[argparse.Namespace, list[str]]:
     known, search_arguments = own.parse_known_args()
     rest = argparse.ArgumentParser(prog=own.prog, allow_abbrev=False)
     hpsearch_cli_arguments(rest, show_num_searches=False, show_out_dir=False, show_grid_module=False)
-    refused = [word for word in search_arguments if word.startswith("--hps_")]
-    if refused:
-        checks.fail(refused[0].partition("=")[0], "options of the search without 'hps_'", NO_JOB)
     if hpmod_path is not None and not any(word.startswith("--run_cwd") for word in search_arguments):
         search_arguments.append(f"--run_cwd={hpmod_path}")
     known.run_cwd = rest.parse_args(search_arguments).run_cwd
@@ -209,9 +219,9 @@ def best_run(folder: Path, out_arg: str) -> Path:
         RuntimeError: If no run has finished.
     """
     newest = folder / hpsearch_postprocessing.RESULTS
-    rows = read_csv(newest if newest.is_file() else folder / search.RESULTS)
+    rows = read_csv(newest if newest.is_file() else folder / search.RESULTS, [FINISHED, out_arg])
     for row in rows:
-        if first_number(row["finished"]) == 1:
+        if first_number(row[FINISHED]) == 1:
             return folder / Path(row[out_arg]).name
     raise checks.StateError(f"{folder}: expected a search in which a run has finished")
 
@@ -224,10 +234,7 @@ def has_finished(folder: Path, settings: SearchConfig) -> bool:
 
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
-    try:
-        print(run())
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"gather_random_seeds: {error}")
+    shell.call("gather_random_seeds", lambda: print(run()))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from hypnettorch.core import checks
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -78,9 +80,10 @@ def wait_until_free(gpu: int, allowed_load: float, allowed_memory: float, startu
     """
     mark = marks / f"gpu_{gpu}"
     while True:
-        load = loads().get(gpu, Load(0.0, 0.0))
-        just_started = mark.exists() and time.time() - mark.stat().st_mtime < startup_time
-        if not just_started and load.computing <= allowed_load and load.memory <= allowed_memory:
-            mark.touch()
-            return
+        with FileLock(marks / f"gpu_{gpu}.lock"):  # of several workers that wait, one starts
+            load = loads().get(gpu, Load(0.0, 0.0))
+            just_started = mark.exists() and time.time() - mark.stat().st_mtime < startup_time
+            if not just_started and load.computing <= allowed_load and load.memory <= allowed_memory:
+                mark.touch()
+                return
         time.sleep(min(SECONDS_BETWEEN_LOOKS, max(startup_time, 0.1)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from typing import Any
 
+from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 
 Options = dict[str, Any]
@@ -18,6 +20,9 @@ Grid = Mapping[str, Any]
 
 Condition = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Runs that have the values of the first get those of the second."""
+
+OPTION = re.compile(r"[^\s=\0-][^\s=\0]*")
+"""Names of options, without the two hyphens before them."""
 
 SPARE_POINTS = 300
 """So many more points are drawn at random, since conditions may make some of them equal."""
@@ -30,13 +35,68 @@ def values(entry: Any) -> list[Any]:
         >>> values([1, 2]), values("relu")
         ([1, 2], ['relu'])
     """
-    return [plain(value) for value in entry] if isinstance(entry, Iterable) and not isinstance(entry, str) else [entry]
+    return [plain(value) for value in entry] if is_list(entry) else [plain(entry)]
+
+
+def is_list(entry: Any) -> bool:
+    """Whether an entry of a grid has several values, in an order of their own."""
+    has_values = isinstance(entry, Iterable) and isinstance(entry, Sized) and not isinstance(entry, (Mapping, Set))
+    return has_values and not is_single(entry)
+
+
+def is_single(entry: Any) -> bool:
+    """Whether an entry is one value, although one can iterate over it: a text, or an array of one number."""
+    return isinstance(entry, (str, bytes)) or getattr(entry, "ndim", None) == 0
 
 
 def plain(value: Any) -> Any:
     """A number, truth value or text; numbers of NumPy become those of Python, anything else its text."""
     number = value.item() if hasattr(value, "item") else value
     return number if isinstance(number, (bool, int, float, str)) else str(number)
+
+
+def checked(name: str, grid: Any, taken: str = "") -> dict[str, Any]:
+    """A grid as it came from a user, with a list of plain values, or a distribution, for each option.
+
+    Args:
+        name: How messages call it.
+        grid: What it is.
+        taken: An option that it must not have, if there is one.
+
+    Raises:
+        ValueError: If there is no value for an option, or one that no command line can have; the message names it.
+        TypeError: If it is no dictionary from names to values.
+    """
+    checks.instance(name, grid, Mapping)
+    found = {}
+    for option, entry in grid.items():
+        if not isinstance(option, str) or not OPTION.fullmatch(option):
+            checks.fail(name, "names of options, such as 'lr'", repr(option))
+        label = f"{name}['{option}']"
+        if option == taken:
+            checks.fail(name, f"no value for '{taken}', which the search chooses", entry)
+        found[option] = entry if is_distribution(entry) else checked_values(label, entry)
+    return found
+
+
+def checked_values(label: str, entry: Any) -> list[Any]:
+    """The values of an option, each of which has a text that a command line can have."""
+    entry = getattr(entry, "choices", entry)
+    if isinstance(entry, Iterable) and not is_list(entry) and not is_single(entry):
+        raise TypeError(f"{label}: expected a list of values, got {type(entry).__name__}")
+    for value in entry if is_list(entry) else [entry]:
+        if isinstance(value, bytes) or callable(value) or is_distribution(value):
+            raise TypeError(f"{label}: expected numbers, texts and truth values, got {value!r}")
+    try:
+        found = values(entry)
+        texts = [str(value).encode() for value in found]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{label}: expected numbers, texts and truth values, got {error}") from error
+    if not found:
+        checks.fail(label, "at least one value", entry)
+    if any(b"\0" in text for text in texts):
+        checks.fail(label, "texts without NUL, which no command line can have", repr(entry))
+    return found
 
 
 def full_grid(grid: Grid) -> Iterator[Options]:
@@ -71,9 +131,14 @@ def distribution(entry: Any) -> Any:
     return entry if isinstance(entry, kind) else optuna.distributions.CategoricalDistribution(values(entry))
 
 
+def is_distribution(entry: Any) -> bool:
+    """Whether an entry of a grid is a range of ``optuna``, rather than a list of values."""
+    return hasattr(entry, "to_internal_repr") and not hasattr(entry, "choices")
+
+
 def is_finite(grid: Grid) -> bool:
     """Whether all entries are lists, so that there is a full grid."""
-    return not any(hasattr(entry, "to_internal_repr") for entry in grid.values())
+    return not any(map(is_distribution, grid.values()))
 
 
 def same(value: Any, other: Any) -> bool:

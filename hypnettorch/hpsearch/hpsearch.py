@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hypnettorch.core import checks
 from hypnettorch.core.extras import require
-from hypnettorch.hpsearch import cli, gpus, plots, stored_options, table
+from hypnettorch.hpsearch import cli, gpus, plots, shell, stored_options, table
 from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
-from hypnettorch.hpsearch.cluster import run_on_cluster
 from hypnettorch.hpsearch.grid import plan
-from hypnettorch.hpsearch.local import WorkersFailed, places, run_here
-from hypnettorch.hpsearch.search import GRID_CONFIG, NOT_COMPLETED, Search, SearchSettings, new_folder, write_pickle
+from hypnettorch.hpsearch.jobs import places, run_here, run_on_cluster
+from hypnettorch.hpsearch.search import NOT_COMPLETED, Search, SearchSettings, new_folder
 from hypnettorch.hpsearch.search_config import SearchConfig, load_config
-from hypnettorch.hpsearch.study import open_study
-from hypnettorch.utils.safe_files import write_json
+from hypnettorch.hpsearch.study import Study, give_another_chance, num_left, num_running, open_study
 
 __all__ = ["hpsearch_cli_arguments", "main", "run"]
 
 SHOWN_ROWS = 10
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def run(argv: Sequence[str] | None = None, dout_dir: str = cli.OUT_DIR) -> str:
@@ -42,15 +42,35 @@ def run(argv: Sequence[str] | None = None, dout_dir: str = cli.OUT_DIR) -> str:
     """
     options = cli.parse(argv, dout_dir)
     require("optuna", "hpsearch", "search")
-    if options.run_cluster:
-        require("submitit", "--run_cluster", "cluster")
+    workers = workers_here(options)
     search = Search(Path(options.resume)) if options.resume else new_search(options)
     print(f"search: {search.folder}", flush=True)
+    study = open_study(search)
+    if options.resume:
+        give_another_chance(study, search)
     try:
-        start_workers(search, options)
-    finally:
-        path = report(search)
-    return str(path)
+        start_workers(search, options, workers)
+        while is_unfinished(study, search):
+            start_workers(search, options, workers)
+    except BaseException:
+        with suppress(Exception):  # the first reason is the one to tell
+            report(search)
+        raise
+    return str(report(search))
+
+
+def is_unfinished(study: Study, search: Search) -> bool:
+    """Whether there is something to do; waits for workers that others have started, and that may die."""
+    told = 0
+    while not num_left(study, search):
+        running = num_running(study)
+        if not running:
+            return False
+        if running != told:
+            told = running
+            print(f"{running} runs go on in other processes; this one waits for them", flush=True)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return True
 
 
 def new_search(options: argparse.Namespace) -> Search:
@@ -77,12 +97,9 @@ def new_search(options: argparse.Namespace) -> Search:
             at_random,
             shuffle=not options.deterministic_search,
         )
+    instead = stored_options.read(Path(options.grid_config)) if options.grid_config else None
     folder = new_folder(Path(options.out_dir), options.force_out_dir, options.dont_force_new_dir)
-    if options.grid_config:
-        instead = stored_options.read(Path(options.grid_config))
-        write_json(folder / GRID_CONFIG, instead)
-        write_pickle(folder / Path(GRID_CONFIG).with_suffix(".pickle"), instead)
-    return Search.create(folder, settings, planned)
+    return Search.create(folder, settings, planned, instead)
 
 
 def check_finite(config: SearchConfig, at_random: bool) -> None:
@@ -93,17 +110,34 @@ def check_finite(config: SearchConfig, at_random: bool) -> None:
     """
     if not at_random and not config.is_finite:
         checks.fail("grid", "lists of values; a distribution needs --sampler and --num_searches", "a distribution")
+    if not config.has_finite_conditions:
+        checks.fail("conditions", "lists of values; a distribution needs --sampler tpe or gp", "a distribution")
 
 
-def start_workers(search: Search, options: argparse.Namespace) -> None:
+def workers_here(options: argparse.Namespace) -> list[int | None]:
+    """The GPU of each worker of this machine, ``None`` for none; no workers with ``--run_cluster``.
+
+    Raises:
+        ValueError: If there is no such GPU.
+        ImportError: If ``submitit`` is missing.
+    """
+    if options.run_cluster:
+        require("submitit", "--run_cluster", "cluster")
+        return []
+    workers = places(gpus.chosen(options.visible_gpus), options.max_num_jobs_per_gpu, options.num_workers)
+    if len(workers) > 1:
+        require("submitit", "several workers", "search")
+    return workers
+
+
+def start_workers(search: Search, options: argparse.Namespace, workers: Sequence[int | None]) -> None:
     """Do what is left of a search, here or on a cluster."""
     if options.run_cluster:
         run_on_cluster(
             search, options.scheduler, options.num_jobs, vars(options) | {"num_threads": search.settings.num_threads}
         )
     else:
-        here = gpus.chosen(options.visible_gpus)
-        run_here(search, places(here, options.max_num_jobs_per_gpu, options.num_workers))
+        run_here(search, workers)
 
 
 def report(search: Search) -> Path:
@@ -126,12 +160,7 @@ def report(search: Search) -> Path:
 
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
-    try:
-        run()
-    except (ValueError, OSError, ImportError, WorkersFailed) as error:
-        sys.exit(f"hpsearch: {error}")
-    except KeyboardInterrupt:
-        sys.exit("hpsearch: interrupted; --resume with the folder of the search goes on")
+    shell.call("hpsearch", run)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from hypnettorch.core import checks
-from hypnettorch.hpsearch import stored_options
+from hypnettorch.hpsearch import shell
 from hypnettorch.hpsearch.grid import Options
 from hypnettorch.hpsearch.run_folders import RunFolder, run_folders
-from hypnettorch.hpsearch.search import GRID_CONFIG, PICKLED_PLAN, PLAN, SETTINGS, write_pickle, write_text
+from hypnettorch.hpsearch.search import (
+    GRID_CONFIG,
+    PICKLED_PLAN,
+    PLAN,
+    SETTINGS,
+    read_plan,
+    read_settings,
+    unused,
+    write_pickle,
+    write_text,
+)
 from hypnettorch.hpsearch.search_config import SearchConfig, load_config
 from hypnettorch.hpsearch.table import columns_of, csv_text, ordered
 
@@ -65,7 +74,7 @@ def config_of(folder: Path, grid_module: str, cwd: Path) -> SearchConfig:
     """
     if not grid_module and not (folder / SETTINGS).is_file():
         checks.fail("--grid_module", f"a configuration module, since '{folder}' has no {SETTINGS}", "none")
-    module = grid_module or stored_options.read(folder / SETTINGS)["grid_module"]
+    module = grid_module or read_settings(folder / SETTINGS).grid_module
     instead = folder / GRID_CONFIG
     return load_config(module, instead if instead.is_file() else None, cwd.resolve())
 
@@ -105,7 +114,7 @@ def process(folder: Path, config: SearchConfig, criterion: float | None = None) 
     for run in runs:
         if run not in kept:
             (folder / PUT_ASIDE).mkdir(exist_ok=True)
-            shutil.move(run.path, folder / PUT_ASIDE / run.path.name)
+            shutil.move(run.path, unused(folder / PUT_ASIDE / run.path.name))
     return folder / RESULTS
 
 
@@ -113,7 +122,7 @@ def planned(folder: Path) -> list[Options]:
     """The options of all runs that were planned."""
     for name in (PLAN, PICKLED_PLAN):
         if (folder / name).is_file():
-            return stored_options.read(folder / name)
+            return read_plan(folder / name)
     return []
 
 
@@ -121,27 +130,19 @@ def is_kept(run: RunFolder, config: SearchConfig, criterion: float | None) -> bo
     """Whether a run says what it did, and that was good enough."""
     if run.options is None or run.summary is None:
         return False
-    if criterion is None:
-        return True
-    if config.evaluate is not None:
-        return bool(config.evaluate(run.summary, criterion))
-    value = config.performance(run.summary)
-    return value <= criterion if config.ascending else value >= criterion
+    return criterion is None or config.is_worth_keeping(run.summary, criterion)
 
 
 def rename_older(path: Path) -> None:
     """Keep a file of an earlier time under a name with its date."""
     if path.exists():
         date = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(path.stat().st_mtime))
-        path.rename(path.with_name(f"{path.stem}_{date}{path.suffix}"))
+        path.rename(unused(path.with_name(f"{path.stem}_{date}{path.suffix}")))
 
 
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
-    try:
-        print(run())
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"hpsearch_postprocessing: {error}")
+    shell.call("hpsearch_postprocessing", lambda: print(run()))
 
 
 if __name__ == "__main__":

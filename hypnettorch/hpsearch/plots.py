@@ -1,4 +1,4 @@
-"""Pictures of a search, made from its table.
+"""Pictures of a search, which ``optuna`` draws from its table.
 
 ``python -m hypnettorch.hpsearch.plots FOLDER`` makes them again.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypnettorch.core.extras import require
+from hypnettorch.hpsearch import shell
 from hypnettorch.hpsearch.search import RESULTS, Search
 from hypnettorch.hpsearch.search_config import SearchConfig
 from hypnettorch.hpsearch.study import optuna
@@ -43,16 +45,18 @@ def draw(folder: Path, config: SearchConfig) -> list[Path]:
     References:
         F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach for assessing hyperparameter importance", ICML 2014.
     """
-    rows = [row for row in read_csv(folder / RESULTS) if first_number(row[FINISHED]) == 1]
+    table = read_csv(folder / RESULTS, [*config.keywords, config.out_arg])
+    rows = [row for row in table if first_number(row[FINISHED]) == 1 and math.isfinite(first_number(row[config.key]))]
     names = varied(rows, config)
-    figures = {}
-    if names and len({row[config.key] for row in rows}) > 1:
-        figures[IMPORTANCE] = importance_figure(study_of(rows, names, config), config)
-    if names:
-        figures[SLICES] = slice_figure(rows, names, config)
-    for name, figure in figures.items():
-        write_figure(figure, folder / name)
-    return [folder / name for name in figures]
+    if not names:
+        return []
+    study = study_of(rows, names, config)
+    pictures: dict[str, Callable[[Any, SearchConfig], Any]] = {IMPORTANCE: importance_figure, SLICES: slice_figure}
+    if len({row[config.key] for row in rows}) == 1:
+        del pictures[IMPORTANCE]
+    for name, figure in pictures.items():
+        write_figure(folder / name, figure, study, config)
+    return [folder / name for name in pictures]
 
 
 def varied(rows: Sequence[dict[str, str]], config: SearchConfig) -> list[str]:
@@ -96,47 +100,45 @@ def spans_decades(values: Sequence[float]) -> bool:
 def importance_figure(study: Any, config: SearchConfig) -> Any:
     """The importance of each option: the share of the variance of the performance that it explains (fANOVA)."""
     require("sklearn", "importances", "search")
-    library = optuna().importance
-    found = library.get_param_importances(study, evaluator=library.FanovaImportanceEvaluator(seed=0))
-    figure = new_figure(5, 1 + 0.5 * len(found))
-    axes = figure.add_subplot()
-    axes.barh(list(found)[::-1], list(found.values())[::-1])
-    axes.set(xlabel=f"share of the variance of {config.key}", xlim=(0, 1))
-    return figure
+    library = optuna()
+    evaluator = library.importance.FanovaImportanceEvaluator(seed=0)
+    draw_bars = library.visualization.matplotlib.plot_param_importances
+    axes = draw_bars(study, evaluator, target=lambda trial: trial.value, target_name=config.key)
+    axes.set(xlabel=f"share of the variance of {config.key}", ylabel="", xlim=(0, 1))
+    return axes.figure
 
 
-def slice_figure(rows: Sequence[dict[str, str]], names: Sequence[str], config: SearchConfig) -> Any:
+def slice_figure(study: Any, config: SearchConfig) -> Any:
     """Performance by the values of each option, one panel each."""
-    figure = new_figure(3 * len(names) + 1, 3.2)
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    performance = [first_number(row[config.key]) for row in rows]
-    for axes, name in zip(panels, names, strict=True):
-        texts = [row[name] for row in rows]
-        found = numbers(texts)
-        axes.plot(texts if found is None else found, performance, "o", alpha=0.6)
-        if found is not None and spans_decades(found):
-            axes.set_xscale("log")
-        if found is not None and len(set(found)) <= MARKED_VALUES:
-            marks = sorted(set(found))
-            axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+    numpy = require("numpy", "plots")
+    panels = optuna().visualization.matplotlib.plot_slice(study, target_name=config.key)
+    for axes in numpy.atleast_1d(panels):
+        values = sorted({trial.params[axes.get_xlabel()] for trial in study.get_trials(deepcopy=False)})
+        if isinstance(values[0], float) and len(values) <= MARKED_VALUES:
+            axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.minorticks_off()
-        axes.set(xlabel=name)
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel(config.key)
-    return figure
+    axes.figure.axes[-1].set_ylabel("row of the table")
+    return axes.figure
 
 
-def new_figure(width: float, height: float) -> Any:
-    """A figure that belongs to no window."""
-    return require("matplotlib.figure", "plots").Figure(figsize=(width, height), layout="constrained")
+def write_figure(path: Path, figure: Callable[[Any, SearchConfig], Any], study: Any, config: SearchConfig) -> None:
+    """Draw a figure, with no traces in the settings of ``matplotlib``, and write it as PNG."""
+    pyplot = require("matplotlib.pyplot", "plots")
+    with pyplot.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna().exceptions.ExperimentalWarning)
+        drawn = figure(study, config)
+        try:
+            write_atomically(path, lambda file: drawn.savefig(file, format="png", dpi=150, bbox_inches="tight"))
+        finally:
+            pyplot.close(drawn)
 
 
-def write_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+def main() -> None:
+    """Draw the pictures of the searches in some folders."""
+    for name in sys.argv[1:]:
+        for picture in draw(Path(name), Search(Path(name)).config):
+            print(picture)
 
 
 if __name__ == "__main__":
-    for folder_name in sys.argv[1:]:
-        for picture in draw(Path(folder_name), Search(Path(folder_name)).config):
-            print(picture)
+    shell.call("hpsearch.plots", main)

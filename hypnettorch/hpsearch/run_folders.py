@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,28 +54,45 @@ def run_folders(folder: Path, config: SearchConfig, plan: Sequence[Options]) -> 
 
 
 def parsed_options(options: Options, config: SearchConfig) -> Mapping[str, Any]:
-    """What the script makes of the options of a planned run, the defaults of others included."""
+    """What the script makes of the options of a planned run, the defaults of others included.
+
+    Raises:
+        ValueError: If the function of the configuration fails.
+    """
     if config.parse_arguments is None:
         return options
-    return vars(config.parse_arguments(argv=commands.arguments(options)))
+    try:
+        return vars(config.parse_arguments(argv=commands.arguments(options)))
+    except (Exception, SystemExit) as error:  # the user's own function, perhaps of argparse
+        raise ValueError(f"_ARGPARSE_HANDLE: {type(error).__name__}: {error} (for {options})") from error
 
 
 def chosen_options(path: Path, parsed: Sequence[tuple[Options, Mapping[str, Any]]]) -> Options | None:
-    """The planned options that agree with what the run has stored."""
+    """The planned options that agree with what the run has stored; about files that are damaged there is a warning."""
     own = path / OPTIONS_FILE
-    if own.is_file():
-        return stored_options.read(own)
+    try:
+        return stored_options.read_dictionary(own)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        warnings.warn(str(error), stacklevel=2)
     try:
         stored = stored_options.options_of_run(path)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
-    fitting = (options for options, wanted in parsed if all(stored.get(name) == wanted[name] for name in options))
+    except (OSError, ValueError) as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    fitting = (options for options, wanted in parsed if all(stored.get(name) == wanted.get(name) for name in options))
     return next(fitting, None)
 
 
 def summary_of(path: Path, number: int, config: SearchConfig) -> Summary | None:
-    """What a run says of itself, if it does."""
+    """What a run says of itself, if it does; about one that cannot be read there is a warning."""
     try:
         return config.summary(path, number)
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        warnings.warn(str(error), stacklevel=2)
         return None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from hypnettorch.core import checks
 from hypnettorch.hpsearch import stored_options
 from hypnettorch.hpsearch.search import write_text
 from hypnettorch.hpsearch.search_config import SearchConfig
-from hypnettorch.hpsearch.summary import Summary, is_finished, number_text
+from hypnettorch.hpsearch.summary import Summary, is_finished, number_text, text_lines
 
 SUMMARY_FILE = "performance_summary.txt"
 SEED = "random_seed"
@@ -47,7 +46,7 @@ def write_seeds_summary(
 
     Raises:
         RuntimeError: If no run has finished.
-        ValueError: If a keyword is not in the summaries.
+        ValueError: If a keyword is not in all summaries, or not followed by as many numbers in each.
     """
     folder = Path(results_dir)
     runs = finished_runs(folder, summary_fn, config)
@@ -59,7 +58,8 @@ def write_seeds_summary(
         checks.one_of("summary_keys", key, summaries[0])
     digits = [summary_precs or 2] * len(keys) if not isinstance(summary_precs, Sequence) else list(summary_precs)
     checks.length("summary_precs", digits, len(keys))
-    found = [statistics_of([run[key][0] for run in summaries], summary_sem) for key in keys]
+    found = [statistics_of(key, runs, summary_sem) for key in keys]
+    seeds = [seed_of(path) for path in runs] if ret_seeds else None
     kind = "sem" if summary_sem else "std"
     lines = [
         f"{key} (mean +/- {kind}): {rounded(mean, precision)} +- {rounded(spread, precision)}"
@@ -71,7 +71,7 @@ def write_seeds_summary(
     ]
     lines += [f"Number of seeds: {len(runs)}", " & ".join(cells) + r" \\"]
     write_text(folder / seeds_summary_fn, "\n".join(lines) + "\n")
-    return [stored_options.options_of_run(path)[SEED] for path in runs] if ret_seeds else None
+    return seeds
 
 
 def finished_runs(folder: Path, summary_fn: str | None, config: SearchConfig | None) -> dict[Path, Summary]:
@@ -84,9 +84,10 @@ def finished_runs(folder: Path, summary_fn: str | None, config: SearchConfig | N
                 if config is None
                 else config.summary(path, number, summary_fn or "")
             )
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             if any(path.iterdir()) and path.name.startswith("sim_"):
-                warnings.warn(f"{path}: left out, it has no summary", stacklevel=2)
+                reason = "it has no summary" if isinstance(error, FileNotFoundError) else str(error)
+                warnings.warn(f"{path}: left out, {reason}", stacklevel=2)
             continue
         if is_finished(summary):
             found[path] = summary
@@ -101,17 +102,42 @@ def lines_of(path: Path) -> Summary:
     Raises:
         ValueError: If it does not say whether the run has finished.
     """
-    pairs = [line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines() if line]
+    pairs = [line.partition(" ") for line in text_lines(path) if line]
     summary: Summary = {name: [number_text(value)] for name, _, value in pairs}
     checks.one_of(str(path), "finished", summary)
     return summary
 
 
-def statistics_of(entries: Sequence[Any], standard_error: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread over runs; an entry of several numbers has as many means."""
-    values = np.array([[float(number) for number in number_text(str(entry)).split(",")] for entry in entries])
+def statistics_of(key: str, runs: Mapping[Path, Summary], standard_error: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread over runs; an entry of several numbers has as many means.
+
+    Raises:
+        ValueError: If a run says something else than the others; the message names its folder.
+    """
+    rows: list[list[float]] = []
+    for path, summary in runs.items():
+        try:
+            rows.append([float(number) for number in number_text(str(summary[key][0])).split(",")])
+        except (KeyError, ValueError):
+            checks.fail(f"{path}, '{key}'", "numbers", summary.get(key, "none"))
+        if len(rows[-1]) != len(rows[0]):
+            checks.fail(f"{path}, '{key}'", f"as many numbers as other runs have ({len(rows[0])})", len(rows[-1]))
+    values = np.array(rows)
     spread = values.std(axis=0)
     return values.mean(axis=0), spread / math.sqrt(len(values)) if standard_error else spread
+
+
+def seed_of(path: Path) -> int:
+    """The seed of a run.
+
+    Raises:
+        FileNotFoundError: If it has left no options.
+        ValueError: If there is no seed among them.
+    """
+    options = stored_options.options_of_run(path)
+    if SEED not in options:
+        checks.fail(str(path), f"a run with the option {SEED}", f"only {', '.join(options)}")
+    return options[SEED]
 
 
 def rounded(values: np.ndarray, digits: int) -> str:

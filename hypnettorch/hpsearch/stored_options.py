@@ -46,10 +46,24 @@ def options_of_run(folder: Path, name: str = "") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If it is damaged; the message names it.
     """
     for stem in [name] if name else CONFIG_NAMES:
         for path in (folder / f"{stem}.json", folder / f"{stem}.pickle"):
             if path.is_file():
-                return dict(read(path))
+                return read_dictionary(path)
     expected = f"{name}.json or {name}.pickle" if name else "config.json, config.pickle or options.json"
     raise FileNotFoundError(f"{folder}: expected the options of a run in {expected}")
+
+
+def read_dictionary(path: Path) -> dict[str, Any]:
+    """The content of such a file that holds values by their names.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged or holds something else.
+    """
+    found = read(path)
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{path}: expected values by the names of their options, got {repr(found)[:60]}")
+    return found

@@ -1,21 +1,26 @@
 """The study of a search: a journal file, from which processes on several machines take trials.
 
-A trial that runs carries the machine and the process of its worker and a time stamp that the worker renews. When the
-process is gone, or the stamp is old, another worker fails the trial and enqueues it again.
+A trial that runs carries the machine and the process of its worker and a time stamp that the worker renews, since a
+journal has none of the heartbeats that Optuna's databases have. When the process is gone, or the stamp is old, another
+worker fails the trial, and Optuna's callback for such trials enqueues it again.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 from hypnettorch.hpsearch.grid import Options, applicable, distribution, matches
-from hypnettorch.hpsearch.search import JOURNAL, Search
+from hypnettorch.hpsearch.journal import Journal
+from hypnettorch.hpsearch.search import JOURNAL, Search, lock_of
 from hypnettorch.hpsearch.search_config import SearchConfig
 
 NAME = "search"
@@ -23,11 +28,14 @@ STALE_AFTER = 10
 """So many missed time stamps mean that a worker is gone."""
 MAX_ATTEMPTS = 3
 """A run is given up when so many workers are gone with it."""
-SAMPLERS = ("grid", "random", "tpe", "gp")
-PRUNERS = ("none", "median", "halving", "hyperband")
+KEPT = ("command", "options")
+"""What a planned trial that is enqueued again keeps of the one before."""
 
 Study = Any
 Trial = Any
+
+_claims: set[str] = set()
+"""The trials that this process works on now, see :func:`claim_of`."""
 
 
 def optuna() -> Any:
@@ -38,18 +46,26 @@ def optuna() -> Any:
 
 
 def open_study(search: Search) -> Study:
-    """The study of a search, made if there is none; what was planned is enqueued."""
+    """The study of a search, made if there is none; what was planned is enqueued.
+
+    Raises:
+        ValueError: If its journal is damaged, or that of something else.
+    """
     library = optuna()
-    journal = library.storages.journal
-    path = str(search.folder / JOURNAL)
-    storage = library.storages.JournalStorage(journal.JournalFileBackend(path, journal.JournalFileOpenLock(path)))
+    path, plan = search.folder / JOURNAL, search.plan
     direction = "minimize" if search.config.ascending else "maximize"
     pruner = make_pruner(search.settings.pruner, search.settings.prune_after)
-    with locked(search):
-        study = library.create_study(
-            study_name=NAME, storage=storage, direction=direction, pruner=pruner, load_if_exists=True
-        )
-        _enqueue(study, search)
+    with lock_of(search.folder):
+        try:
+            storage = library.storages.JournalStorage(Journal(path))
+            study = library.create_study(
+                study_name=NAME, storage=storage, direction=direction, pruner=pruner, load_if_exists=True
+            )
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # whatever foreign records make of the library
+            checks.fail(str(path), "the journal of a search", f"{type(error).__name__}: {error}")
+        _enqueue(study, plan)
     return study
 
 
@@ -73,21 +89,10 @@ def make_sampler(name: str, seed: int) -> Any:
     return samplers.TPESampler(seed=seed, constant_liar=True) if name == "tpe" else samplers.RandomSampler(seed=seed)
 
 
-@contextmanager
-def locked(search: Search) -> Iterator[None]:
-    """Inside, no other process takes trials of the search; one that was killed there blocks it for half a minute."""
-    lock = optuna().storages.journal.JournalFileOpenLock(str(search.folder / "claim"))
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _enqueue(study: Study, search: Search) -> None:
+def _enqueue(study: Study, plan: Sequence[Options]) -> None:
     """Enqueue those planned runs that are not in the study."""
     known = {trial.user_attrs.get("command") for trial in study.get_trials(deepcopy=False)}
-    for number, options in enumerate(search.plan):
+    for number, options in enumerate(plan):
         if number not in known:
             study.enqueue_trial(options, user_attrs={"command": number, "options": options})
 
@@ -98,27 +103,38 @@ def claim(study: Study, search: Search) -> Trial | None:
     Returns:
         A trial that carries the mark of this process, or ``None`` if there is nothing to do.
     """
-    with locked(search):
+    with lock_of(search.folder):
         _requeue_lost(study, search.settings.heartbeat)
         if not _num_left(study, search):
             return None
         number = len(study.get_trials(deepcopy=False))
-        study.sampler = make_sampler(search.settings.sampler, search.settings.random_seed + number)
+        study.sampler = make_sampler(search.settings.sampler, (search.settings.random_seed + number) % 2**32)
         trial = study.ask()
+        _claims.add(claim_of(trial))
         renew(trial)
     return trial
 
 
+def release(trial: Trial) -> None:
+    """Say that this process does not work on a trial any more, whatever the study knows of it."""
+    _claims.discard(claim_of(trial))
+
+
+def claim_of(trial: Trial) -> str:
+    """What no other trial of any study has in a process."""
+    return f"{trial.number} {trial.datetime_start}"
+
+
 def num_left(study: Study, search: Search) -> int:
     """The number of runs that nobody has begun, those whose worker is gone included: they are enqueued again."""
-    with locked(search):
+    with lock_of(search.folder):
         _requeue_lost(study, search.settings.heartbeat)
         return _num_left(study, search)
 
 
-def num_ended(study: Study) -> int:
-    """The number of trials that have come to an end, whatever it was."""
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+def ended(study: Study) -> list[Any]:
+    """The trials that have come to an end, whatever it was."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
 def _num_left(study: Study, search: Search) -> int:
@@ -127,13 +143,26 @@ def _num_left(study: Study, search: Search) -> int:
     waiting = sum(trial.state is states.WAITING for trial in trials)
     if search.settings.is_planned:
         return waiting
-    begun = sum("attempt" not in trial.user_attrs for trial in trials)
+    begun = sum(not attempts_before(trial) for trial in trials)
     return waiting + max(search.settings.num_searches - begun, 0)
+
+
+def num_running(study: Study) -> int:
+    """The number of trials that workers are at, as far as one knows."""
+    return len(study.get_trials(deepcopy=False, states=(optuna().trial.TrialState.RUNNING,)))
+
+
+def give_another_chance(study: Study, search: Search) -> None:
+    """Enqueue again also those runs that were given up since their workers were gone too often."""
+    with lock_of(search.folder):
+        _requeue_lost(study, search.settings.heartbeat, max_retry=None)
 
 
 def renew(trial: Trial) -> None:
     """Mark a trial as one that this process works on now."""
-    trial.set_user_attr("worker", {"host": socket.gethostname(), "process": os.getpid(), "time": time.time()})
+    process = os.getpid()
+    where = {"host": socket.gethostname(), "process": process, "start": start_of(process), "claim": claim_of(trial)}
+    trial.set_user_attr("worker", where | {"time": time.time()})
 
 
 def is_lost(attributes: dict[str, Any], heartbeat: float) -> bool:
@@ -141,32 +170,62 @@ def is_lost(attributes: dict[str, Any], heartbeat: float) -> bool:
     worker = attributes.get("worker")
     if worker is None or time.time() - worker["time"] > STALE_AFTER * heartbeat:
         return True
-    return worker["host"] == socket.gethostname() and not is_alive(worker["process"])
+    if worker["host"] != socket.gethostname():
+        return False
+    is_given_up = worker["process"] == os.getpid() and worker.get("claim", "") not in {"", *_claims}
+    return is_given_up or not is_alive(worker["process"], worker.get("start"))
 
 
-def is_alive(process: int) -> bool:
-    """Whether there is a process on this machine."""
+def is_alive(process: int, start: str | None) -> bool:
+    """Whether there is a process on this machine, and no other one has got its number since."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # of another user
         return True
-    return True
+    return start is None or start_of(process) == start
 
 
-def _requeue_lost(study: Study, heartbeat: float) -> None:
-    """Fail trials whose worker is gone and enqueue them again."""
-    states = optuna().trial.TrialState
-    running = [trial for trial in study.get_trials(deepcopy=False) if trial.state is states.RUNNING]
-    lost = [trial for trial in running if is_lost(trial.user_attrs, heartbeat)]
-    for trial in lost:
-        study.tell(trial.number, state=states.FAIL)
-        attempt = trial.user_attrs.get("attempt", 1) + 1
-        if attempt <= MAX_ATTEMPTS:
-            kept = {name: trial.user_attrs[name] for name in ("command", "options") if "command" in trial.user_attrs}
-            fixed = kept.get("options", trial.params)
-            study.enqueue_trial(fixed, user_attrs={**kept, "attempt": attempt})
+def start_of(process: int) -> str | None:
+    """When a process of this machine has begun, as its boot and the ticks since then.
+
+    Returns:
+        A text, which is empty for a process that has ended and that nobody has waited for; ``None`` where there is no
+        such process, or the system does not tell.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "" if state == "Z" else f"{boot} {fields[18]}"
+
+
+def attempts_before(trial: Trial) -> list[int]:
+    """The numbers of lost trials that a trial repeats."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna().exceptions.ExperimentalWarning)
+        return optuna().storages.RetryHeartbeatStaleTrialCallback.retry_history(trial)
+
+
+def _requeue_lost(study: Study, heartbeat: float, max_retry: int | None = MAX_ATTEMPTS - 1) -> None:
+    """Fail trials whose worker is gone, and enqueue again those that have failed without an error of their own."""
+    library = optuna()
+    states = library.trial.TrialState
+    for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+        if is_lost(trial.user_attrs, heartbeat):
+            study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", library.exceptions.ExperimentalWarning)
+        enqueue_again = library.storages.RetryHeartbeatStaleTrialCallback(max_retry)
+    repeated = {number for trial in study.get_trials(deepcopy=False) for number in attempts_before(trial)}
+    for trial in study.get_trials(deepcopy=False, states=(states.FAIL,)):
+        if "error" not in trial.user_attrs and trial.number not in repeated:
+            lost = copy.deepcopy(trial)
+            is_planned = "command" in lost.user_attrs
+            lost.user_attrs = {name: lost.user_attrs[name] for name in KEPT if is_planned}
+            enqueue_again(study, lost)
 
 
 def options_of(trial: Trial, config: SearchConfig) -> Options:

@@ -33,7 +33,7 @@ def read_summary(path: Path, keywords: Sequence[str]) -> Summary:
         FileNotFoundError: If there is none.
         ValueError: If a line does not begin with its keyword.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_lines(path)
     found: Summary = {}
     for number, keyword in enumerate(keywords):
         name, _, value = (lines[number] if number < len(lines) else "").partition(" ")
@@ -41,6 +41,19 @@ def read_summary(path: Path, keywords: Sequence[str]) -> Summary:
             checks.fail(f"{path}, line {number + 1}", f"'{keyword}' and its value", repr(name))
         found[keyword] = [number_text(value)]
     return found
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        checks.fail(str(path), "text", error)
 
 
 def number_text(text: str) -> str:

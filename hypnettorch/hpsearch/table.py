@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypnettorch.core import checks
 from hypnettorch.hpsearch.grid import Options
 from hypnettorch.hpsearch.search import NOT_COMPLETED, RESULTS, Search, write_pickle, write_text
 from hypnettorch.hpsearch.search_config import SearchConfig
@@ -70,14 +71,29 @@ def cell(value: Any) -> str:
     return '"' + text.replace('"', '""') + '"' if any(character in text for character in ';,"\r\n') else text
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows of a table that :func:`csv_text` wrote.
+
+    Args:
+        path: The table.
+        columns: Columns that it must have.
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If it is something else, or was cut off; the message names it.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter=SEPARATOR))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, delimiter=SEPARATOR, strict=True)
+            names, rows = reader.fieldnames or [], list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        checks.fail(str(path), "a table of a search", error)
+    for name in columns:
+        checks.one_of(f"{path}, columns", name, names)
+    for number, row in enumerate(rows, 1):
+        if set(row) != set(names) or None in row.values():
+            checks.fail(f"{path}, row {number}", f"{len(names)} cells", repr(row)[:60])
+    return rows
 
 
 def write_results(study: Study, search: Search) -> Path:
@@ -89,9 +105,11 @@ def write_results(study: Study, search: Search) -> Path:
     rows, path = rows_of(study, search.config), search.folder / RESULTS
     write_text(path, csv_text(columns_of(rows, search.config), rows))
     write_pickle(search.folder / NOT_COMPLETED, not_completed(study))
+    runs = dict(enumerate(search.plan))
     if not search.settings.is_planned:
         begun = {trial.number: trial.user_attrs.get("options") for trial in study.get_trials(deepcopy=False)}
-        search.write_commands({number: options for number, options in begun.items() if options is not None})
+        runs = {number: options for number, options in begun.items() if options is not None}
+    search.write_commands(runs)
     return path
 
 

@@ -31,8 +31,8 @@ def main(arguments):
         with open(arguments.out_dir / "progress.jsonl", "a") as file:
             file.write(json.dumps({"task": task, "metrics": {"score": -abs(arguments.x - 2), "curve": None}}) + "\\n")
         time.sleep(arguments.seconds)
-    if pathlib.Path("slow").exists():
-        time.sleep(60)
+    while pathlib.Path("slow").exists():
+        time.sleep(0.05)
     if arguments.net == "broken":
         raise SystemExit("no such network")
     score = -abs(arguments.x - 2) + arguments.random_seed % 2

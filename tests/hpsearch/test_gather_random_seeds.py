@@ -93,7 +93,6 @@ def test_runs_that_have_not_finished_are_left_out(tmp_path: Path) -> None:
     [
         ([], "--run_dir: expected the folder of a run or a search"),
         (["--num_seeds=0"], "--num_seeds: expected an integer of at least 1"),
-        (["--hps_num_hours=3"], "--hps_num_hours: expected options of the search without 'hps_'"),
     ],
 )
 def test_options_without_sense(gather: Callable[..., Path], arguments: list[str], message: str) -> None:

@@ -192,8 +192,12 @@ def test_configurations_without_sense(search: Run, grid: str, line: str, message
         (["--grid_module=m", "--num_searches=0"], "--num_searches: expected an integer of at least 1"),
         (["--grid_module=m", "--allowed_load=2"], "--allowed_load: expected a number between 0 and 1"),
         (["--grid_module=m", "--grid_config=none"], "--grid_config: expected a file, got 'none'"),
-        (["--grid_module=m", "--scheduler=lsf"], "does not know LSF.*python -m hypnettorch.hpsearch.worker FOLDER"),
-        (["--grid_module=m", "--resources=rusage[mem=8000]"], "does not know LSF"),
+        (["--grid_module=m", "--run_cwd=none"], "--run_cwd: expected a folder, got 'none'"),
+        (
+            ["--grid_module=m", "--random_seed=4294967296"],
+            "--random_seed: expected an integer between 0 and 4294967295",
+        ),
+        (["--grid_module=m", "--sim_startup_time=nan"], "--sim_startup_time: expected a number between 0"),
     ],
 )
 def test_options_without_sense(arguments: list[str], message: str) -> None:

@@ -15,11 +15,10 @@ from typing import Any
 import optuna
 import pytest
 
-from hypnettorch.hpsearch import hpsearch, local
+from hypnettorch.hpsearch import hpsearch, jobs, worker
 from hypnettorch.hpsearch.search import Search, SearchSettings
 from hypnettorch.hpsearch.study import MAX_ATTEMPTS, STALE_AFTER, claim, is_lost, num_left, open_study
 from hypnettorch.hpsearch.table import read_csv, write_results
-from hypnettorch.hpsearch.worker import work
 
 STATES = optuna.trial.TrialState
 
@@ -82,7 +81,7 @@ def test_search_goes_on_after_a_worker_was_killed(make: Callable[..., Search]) -
 def test_two_processes_share_a_journal(make: Callable[..., Search]) -> None:
     plan = [{"x": x, "tasks": 2, "seconds": 0.1} for x in range(12)]
     search = make("{}", plan)
-    local.run_here(search, [None, None])
+    jobs.run_here(search, [None, None])
     study = open_study(search)
     assert [trial.state for trial in study.trials] == [STATES.COMPLETE] * 12
     assert [trial.user_attrs["command"] for trial in study.trials] == list(range(12))
@@ -102,6 +101,50 @@ def test_trial_of_a_dead_process_is_enqueued_again_until_it_is_given_up(make: Ca
         trial.set_user_attr("worker", {"host": socket.gethostname(), "process": dead.pid, "time": time.time()})
     assert claim(study, search) is None
     assert [trial.state for trial in study.trials] == [STATES.FAIL] * MAX_ATTEMPTS
+    hpsearch.run([f"--resume={search.folder}", "--visible_gpus=-1"])
+    assert [trial.state for trial in study.trials] == [STATES.FAIL] * MAX_ATTEMPTS + [STATES.COMPLETE]
+    assert study.trials[-1].user_attrs["command"] == 0
+
+
+def test_run_that_was_interrupted_here_is_enqueued_again_at_once(
+    make: Callable[..., Search], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = make("{}", [{"x": 1}])
+
+    def interrupt(*arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "watch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            worker.work(search)
+    worker.work(search)
+    assert [trial.state for trial in open_study(search).trials] == [STATES.FAIL, STATES.COMPLETE]
+
+
+def test_flag_and_number_are_different_runs(make: Callable[..., Search], monkeypatch: pytest.MonkeyPatch) -> None:
+    search = make("{}", [{"x": 1}, {"x": True}, {"x": 1.0}])
+    monkeypatch.setattr(worker, "run", lambda trial, options, *arguments: 2.0 if options["x"] is True else 1.0)
+    worker.work(search)
+    trials = open_study(search).trials
+    assert [trial.value for trial in trials] == [1.0, 2.0, 1.0]
+    assert [trial.user_attrs.get("same_as") for trial in trials] == [None, None, 0]
+
+
+def test_failed_run_is_not_repeated(make: Callable[..., Search]) -> None:
+    search = make("{}", [{"x": 1, "net": "broken"}])
+    for _ in range(2):
+        hpsearch.run([f"--resume={search.folder}", "--visible_gpus=-1"])
+    (trial,) = open_study(search).trials
+    assert trial.user_attrs["error"].startswith("exit status 1, see")
+
+
+def test_options_that_are_too_long_fail_by_themselves(make: Callable[..., Search]) -> None:
+    search = make("{}", [{"net": "x" * 3_000_000}, {"x": 1}])
+    worker.work(search)
+    first, second = open_study(search).trials
+    assert first.user_attrs["error"] == "its options are longer than a command line can be"
+    assert second.state is STATES.COMPLETE
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
@@ -113,7 +156,7 @@ def test_sampled_trial_keeps_its_options_when_it_is_enqueued_again(make: Callabl
     assert num_left(study, search) == 0
     trial.set_user_attr("worker", None)
     assert num_left(study, search) == 1
-    work(search)
+    worker.work(search)
     assert [trial.params["x"] for trial in study.trials] == [chosen, chosen]
     assert num_left(study, search) == 0
 
@@ -135,14 +178,16 @@ def test_who_is_lost(worker: dict[str, Any] | None, lost: bool) -> None:
 
 def test_time_stamp_is_renewed_while_a_run_goes_on(make: Callable[..., Search]) -> None:
     search = make("{}", [{"x": 1, "tasks": 10, "seconds": 0.1}], heartbeat=0.2)
-    work(search)
+    worker.work(search)
     (trial,) = open_study(search).trials
     assert trial.user_attrs["worker"]["time"] - trial.datetime_start.timestamp() > 0.5
 
 
 def test_workers_that_cannot_work(make: Callable[..., Search], monkeypatch: pytest.MonkeyPatch) -> None:
     search = make("{}", [{"x": 1}, {"x": 2}])
-    broken = [sys.executable, "-c", "raise SystemExit(3)"]
-    monkeypatch.setattr(local, "start", lambda search, gpu: subprocess.Popen(broken))
-    with pytest.raises(local.WorkersFailed, match=r"2 workers ended with exit status \[3, 3\], 2 runs were not done"):
-        local.run_here(search, [None, None])
+    (search.folder / "journal.log").unlink(missing_ok=True)
+    open_study(search)
+    (search.folder / "search.json").write_text("{")
+    message = r"2 workers ended, 2 runs were not done: .*search\.json: expected JSON"
+    with pytest.raises(jobs.WorkersFailed, match=message):
+        jobs.run_here(search, [None, None])

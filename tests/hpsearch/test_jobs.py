@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import submitit
 
-from hypnettorch.hpsearch import cluster, hpsearch
+from hypnettorch.hpsearch import hpsearch, jobs
 from hypnettorch.hpsearch.table import read_csv
 
 
@@ -29,7 +29,7 @@ def test_slurm_gets_the_options(search: Callable[..., Path], monkeypatch: pytest
         def update_parameters(self, **parameters: object) -> None:
             made[-1][1].update(parameters)
 
-        def submit(self, worker: cluster.ClusterWorker) -> submitit.helpers.DelayedSubmission:
+        def submit(self, worker: jobs.JobWorker) -> submitit.helpers.DelayedSubmission:
             worker()
             made[-1] = (*made[-1][:2], made[-1][2] + 1)
             raise StopIteration
@@ -48,7 +48,7 @@ def test_slurm_gets_the_options(search: Callable[..., Path], monkeypatch: pytest
 
 
 def test_parameters_are_known_to_submitit(tmp_path: Path) -> None:
-    names = cluster.slurm_parameters(
+    names = jobs.slurm_parameters(
         {"num_hours": 1, "num_threads": 1}
         | {f"slurm_{name}": "x" for name in ("mem", "gres", "partition", "qos", "constraint")}
     )
@@ -58,7 +58,7 @@ def test_parameters_are_known_to_submitit(tmp_path: Path) -> None:
 
 
 def test_job_at_its_time_limit_is_submitted_again(tmp_path: Path) -> None:
-    worker = cluster.ClusterWorker(tmp_path)
+    worker = jobs.JobWorker(tmp_path)
     assert worker.checkpoint().function is worker
 
 
@@ -79,7 +79,22 @@ def test_missing_extras(
     assert not Path("out").exists()
 
 
+def test_several_workers_need_submitit(configure: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    name = configure('{"x": [1]}')
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ImportError, match=r"several workers: needs submitit, run: pip install 'hypnettorch\[search\]'"):
+        hpsearch.run([f"--grid_module={name}", "--out_dir=out", "--visible_gpus=-1", "--num_workers=2"])
+    assert not Path("out").exists()
+
+
 def test_message_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["hpsearch", "--grid_module=m", "--scheduler=lsf"])
-    with pytest.raises(SystemExit, match="hpsearch: --scheduler lsf: expected slurm or local"):
+    monkeypatch.setattr(sys, "argv", ["hpsearch", "--grid_module=m", "--num_hours=0"])
+    with pytest.raises(SystemExit, match="hpsearch: --num_hours: expected an integer"):
         hpsearch.main()
+
+
+@pytest.mark.parametrize("arguments", [["--scheduler=lsf"], ["--resources=rusage[mem=8000]"]])
+def test_lsf_is_no_choice(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        hpsearch.run(["--grid_module=m", *arguments])
+    assert arguments[0].partition("=")[0] in capsys.readouterr().err
