@@ -141,7 +141,8 @@ class HyperModel(nn.Module):
         Raises:
             ValueError: If arguments are missing or do not fit.
         """
-        checks.function("regularizer", regularizer)
+        if regularizer is not None:
+            checks.function("regularizer", regularizer)
         many, inputs = self._inputs(cond_id, cond_input, uncond_input)
         if condition is None and cond_id is not None and self.mnet.depends_on_condition:
             condition = cond_id

@@ -59,11 +59,13 @@ def unflatten(flat: Tensor, shapes: Shapes) -> list[Tensor]:
 
 def _views(flat: Tensor, shapes: Shapes) -> list[Tensor]:
     """The beginning of flat weights ``[..., n]`` as tensors ``[..., *shape]``."""
-    sizes = [math.prod(shape) for shape in shapes]
+    sizes = list(map(math.prod, shapes))
     surplus = flat.shape[-1] - sum(sizes)
     lead = flat.shape[:-1]
-    parts = flat.split([*sizes, surplus] if surplus else sizes, dim=-1)
-    return [part if len(shape) == 1 else part.view((*lead, *shape)) for part, shape in zip(parts, shapes, strict=False)]
+    views = []
+    for part, shape in zip(flat.split([*sizes, surplus] if surplus else sizes, dim=-1), shapes, strict=False):
+        views.append(part if len(shape) == 1 else part.view((*lead, *shape)))
+    return views
 
 
 def flatten(stacked: Sequence[Tensor], shapes: Shapes) -> Tensor:

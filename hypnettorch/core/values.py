@@ -140,7 +140,9 @@ def resolve(
 
 def count_sets(tensors: Iterable[Tensor]) -> int:
     """The leading dimension ``B`` that all of some stacked tensors have."""
-    sizes = {int(tensor.shape[0]) for tensor in tensors}
+    sizes = set()
+    for tensor in tensors:
+        sizes.add(int(tensor.shape[0]))
     if not sizes:
         checks.fail("weights", "at least one stacked tensor [B, *shape]", "none")
     if len(sizes) > 1:

@@ -372,9 +372,16 @@ class HyperNetwork(Network):
             weights, given = self._split(weights)
         if uncond_input is not None or cond_input is not None:
             inputs.check_combination(uncond_input, cond_input, None if self.keeps_both else cond_id, required=False)
-        ids = None if cond_id is None else inputs.parse_cond_id(cond_id, self.num_known_conds)
+        ids: inputs.Ids | None = None
+        if type(cond_id) is int and 0 <= cond_id < self._num_known_conds:
+            ids = [cond_id]
+        elif cond_id is not None:
+            ids = inputs.parse_cond_id(cond_id, self.num_known_conds)
         tensors, passed = resolve(self.table, weights, self, stacked=sets is not None)
         return Request(uncond_input, cond_input, ids, given), Values(tensors, passed, sets, condition)
+
+    condition_dims = 1
+    """Number of dimensions of the conditional input for one weight set."""
 
     keeps_both = False
     """Whether ``cond_input`` and ``cond_id`` may be given together."""
@@ -437,8 +444,11 @@ class HyperNetwork(Network):
 
     def check_inputs(self, request: Request) -> None:
         """Check the width of each input by itself."""
-        inputs.check_width("uncond_input", request.uncond, self._uncond_in_size)
-        inputs.check_width("cond_input", request.cond, self._cond_in_size)
+        uncond, cond = request.uncond, request.cond
+        if (0 if uncond is None else uncond.shape[-1]) != self._uncond_in_size:
+            inputs.check_width("uncond_input", uncond, self._uncond_in_size)
+        if (0 if cond is None else cond.shape[-1]) != self._cond_in_size:
+            inputs.check_width("cond_input", cond, self._cond_in_size)
 
     def takes_input(self) -> bool:
         """Whether there is anything that ``forward`` could be given."""
@@ -453,26 +463,35 @@ class HyperNetwork(Network):
             ids: Checked ids.
             values: The evaluation; with many parameter sets tensors are ``[B, N, *shape]``.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for family in self._families:
-            tensors = [self._select(family, i, ids, values) for i in range(len(family.shapes))]
-            found[family.kind] = tensors[0] if family.single else tensors
+            if family.single:
+                found[family.kind] = self._select(family, 0, ids, values)
+            else:
+                found[family.kind] = [self._select(family, i, ids, values) for i in range(len(family.shapes))]
         return found
 
     def _select(self, family: Family, i: int, ids: inputs.Ids, values: Values) -> Tensor:
         """One of the tensors of some conditions, ``[N, *shape]``; with many parameter sets ``[B, N, *shape]``."""
-        own = self.table.by_name
         if family.table:
-            rows = [own[family.name(0, i)]]
+            names = [family.name(0, i)]
         else:
             chosen = range(self._num_known_conds) if isinstance(ids, Tensor) else ids
-            rows = [own[family.name(condition, i)] for condition in chosen]
-        stacked = values.sets is not None and bool(rows) and rows[0].name in values.given
-        tensors = [values.of(row) for row in rows]
+            template = f"{family.kind}.{{}}" if family.single else f"{family.kind}.{{}}.{i}"
+            names = list(map(template.format, chosen))
+        tensors: list[Tensor | None] = []
+        for name in names:
+            row, tensor = self.table.by_name[name], values.tensors.get(name)
+            if tensor is None and row.owner is not None:
+                tensor = row.owner._parameters.get(row.key)
+            tensors.append(tensor)
+        stacked = values.sets is not None and names[0] in values.given
         if family.table:
             tensor = inputs.read_rows(tensors[0], ids, int(stacked))
+        elif isinstance(ids, Tensor):
+            tensor = inputs.select(tensors, ids, int(stacked))
         else:
-            tensor = inputs.select(tensors, ids if isinstance(ids, Tensor) else list(range(len(ids))), int(stacked))
+            tensor = inputs.stack(tensors, int(stacked))
         if values.sets is not None and not stacked:
             tensor = tensor.expand(values.sets, *tensor.shape)
         return tensor

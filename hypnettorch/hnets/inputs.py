@@ -23,10 +23,9 @@ def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required
     if cond_input is not None and cond_id is not None:
         checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
     for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
-        if value is not None:
+        if value is not None and not (isinstance(value, Tensor) and value.dim() >= 2):
             checks.tensor(name, value)
-            if value.dim() < 2:
-                checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
+            checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
 
 
 def check_width(name: str, value: Tensor | None, size: int) -> None:
@@ -73,26 +72,34 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
     ids = cond_id if hasattr(cond_id, "__len__") else [cond_id]
     if len(ids) == 0:
         checks.fail("cond_id", "at least one id", "none")
-    return [checks.integer("cond_id", i, 0, num_conds - 1) for i in ids]
+    found = []
+    for i in ids:
+        plain = type(i) is int and 0 <= i < num_conds
+        found.append(i if plain else checks.integer("cond_id", i, 0, num_conds - 1))
+    return found
 
 
 def select(values: Sequence[Tensor | None], ids: Ids, dim: int = 0) -> Tensor:
-    """Tensors of the conditions ``ids``, stacked at dimension ``dim``."""
+    """Those of the tensors of all conditions that are chosen, stacked at dimension ``dim``."""
     if isinstance(ids, Tensor):
-        return torch.stack(_complete(values), dim).index_select(dim, ids)
-    if len(ids) == 1:
-        value = values[ids[0]]
-        return (_complete([value])[0] if value is None else value).unsqueeze(dim)
-    return torch.stack(_complete([values[i] for i in ids]), dim)
+        return stack(values, dim).index_select(dim, ids)
+    return stack([values[i] for i in ids], dim)
 
 
-def _complete(values: Sequence[Tensor | None]) -> list[Tensor]:
-    tensors = [value for value in values if value is not None]
-    if len(tensors) != len(values):
-        raise checks.StateError(
-            "cond_id: expected conditional weights ('cond_weights') for the chosen conditions, got none"
-        )
-    return tensors
+def stack(values: Sequence[Tensor | None], dim: int = 0) -> Tensor:
+    """Tensors of chosen conditions, stacked at dimension ``dim``."""
+    if len(values) == 1 and values[0] is not None:
+        return values[0].unsqueeze(dim)
+    for value in values:
+        if value is None:
+            raise _none_given()
+    return torch.stack(values, dim)  # type: ignore[arg-type]
+
+
+def _none_given() -> checks.StateError:
+    return checks.StateError(
+        "cond_id: expected conditional weights ('cond_weights') for the chosen conditions, got none"
+    )
 
 
 def read_rows(table: Tensor | None, ids: Ids, dim: int = 0) -> Tensor:
@@ -102,9 +109,7 @@ def read_rows(table: Tensor | None, ids: Ids, dim: int = 0) -> Tensor:
         ``[N, *shape]`` or ``[B, N, *shape]``.
     """
     if table is None:
-        raise checks.StateError(
-            "cond_id: expected conditional weights ('cond_weights') for the chosen conditions, got none"
-        )
+        raise _none_given()
     if not isinstance(ids, Tensor):
         if len(ids) == 1:
             return table.narrow(dim, ids[0], 1)

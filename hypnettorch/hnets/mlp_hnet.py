@@ -130,7 +130,7 @@ class HMLP(HyperNetwork):
 
     def generate(self, request: Request, values: Values) -> Tensor | list[Tensor]:
         """The equation."""
-        x = concat(request)
+        x = request.cond if request.uncond is None else concat(request)
         for stage in self._hidden:
             x = stage(x, values)
         if len(self._pieces) == 1:

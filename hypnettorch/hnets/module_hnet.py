@@ -139,6 +139,11 @@ class ModuleHNet(Wrapper):
         if verbose:
             print(self)
 
+    @property
+    def condition_dims(self) -> int:  # type: ignore[override]
+        """Number of dimensions of the input of the trunk for one weight set."""
+        return len(self._cond_shape)
+
     def condition_owners(self) -> list[str]:
         """Conditions are those of this network."""
         return []

@@ -93,6 +93,11 @@ class HSetInput(Wrapper):
         if verbose:
             print(self)
 
+    @property
+    def condition_dims(self) -> int:  # type: ignore[override]
+        """Number of dimensions of one set."""
+        return 1 + self._element_dims
+
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """The ids themselves, checked: a set is encoded, what the hypernetwork inside looks up is not."""
         return {"cond_id": inputs.parse_cond_id(cond_id, self.num_known_conds)}

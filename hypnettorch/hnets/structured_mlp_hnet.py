@@ -125,7 +125,7 @@ class StructuredHMLP(HyperNetwork):
                 no_uncond_weights=no_uncond_weights,
                 no_cond_weights=no_cond_weights or not owns_embeddings,
                 num_cond_embs=num_cond_embs if owns_embeddings else 0,
-                embedding_table=embedding_table,
+                embedding_table=embedding_table and owns_embeddings,
                 **options[i],
             )
             self.include(f"hnets.{i}", net, block=i, numbered=i == 0, hnet_ind=i)

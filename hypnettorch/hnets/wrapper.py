@@ -101,6 +101,11 @@ class Wrapper(HyperNetwork):
         return replace(request, cond=cond, ids=None, given={**request.given, **found})
 
     @property
+    def condition_dims(self) -> int:  # type: ignore[override]
+        """Number of dimensions of the conditional input for one weight set: that of ``h``."""
+        return getattr(self.hnet, "condition_dims", 1)
+
+    @property
     def keeps_both(self) -> bool:  # type: ignore[override]
         """Whether ``cond_input`` and ``cond_id`` may be given together: if ``h`` takes both."""
         return not self._families and bool(getattr(self.hnet, "keeps_both", False))

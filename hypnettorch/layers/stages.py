@@ -95,10 +95,10 @@ class Linear(Affine):
 
     def forward(self, x: Tensor, values: Values) -> Tensor:
         """``x [..., in]`` to ``[..., out]``."""
-        if values.sets is None and not self.spectral_norm:
-            tensors = values.tensors
-            return F.linear(x, tensors[self.weight_name], tensors[self.bias_name] if self.has_bias else None)
-        return functional.linear(x, *self.tensors(values))
+        weight, bias = values.tensors[self.weight_name], values.tensors[self.bias_name] if self.has_bias else None
+        if self.spectral_norm:
+            weight = self._normalized(weight)
+        return F.linear(x, weight, bias) if values.sets is None else functional.linear(x, weight, bias)
 
 
 class Norm:

@@ -414,7 +414,8 @@ class Network(nn.Module):
         """
         if not computes(type(self)):
             return batched_by_vmap(self, x, weights, share_input, condition, distilled_params, **options)
-        checks.tensor("x", x)
+        if not isinstance(x, Tensor):
+            checks.tensor("x", x)
         values = self.evaluation(weights, distilled_params, condition, x, stacked=True)
         sets: int = values.sets  # type: ignore[assignment]
         if share_input:
@@ -638,7 +639,7 @@ class Network(nn.Module):
     @property
     def depends_on_condition(self) -> bool:
         """Whether ``condition`` makes a difference: batch norm layers hold more than one set of statistics."""
-        return any(layer.num_stats > 1 for _, layer in self._norms)
+        return self._norms != [] and any(layer.num_stats > 1 for _, layer in self._norms)
 
     def _view(self, name: str, tensors: list[Any]) -> nn.ParameterList:
         """A list of tensors that the modules hold; the same object as long as they are the same tensors."""
