@@ -1,25 +1,55 @@
-"""Write the missing pages of the API reference, one per public module, and remove those whose module is gone.
+"""Write the missing pages of the API reference, and remove those of modules that have none any more.
 
 Usage: ``python docs/api_pages.py``. Pages are checked in; ``docs/api/index.rst``, written by hand, puts them in order.
 """
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "hypnettorch"
 
+PAGES = [
+    "hypnettorch.*",
+    # What the networks are built of. Who writes one meets tables, values and pairs, and the formats of what comes out.
+    "!hypnettorch.core.*",
+    *(f"hypnettorch.core.{name}" for name in ("formats", "low_rank", "table", "values")),
+    # mnets.mnet_interface and hnets.hnet_interface, the documented paths, show what old programs use.
+    "!hypnettorch.legacy.*",
+    # Parts of a command; what it does stands in its package.
+    "!hypnettorch.compat.check.*",
+    "hypnettorch.compat.check",
+    # How a search runs its commands. Its commands, and what scripts and configurations call, have pages.
+    *(f"!hypnettorch.hpsearch.{name}" for name in ("cli", "commands", "gpus", "jobs", "journal", "shell", "study")),
+    *(f"!hypnettorch.hpsearch.{name}" for name in ("run_folders", "run_process", "stored_options")),
+]
+"""Which modules have a page: the last pattern that fits decides, as in .gitignore. Packages are to be named."""
 
-def public_modules() -> list[str]:
-    """Dotted names of the modules that do not begin with an underscore."""
-    paths = (path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py"))
-    return sorted(".".join(path.parts) for path in paths if not any(part.startswith("_") for part in path.parts))
+
+def has_page(module: str, is_package: bool) -> bool:
+    """Whether a module, given by its dotted name, has a page."""
+    if is_package or any(part.startswith("_") for part in module.split(".")):
+        return module in PAGES
+    fitting = [pattern for pattern in PAGES if fnmatchcase(module, pattern.removeprefix("!"))]
+    return not fitting[-1].startswith("!")
+
+
+def documented_modules() -> list[str]:
+    """Dotted names of the modules that have a page."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        is_package = path.name == "__init__.py"
+        module = ".".join((path.parent if is_package else path.with_suffix("")).relative_to(PACKAGE.parent).parts)
+        if has_page(module, is_package):
+            found.append(module)
+    return sorted(found)
 
 
 def main() -> None:
     """Bring the pages in line with the modules and say what changed."""
-    modules = public_modules()
+    modules = documented_modules()
     for module in modules:
         page = DOCS / "api" / f"{module}.rst"
         if not page.exists():

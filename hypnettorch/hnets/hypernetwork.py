@@ -65,6 +65,11 @@ class Family:
     metas: Sequence[Mapping[str, Any]]
     condition_key: str | None
 
+    def fill(self, rows: Tensor, init: Fill | None) -> None:
+        """Initialise rows of a table: each by a function of the user, or all at once as the constructor does."""
+        for tensor in [rows] if init is None else rows:
+            (init or self.init)(tensor)
+
     def name(self, condition: int, i: int) -> str:
         """The name of a tensor: ``'embeddings.3'``, or ``'chunk_embs.3.0'`` if a condition has several."""
         if self.table:
@@ -160,7 +165,8 @@ class HyperNetwork(Network):
             role: ``name`` in ``param_shapes_meta``, or one for each tensor.
             layer: ``layer`` in ``param_shapes_meta``.
             block: Where the tensors stand, condition by condition.
-            table: Whether those of all conditions are one parameter ``[count, *shape]``, from which rows are read.
+            table: Whether those of all conditions are one parameter ``[count, *shape]``, from which rows are read;
+                without conditions there is none.
             condition_key: Key in ``param_shapes_meta`` under which the condition stands.
             metas: Further entries in ``param_shapes_meta`` for each of several tensors.
             **meta: Further entries for all.
@@ -193,7 +199,6 @@ class HyperNetwork(Network):
         elif self._cond_in_size > 0 and count == 0 and not external:
             warnings.warn("num_cond_embs=0: every conditional input must be passed as cond_input", stacklevel=3)
         self.table.next_layer()
-        self._num_cond_embs = count
         if self._cond_in_size > 0:
             self.per_condition(EMBEDDINGS, [self._cond_in_size], count, external=external, table=table)
 
@@ -220,16 +225,18 @@ class HyperNetwork(Network):
         if rows:
             self._extend(rows)
 
-    def _declare_table(self, family: Family, count: int) -> None:
-        """Declare the tensors of all conditions as one parameter each."""
-        rows = []
+    def _declare_table(self, family: Family, count: int, init: Fill | None = None) -> None:
+        """Declare the tensors of all conditions as one parameter each, if there are conditions."""
+        rows: list[Row] = []
+        if count == 0:
+            return
         for i, shape in enumerate(family.shapes):
             name, owner, key = family.name(0, i), None, ""
             if not family.external:
                 owner, key = self._place(name)
                 value = nn.Parameter(self._like().new_empty((count, *shape)))
                 with torch.no_grad():
-                    family.init(value)
+                    family.fill(value, init)
                 owner.register_parameter(key, value)
             order, meta = (family.block, 0, ALL), family.metas[i]
             rows.append(
@@ -585,6 +592,9 @@ class HyperNetwork(Network):
 
     def _enlarge(self, family: Family, count: int, init: Fill | None) -> None:
         """Replace tables by larger ones that begin with their rows."""
+        if family.name(0, 0) not in self.table.by_name:
+            self._declare_table(family, count, init)
+            return
         for i, shape in enumerate(family.shapes):
             row = self.table.by_name[family.name(0, i)]
             larger = replace(row, shape=(count, *shape))
@@ -592,8 +602,7 @@ class HyperNetwork(Network):
                 old = row.value().detach()
                 new = old.new_empty((count, *shape))
                 new[: len(old)] = old
-                for one in [new[len(old) :]] if init is None else new[len(old) :]:
-                    (init or family.init)(one)
+                family.fill(new[len(old) :], init)
                 row.owner.register_parameter(row.key, nn.Parameter(new))
             self.table.replace(row, larger)
 
@@ -747,10 +756,11 @@ class HyperNetwork(Network):
 
     def _task_embs(self) -> list[nn.Parameter]:
         params = self.conditional_params or []
-        if len(params) != self.num_known_conds:
+        as_table = any(row.condition == ALL for row in self.table.rows)
+        if as_table or len(params) != self.num_known_conds:
             raise checks.StateError(
                 f"get_task_embs: expected one conditional tensor per condition ({self.num_known_conds}), "
-                f"got {len(params)}"
+                f"got {'a table of all conditions' if as_table else len(params)}"
             )
         return params
 
@@ -1026,7 +1036,9 @@ def _fit_table(
         if names:
             state_dict[key] = torch.stack(list(names.values()))
     loaded = state_dict.get(key)
-    if loaded is not None and loaded.dim() > 0 and len(loaded) != count and loaded.shape[1:] == family.shapes[i]:
+    if loaded is None or count == 0:
+        return
+    if loaded.dim() > 0 and len(loaded) != count and loaded.shape[1:] == family.shapes[i]:
         first, last = sorted((count, len(loaded)))
         (missing if len(loaded) < count else unexpected).append(f"{key}[{first}:{last}]")
         own = network.table.by_name[family.name(0, i)].value().detach()

@@ -4,6 +4,7 @@
   protected lists a subclass fills by hand.
 - :mod:`~hypnettorch.legacy.lists`: the same lists as views of a network of this package, for subclasses that read or
   extend them.
+- :mod:`~hypnettorch.legacy.names`: single attributes that programs read.
 - :mod:`~hypnettorch.legacy.recurrent`: the steps of recurrent networks that a subclass may override.
 
 The documented paths ``hypnettorch.mnets.mnet_interface`` and ``hypnettorch.hnets.hnet_interface`` lead here.

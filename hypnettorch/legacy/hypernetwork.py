@@ -11,8 +11,9 @@ from hypnettorch.core import checks, formats
 from hypnettorch.core.table import ALL
 from hypnettorch.core.values import Values, resolve
 from hypnettorch.hnets import inputs
+from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hypernetwork import HyperNetwork, by_vmap
-from hypnettorch.legacy import lists
+from hypnettorch.legacy import lists, names
 from hypnettorch.legacy.main_network import MainNetInterface
 from hypnettorch.mnets.network import Network, Shapes
 
@@ -263,5 +264,7 @@ class HyperNetInterface(MainNetInterface):
 
 HyperNetInterface.register(HyperNetwork)
 lists.install_views(HyperNetwork, VIEWS)
+names.install(HyperNetwork, {"_num_cond_embs": lambda net: net.num_known_conds})
+names.install(ChunkedHyperNetwork, {"_cemb_shape": lambda net: [net.num_chunks, net.chunk_emb_size]})
 HyperNetwork._preprocess_forward_args = _preprocess_forward_args  # type: ignore[attr-defined]
 HyperNetwork._flat_to_ret_format = _flat_to_ret_format  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ first read; a subclass may append to them and call ``_is_properly_setup()`` agai
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -373,20 +374,39 @@ def _register_layers(net: Any) -> None:
 
 
 def _announce_subclass(cls: type, **kwargs: Any) -> None:
-    """Call ``_is_properly_setup`` of a subclass that overrides it, when the constructor has ended."""
+    """Let the constructor above a subclass that overrides ``_is_properly_setup`` end with calling it."""
     super(Network, cls).__init_subclass__(**kwargs)
-    if "_is_properly_setup" not in vars(cls):
-        return
-    construct = cls.__init__
+    if _overrides_check(cls):
+        base = _constructed_by(cls)
+        if getattr(base.__init__, "ends_for", None) is not base:
+            base.__init__ = _with_check(base)  # type: ignore[misc]
 
+
+def _overrides_check(cls: Any) -> bool:
+    return not cls._is_properly_setup.__module__.startswith("hypnettorch.legacy")
+
+
+def _constructed_by(cls: type) -> Any:
+    """The first class in the order of inheritance with whose constructor the lists are complete."""
+    return next(base for base in cls.__mro__ if issubclass(base, Network) and not _overrides_check(base))
+
+
+def _with_check(base: Any) -> Callable[..., None]:
+    """A constructor that calls the check of a subclass, for which the names of the first versions are not set yet."""
+    construct = base.__init__
+
+    @functools.wraps(construct)
     def constructing(self: Any, *args: Any, **options: Any) -> None:
         construct(self, *args, **options)
-        if type(self) is cls:
+        if _overrides_check(type(self)) and _constructed_by(type(self)) is base:
+            self.__dict__.update(dict.fromkeys(OLD_NAMES))
             self._is_properly_setup()
+            for name in OLD_NAMES:
+                if name in self.__dict__ and self.__dict__[name] is None:
+                    del self.__dict__[name]
 
-    constructing.__doc__ = construct.__doc__
-    constructing.__wrapped__ = construct  # type: ignore[attr-defined]
-    cls.__init__ = constructing  # type: ignore[assignment, misc]
+    constructing.ends_for = base  # type: ignore[attr-defined]
+    return constructing
 
 
 def install() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core.formats import FORMATS
+from hypnettorch.core.table import ALL
 from hypnettorch.hnets.hnet_helpers import get_conditional_parameters
 from hypnettorch.testing import state_laws, statistics_laws, table_laws, weight_laws
 from hypnettorch.testing.cases import SETS, HyperCase, Law, copy_of, refused, require, same, stack_outputs
@@ -146,8 +147,36 @@ def inputs_that_do_not_fit_are_refused(case: HyperCase) -> None:
         refused(ValueError, "cond_i", "inputs of different batch sizes", case, uncond_input=longer)
 
 
+def _tables(net: Any) -> list[Any]:
+    """The internal parameters that hold the tensors of all conditions, a row for each (``embedding_table=True``)."""
+    return [row.value() for row in net.table.internal() if row.condition == ALL]
+
+
+def _belongings(net: Any, cond_id: int) -> list[tuple[Any, int | None]]:
+    """What belongs to a condition: its own parameters, each with ``None``, and tables, each with the row of it."""
+    tables = _tables(net)
+    if not tables:
+        return [(param, None) for param in get_conditional_parameters(net, cond_id)]
+    own = [row.value() for row in net.table.internal() if row.kind is not None and row.condition == cond_id]
+    return [*((param, None) for param in own), *((table, cond_id) for table in tables)]
+
+
+def _values(net: Any, cond_id: int) -> list[Tensor]:
+    """A copy of the tensors that belong to a condition."""
+    found = _belongings(net, cond_id)
+    return [(param if row is None else param[row]).detach().clone() for param, row in found]
+
+
+def _untouched(param: Any, row: int | None) -> bool:
+    """Whether a parameter has no gradient; a row of a table, which has a gradient as a whole, may have zeros."""
+    return param.grad is None or (row is not None and not param.grad[row].any())
+
+
 def unselected_conditions_keep_no_gradient(case: HyperCase) -> None:
-    """The gradients of conditions that are not selected stay ``None``, whatever the form of ``cond_id``."""
+    """The gradients of conditions that are not selected stay ``None``, those of their rows in a table 0.
+
+    Whatever the form of ``cond_id``.
+    """
     for cond_id in range(case.conditions):
         forms: list[Any] = [cond_id, [cond_id], torch.tensor([cond_id])]
         for form in forms:
@@ -156,25 +185,32 @@ def unselected_conditions_keep_no_gradient(case: HyperCase) -> None:
                 return
             case(net, **case.of_condition(form)).square().sum().backward()
             for other in range(case.conditions):
-                for param in get_conditional_parameters(net, other):
-                    has = "no gradient" if param.grad is None else "a gradient"
-                    require(
-                        (param.grad is None) == (other != cond_id),
-                        f"after cond_id={form!r} condition {other} has {has}",
-                    )
+                for param, row in _belongings(net, other):
+                    if other == cond_id:
+                        require(param.grad is not None, f"after cond_id={form!r} condition {other} has no gradient")
+                    else:
+                        require(_untouched(param, row), f"after cond_id={form!r} condition {other} has a gradient")
 
 
 def conditions_own_their_parameters(case: HyperCase) -> None:
-    """``get_conditional_parameters`` parts ``conditional_params`` among the conditions."""
+    """``get_conditional_parameters`` parts ``conditional_params`` among the conditions; of tables each owns a row."""
     net = case.net
     if not net.conditional_params:
+        return
+    tables = _tables(net)
+    if tables:
+        refused(NotImplementedError, "", "get_conditional_parameters of a table", get_conditional_parameters, net, 0)
+        for table in tables:
+            require(len(table) == case.conditions, f"a table has {len(table)} rows for {case.conditions} conditions")
+        own = {id(param) for k in range(case.conditions) for param, _ in _belongings(net, k)}
+        require(own == set(map(id, net.conditional_params)), "tables and parts are not conditional_params")
         return
     owned = [id(param) for k in range(case.conditions) for param in get_conditional_parameters(net, k)]
     require(sorted(owned) == sorted(map(id, net.conditional_params)), "the parts are not conditional_params")
 
 
 def conditions_may_be_looked_up(case: HyperCase) -> None:
-    """``forward(**condition_inputs(ids))`` equals ``forward(cond_id=ids)``; gradients of others stay ``None``."""
+    """``forward(**condition_inputs(ids))`` equals ``forward(cond_id=ids)``; others get no gradient, or zeros in a table."""
     if not case.conditions or not case.net.conditional_params:
         return
     for ids in (0, list(range(case.conditions)), torch.tensor([case.conditions - 1])):
@@ -187,8 +223,8 @@ def conditions_may_be_looked_up(case: HyperCase) -> None:
         if case.conditions > 1 and not isinstance(ids, list):
             got.square().sum().backward()
             chosen = 0 if isinstance(ids, int) else case.conditions - 1
-            others = [p for k in range(case.conditions) if k != chosen for p in get_conditional_parameters(net, k)]
-            require(all(param.grad is None for param in others), f"other conditions than {ids!r} have a gradient")
+            others = [part for k in range(case.conditions) if k != chosen for part in _belongings(net, k)]
+            require(all(_untouched(*part) for part in others), f"other conditions than {ids!r} have a gradient")
     refused(ValueError, "cond_id", "an id out of range", case.net.condition_inputs, case.conditions)
 
 
@@ -202,22 +238,31 @@ def _with_weights(found: dict[str, Any], case: HyperCase) -> dict[str, Any]:
 
 
 def conditions_may_be_added(case: HyperCase) -> None:
-    """``add_conditions`` returns the new parameters, and keeps the old ones and what they produce."""
+    """``add_conditions`` returns the new parameters, and keeps the old ones and what they produce.
+
+    A table is replaced by a larger one that begins with the old rows.
+    """
     net = copy_of(case.net)
     known = case.conditions
     if not _takes_more_conditions(case):
         return
-    old = [(param, param.detach().clone()) for param in net.internal_params]
-    before = case(net)
+    tables = _tables(net)
+    replaced = {id(table) for table in tables}
+    old = [(param, param.detach().clone()) for param in net.internal_params if id(param) not in replaced]
+    before, own = case(net), [_values(net, k) for k in range(known)]
     new = net.add_conditions(2)
     require(net.num_known_conds == known + 2, f"num_known_conds is {net.num_known_conds} instead of {known + 2}")
     same(case(net), before, "the output for old conditions")
     kept = {id(param) for param in net.internal_params}
     require(all(id(p) in kept and torch.equal(p, value) for p, value in old), "old parameters were replaced or changed")
+    require(not kept & replaced, "a table that is too small is still there")
+    same([_values(net, k) for k in range(known)], own, "the tensors of old conditions", rtol=0)
     added = kept - {id(param) for param, _ in old}
     require({id(param) for param in new} == added, "it does not return the parameters that were added")
-    owned = {id(param) for k in (known, known + 1) for param in get_conditional_parameters(net, k)}
+    owned = {id(param) for k in (known, known + 1) for param, _ in _belongings(net, k)}
     require(owned == added, "the new parameters are not those of the new conditions")
+    larger = [len(table) for table in _tables(net)]
+    require(larger == [known + 2] * len(tables), f"tables for {known + 2} conditions have {larger} rows")
     case(net, **case.of_condition(known + 1))
     refused(ValueError, "n", "add_conditions(0)", net.add_conditions, 0)
 
@@ -241,10 +286,10 @@ def smaller_checkpoints_load(case: HyperCase) -> None:
     with torch.no_grad():
         for param in grown.parameters():
             param.uniform_(-1, 1)
-    new = [param.detach().clone() for param in get_conditional_parameters(grown, case.conditions)]
+    new = _values(grown, case.conditions)
     grown.load_state_dict(case.net.state_dict(), strict=False)
     same(case(grown), case(), "the output for old conditions")
-    same([p.detach() for p in get_conditional_parameters(grown, case.conditions)], new, "a new condition", rtol=0)
+    same(_values(grown, case.conditions), new, "a new condition", rtol=0)
 
 
 def changes_may_be_added(case: HyperCase) -> None:
@@ -265,7 +310,7 @@ def task_embeddings_are_deprecated(case: HyperCase) -> None:
     params = case.net.conditional_params or []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if len(params) != case.conditions:
+        if len(params) != case.conditions or _tables(case.net):
             refused(RuntimeError, "", "get_task_embs()", case.net.get_task_embs)
             return
         found = case.net.get_task_embs()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hypnettorch.core.table import ROLES
+from hypnettorch.mnets.network import is_network
 from hypnettorch.testing.cases import Case, Law, draw, refused, require, same
 
 
@@ -191,15 +192,30 @@ def every_tensor_has_a_name(case: Case) -> None:
             require(found is net.internal_params[entry["index"]], f"'{name}' is not internal_params[{entry['index']}]")
 
 
+ACTIVATIONS = ("_act_fn", "_a_fun", "_activation", "_out_fn")
+"""Attributes under which networks keep the activation functions that their users pass."""
+
+
 def every_parameter_is_declared(case: Case) -> None:
-    """All of ``parameters()`` are among ``internal_params``: what is not declared cannot come from outside."""
+    """All of ``parameters()`` are among ``internal_params``: what is not declared cannot come from outside.
+
+    The only exception are parameters of an activation module that a user passes, as the slope of ``nn.PReLU()``: they
+    are the module's own, trained with the network and never produced. They stand under the attribute in which a network
+    keeps its activation (``_act_fn`` in the name ``hnet._act_fn.weight``), one of :data:`ACTIVATIONS`.
+    """
     declared = {id(param) for param in case.net.internal_params or ()}
     for name, param in case.net.named_parameters():
         require(
-            id(param) in declared or not param.requires_grad,
+            id(param) in declared or not param.requires_grad or _belongs_to_activation(case.net, name),
             f"the parameter '{name}' is declared nowhere, so no hypernetwork can produce it: declare it by "
             f"net.declare(...), net.linear(...) or net.norm(...), or use a ModuleNet",
         )
+
+
+def _belongs_to_activation(net: nn.Module, name: str) -> bool:
+    """Whether a parameter is that of a module which a network, or a part of it that is one, keeps as its activation."""
+    path = name.split(".")[:-1]
+    return any(key in ACTIVATIONS and is_network(net.get_submodule(".".join(path[:i]))) for i, key in enumerate(path))
 
 
 LAWS: tuple[Law, ...] = (

@@ -1,5 +1,5 @@
 """The documented path of :mod:`hypnettorch.layers.context_mod_layer`."""
 
-from hypnettorch.layers.context_mod_layer import ContextModLayer
+from hypnettorch.legacy.names import ContextModLayer
 
 __all__ = ["ContextModLayer"]

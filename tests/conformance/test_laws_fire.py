@@ -14,6 +14,7 @@ from torch import nn
 from hypnettorch.hnets import HMLP
 from hypnettorch.mnets import MLP
 from hypnettorch.testing import ContractViolation, check_hypernetwork, check_main_network
+from hypnettorch.testing.cases import Broken
 from hypnettorch.testing.hypernetwork_laws import LAWS as HYPERNETWORK_LAWS
 from hypnettorch.testing.main_network_laws import LAWS as MAIN_NETWORK_LAWS
 
@@ -34,6 +35,11 @@ def broken(net: Any, **members: Any) -> Any:
     """The network as an instance of a subclass with other members, set after construction."""
     net.__class__ = type("Broken", (type(net),), members)
     return net
+
+
+def own(net: Any, name: str) -> Any:
+    """What the property of the class would say, had :func:`broken` not replaced it."""
+    return getattr(super(type(net), net), name)
 
 
 def changed(name: str, change: Callable[..., Any]) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def lenient(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def alias_in_state(state_dict: Callable[..., Any], net: Any, *args: Any, **kwargs: Any) -> Any:
     state = state_dict(*args, **kwargs)
-    state["alias"] = state["_internal_params.0"]
+    state["alias"] = state["layers.0.weight"]
     return state
 
 
@@ -94,16 +100,27 @@ def with_hidden_reference() -> Any:
     )
 
 
+def with_undeclared_parameter() -> Any:
+    """A network that multiplies its output by a parameter which stands in no table."""
+    net = mlp()
+    net.gain = nn.Parameter(torch.ones(()))
+    return broken(net, **changed("forward", lambda f, net, *args, **kw: net.gain * f(*args, **kw)))
+
+
 def shallow_copy(net: Any, memo: Any) -> Any:
     return copy.copy(net)
 
 
 MAIN: dict[str, Callable[[], Any]] = {
     "shapes_are_integers": lambda: broken(
-        mlp(), param_shapes=property(lambda net: [tuple(s) for s in net._param_shapes])
+        mlp(), param_shapes=property(lambda net: [tuple(s) for s in own(net, "param_shapes")])
     ),
+    "every_tensor_has_a_name": lambda: broken(
+        mlp(), param_names=property(lambda net: ["layers.0.weight"] * len(net.param_shapes))
+    ),
+    "every_parameter_is_declared": with_undeclared_parameter,
     "internal_params_are_registered": lambda: broken(
-        mlp(), internal_params=property(lambda net: nn.ParameterList([p.clone() for p in net._internal_params]))
+        mlp(), internal_params=property(lambda net: nn.ParameterList([p.clone() for p in own(net, "internal_params")]))
     ),
     "every_parameter_has_one_source": lambda: broken(
         mlp(),
@@ -111,7 +128,7 @@ MAIN: dict[str, Callable[[], Any]] = {
         hyper_shapes_learned_ref=property(lambda net: [0]),
     ),
     "meta_describes_every_shape": lambda: broken(
-        mlp(), param_shapes_meta=property(lambda net: net._param_shapes_meta[:-1])
+        mlp(), param_shapes_meta=property(lambda net: own(net, "param_shapes_meta")[:-1])
     ),
     "internal_params_ref_inverts_the_meta": lambda: broken(
         mlp(), internal_params_ref=property(lambda net: [*reversed(range(len(net.param_shapes)))])
@@ -122,7 +139,9 @@ MAIN: dict[str, Callable[[], Any]] = {
     "flags_are_booleans": lambda: broken(mlp(), has_fc_out=property(lambda net: 1)),
     "layer_tensors_are_internal": lambda: broken(
         mlp(),
-        layer_weight_tensors=property(lambda net: nn.ParameterList([p.clone() for p in net._layer_weight_tensors])),
+        layer_weight_tensors=property(
+            lambda net: nn.ParameterList([p.clone() for p in own(net, "layer_weight_tensors")])
+        ),
     ),
     "output_masks_select_units": lambda: broken(
         mlp(), get_output_weight_mask=lambda net, out_inds=None, device=None: [None] * len(net.param_shapes)
@@ -212,6 +231,11 @@ def touch_all(f: Callable[..., Any], net: Any, *args: Any, **kw: Any) -> Any:
     return f(*args, **kw) + 0 * torch.stack(net.conditional_params).sum()
 
 
+def load_what_is_complete(load: Callable[..., Any], net: Any, state: Any, strict: bool = True, **kw: Any) -> Any:
+    """Loads nothing from a file that lacks something."""
+    return load(state, strict=strict, **kw) if state.keys() >= net.state_dict().keys() else None
+
+
 def add_in_place(_: Any, net: Any, dparams: Any, params: Any = None) -> Any:
     own = net.unconditional_params if params is None else params
     return [param.data.add_(change) for param, change in zip(own, dparams, strict=True)]
@@ -244,7 +268,7 @@ HYPER: dict[str, Callable[[], Any]] = {
     "conditions_may_be_added": lambda: broken(
         hmlp(), **changed("add_conditions", lambda f, net, n, init=None: f(n, init)[1:])
     ),
-    "smaller_checkpoints_load": lambda: broken(hmlp(), _rename_loaded_state=lambda net, state_dict, prefix: None),
+    "smaller_checkpoints_load": lambda: broken(hmlp(), **changed("load_state_dict", load_what_is_complete)),
     "changes_may_be_added": lambda: broken(hmlp(), **changed("add_to_uncond_params", add_in_place)),
     "task_embeddings_are_deprecated": lambda: broken(hmlp(), get_task_embs=lambda net: net.conditional_params),
     "batched_formats_agree": lambda: broken(
@@ -252,6 +276,53 @@ HYPER: dict[str, Callable[[], Any]] = {
         **changed("batched_forward", lambda f, net, ret_format="squeezed", **kw: f(ret_format="flattened", **kw)),
     ),
 }
+
+
+def enlarge_by_drawing(add_conditions: Callable[..., Any], net: Any, n: int, init: Any = None) -> Any:
+    """Draws all rows of a table anew."""
+    new = add_conditions(n, init)
+    nn.init.normal_(new[0])
+    return new
+
+
+def touching_all(net: Any) -> Any:
+    """A zero whose gradient reaches every row of a table."""
+    total = net.conditional_params[0].sum()
+    return total - total.detach()
+
+
+TABLES: dict[str, list[Callable[[], Any]]] = {
+    "unselected_conditions_keep_no_gradient": [
+        lambda: generated(lambda f, net, *a, **kw: f(*a, **kw) + net.conditional_params[0].sum(), embedding_table=True)
+    ],
+    "conditions_own_their_parameters": [
+        lambda: broken(hmlp(embedding_table=True), parameters_of_condition=lambda net, cond_id: net.conditional_params),
+        lambda: broken(hmlp(embedding_table=True), num_known_conds=2),
+    ],
+    "conditions_may_be_looked_up": [
+        lambda: broken(
+            hmlp(embedding_table=True),
+            condition_inputs=lambda net, cond_id: {"cond_input": net.get_cond_in_emb(0).unsqueeze(0)},
+        ),
+        lambda: broken(
+            hmlp(embedding_table=True),
+            **changed(
+                "condition_inputs",
+                lambda f, net, ids: {"cond_input": f(ids)["cond_input"] + touching_all(net)},
+            ),
+        ),
+    ],
+    "conditions_may_be_added": [
+        lambda: broken(
+            hmlp(embedding_table=True), **changed("add_conditions", lambda f, net, n, init=None: f(n, init)[1:])
+        ),
+        lambda: broken(hmlp(embedding_table=True), **changed("add_conditions", enlarge_by_drawing)),
+    ],
+    "smaller_checkpoints_load": [
+        lambda: broken(hmlp(embedding_table=True), **changed("load_state_dict", load_what_is_complete))
+    ],
+}
+"""The laws that say something else of tables, and what breaks that."""
 
 
 @pytest.mark.parametrize("law", MAIN)
@@ -263,6 +334,7 @@ def test_law_of_main_networks_fires(law: str) -> None:
     ) as info:
         check_main_network(net, X, limits=others)
     assert info.value.law == law
+    assert isinstance(info.value.__cause__, Broken)
 
 
 @pytest.mark.parametrize("law", HYPER)
@@ -274,6 +346,16 @@ def test_law_of_hypernetworks_fires(law: str) -> None:
     ) as info:
         check_hypernetwork(net, limits=others)
     assert info.value.law == law
+    assert isinstance(info.value.__cause__, Broken)
+
+
+@pytest.mark.parametrize(("law", "build"), [(law, build) for law, builds in TABLES.items() for build in builds])
+def test_law_of_tables_fires(law: str, build: Callable[[], Any]) -> None:
+    others = {other.__name__: "not of interest" for other in HYPERNETWORK_LAWS if other.__name__ != law}
+    check_hypernetwork(hmlp(embedding_table=True))
+    with pytest.raises(ContractViolation, match=law) as info:
+        check_hypernetwork(build(), limits=others)
+    assert isinstance(info.value.__cause__, Broken)
 
 
 def test_every_law_is_tried() -> None:

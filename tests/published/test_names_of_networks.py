@@ -91,4 +91,16 @@ def test_subclass_of_a_hypernetwork_counts_its_embeddings():
 
     hnet = MeanEmbedding([[3, 2], [3]], num_cond_embs=4, activation_fn=nn.Tanh(), verbose=False)
     torch.testing.assert_close(hnet.mean(), sum(hnet.conditional_params) / 4)
+    hnet.add_conditions(1)
+    torch.testing.assert_close(hnet.mean(), sum(hnet.conditional_params) / 5)
     assert hnet.forward(cond_input=hnet.mean().unsqueeze(0))[0].shape == (3, 2)
+
+
+def test_subclass_may_use_the_names_for_itself():
+    class Counting(HMLP):
+        def __init__(self, num_tasks):
+            super().__init__([[3, 2], [3]], num_cond_embs=num_tasks, verbose=False)
+            self._num_cond_embs = 7
+
+    hnet = Counting(2)
+    assert (hnet._num_cond_embs, hnet.num_known_conds) == (7, 2)

@@ -1,0 +1,35 @@
+"""Single attributes of this package's objects under the names that they had in hypnettorch 0.0.4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hypnettorch.layers.context_mod_layer import ContextModLayer
+
+
+class Name:
+    """An attribute that is computed whenever it is read; what a subclass puts there counts instead."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self.read = read
+
+    def __get__(self, owner: Any, _: type | None = None) -> Any:
+        """What it stands for."""
+        return self if owner is None else self.read(owner)
+
+
+def install(cls: type, names: Mapping[str, Callable[[Any], Any]]) -> None:
+    """Give a class further names."""
+    for name, read in names.items():
+        setattr(cls, name, Name(read))
+
+
+install(
+    ContextModLayer,
+    {
+        "_num_features": lambda layer: layer.param_shapes[0],
+        "_no_gains": lambda layer: not layer.has_gains,
+        "_no_shifts": lambda layer: not layer.has_shifts,
+    },
+)
