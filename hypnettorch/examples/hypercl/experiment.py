@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from hypnettorch.core import checks
 from hypnettorch.core.collectives import world_size
@@ -155,8 +155,18 @@ class Experiment:
             "random": checkpoint.random_states(),
         }
 
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """How many tasks are done, of how many, and how many steps of the next one."""
+        return self._stage, len(self.tasks), self._step
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the experiment was whose state this is; it had the same options."""
+        checks.integer("stage", state["stage"], 0, len(self.tasks))
+        checks.integer("step", state["step"], 0)
+        for name, matrix in state["matrices"].items():
+            checks.one_of("matrices", name, get_args(Measure))
+            metrics.require_matrix(matrix, len(self.tasks))
         self.learner.load_state_dict(state["learner"])
         for task, data in zip(self.tasks, state["data"], strict=True):
             task.data.load_state_dict(data)

@@ -14,6 +14,7 @@ import torch
 from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl.distributed import is_first
 from hypnettorch.examples.hypercl.learners.learner import Learner, Step
+from hypnettorch.utils.safe_files import naming
 
 logger = logging.getLogger("hypnettorch.hypercl")
 
@@ -105,7 +106,7 @@ def logging_to_screen(show_all: bool) -> Iterator[None]:
 @contextmanager
 def logging_to_file(path: Path) -> Iterator[None]:
     """Inside, all messages are appended to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8") if is_first() else logging.NullHandler()
+    handler = _LogFile(path, encoding="utf-8") if is_first() else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - %(message)s"))
     with _handled_by(handler):
         yield
@@ -122,6 +123,17 @@ def _handled_by(handler: logging.Handler) -> Iterator[None]:
         logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose errors end the run, as those of other files do; a full disk is no reason for a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with naming(self.baseFilename):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 class _BesideProgressBars(logging.Handler):

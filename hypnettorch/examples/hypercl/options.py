@@ -198,6 +198,9 @@ class Options:
     ckpt_iter: int = option(
         MISC, 500, "Steps from one checkpoint to the next within a task; 0: only between tasks.", at_least(0)
     )
+    keep_checkpoints: int = option(
+        MISC, -1, "Checkpoints of finished tasks to keep, the newest ones; -1: all.", minus_one_or(at_least(0))
+    )
     tensorboard: bool = option(MISC, False, "Write curves for TensorBoard to <out_dir>/summary.")
     smoke: bool = option(MISC, False, "A run of seconds that tries everything and learns little.")
     num_threads: int = option(
