@@ -11,7 +11,9 @@ import torch
 
 from hypnettorch.core import checks
 from hypnettorch.mnets.mnet_interface import MainNetInterface
+from hypnettorch.utils.command_line.expressions import trusting
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS, Shapes
+from hypnettorch.utils.command_line.kinds import names
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.command_line.wrappers import Request, parse_wrappers, wrap
 from hypnettorch.utils.environment import setup_environment
@@ -55,9 +57,15 @@ def get_mnet_model(
     checks.one_of("net_type", net_type, MAIN_NETWORKS)
     kind, prefix = MAIN_NETWORKS[net_type], cprefix or ""
     given: dict[str, Any] = {"make_part": partial(_part_of_multi, config, device, prefix, in_shape, out_shape)}
-    arguments = {**kind.read_shapes(in_shape, out_shape), **kind.read(config, prefix)}
+    with trusting(_trusted_by(config)):
+        arguments = {**kind.read_shapes(in_shape, out_shape), **kind.read(config, prefix)}
     arguments |= {name: given[name] for name in kind.from_program}
     return kind.make(**{**arguments, "no_weights": no_weights, **mnet_kwargs}).to(device)
+
+
+def _trusted_by(config: Any) -> list[str]:
+    """The packages that the user trusts besides the usual ones."""
+    return names("--trust_module", getattr(config, "trust_module", ""))
 
 
 def _part_of_multi(
@@ -141,7 +149,9 @@ def get_hypernet(
     if wrappers and no_uncond_weights:
         checks.fail("no_uncond_weights", f"False with --{option}: wrappers keep their parameters", True)
     kind = HYPERNETWORKS[net_type]
-    arguments = kind.read(config, prefix)
+    with trusting(_trusted_by(config)):
+        arguments = kind.read(config, prefix)
+        wrapped = [(wrapper, wrapper.read(config, prefix)) for wrapper in wrappers]
     if "cond_emb_size" in kind.arguments:
         arguments.setdefault("cond_in_size", 0)
     given = {
@@ -165,7 +175,7 @@ def get_hypernet(
         )
 
     request = Request(target_shapes, num_conds, no_cond_weights, uncond_in_size, mnet)
-    hnet: Any = wrap(make, [(wrapper, wrapper.read(config, prefix)) for wrapper in wrappers], request)
+    hnet: Any = wrap(make, wrapped, request)
     if verbose:
         print(hnet)
     return hnet.to(device)

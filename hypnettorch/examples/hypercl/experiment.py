@@ -80,6 +80,8 @@ class Experiment:
         self._step = 0
         if self._samples_per_task < world_size():
             checks.fail("--batch_size", f"a sample per task for each of {world_size()} processes", options.batch_size)
+        if options.batchnorm and options.net_type == "mlp" and self._samples_per_task == 1:
+            checks.fail("--batch_size", "2 samples per task, whose variance --batchnorm needs", options.batch_size)
 
     @property
     def matrix(self) -> list[list[float | None]]:

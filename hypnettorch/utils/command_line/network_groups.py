@@ -110,6 +110,7 @@ def main_net_args(
         "multi_share": "equal",
     }
     _add_specific(group, defaults, allowed_nets, MAIN_NETWORKS)
+    _add_trust(parser, group.container, "module" in allowed_nets)
     _add_common(
         group,
         show_net_act,
@@ -187,6 +188,7 @@ def hnet_args(
         "container_parts": "",
     }
     _add_specific(group, defaults, allowed_nets, HYPERNETWORKS)
+    _add_trust(parser, group.container, show_wrappers or "module_hnet" in allowed_nets)
     if show_wrappers:
         group.add("hnet_wrappers", "")
         group.add("hnet_encoding", "cos|sin")
@@ -216,6 +218,12 @@ def _add_specific(
     taken = {option for net in allowed_nets for option in kinds[net].arguments}
     for option, default in defaults.items():
         group.add(option, default, option in taken)
+
+
+def _add_trust(parser: argparse.ArgumentParser, container: Group, show: bool) -> None:
+    """Add the option that says which expressions may run; all networks of a parser have it together."""
+    known = any(action.dest == "trust_module" for action in parser._actions)
+    OptionGroup(container).add("trust_module", "", show and not known)
 
 
 def _add_common(

@@ -197,6 +197,10 @@ DATA = {
     "data_dir": Option(str, "Folder with the files of data sets."),
 }
 
+TRUST = {
+    "trust_module": Option(str, "Packages whose names expressions may use besides torch's, e.g. 'mypackage,other'."),
+}
+
 OPTIONS: dict[str, Option] = {
     **MAIN_NETWORK,
     **COMMON,
@@ -208,6 +212,7 @@ OPTIONS: dict[str, Option] = {
     **TRAINING,
     **CONTINUAL_LEARNING,
     **DATA,
+    **TRUST,
 }
 
 

@@ -92,7 +92,7 @@ class HypernetworkLearner(Learner):
                 self._mnet,
                 empirical_fisher=False,
                 n_max=self._settings.n_fisher,
-                custom_forward=partial(_forward, condition=task.index),
+                custom_forward=partial(_forward, condition=task.index if self._mnet.depends_on_condition else None),
             )
 
     @property
@@ -141,7 +141,7 @@ class HypernetworkLearner(Learner):
         self._optimizer.load_state_dict(state["optimizer"])
 
 
-def _forward(mnet: Any, weights: Sequence[Tensor], x: Tensor, condition: int) -> Tensor:
+def _forward(mnet: Any, weights: Sequence[Tensor], x: Tensor, condition: int | None) -> Tensor:
     return mnet.forward(x, weights=weights, condition=condition)
 
 
