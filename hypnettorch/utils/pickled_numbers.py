@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnettorch.utils.plain_pickle import Call, Unfinished
+from hypnettorch.utils.plain_pickle import Call, Unfinished, UnknownNameError
 
 NUMBER_TYPES = frozenset(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)) | {
     *("f2", "f4", "f8", "c8", "c16", "b1")
@@ -23,7 +23,7 @@ class _DType(Unfinished):
 
     def __init__(self, name: str, *flags: object) -> None:
         if name not in NUMBER_TYPES:
-            raise UnpicklingError(f"arrays of type '{name!s:.20}' are not allowed")
+            raise UnknownNameError(f"numpy.dtype('{name!s:.20}')")
         self._name = name
         self._order = "="
 
@@ -77,9 +77,9 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def encoder() -> Call:
-    """What ``_codecs.encode`` stands for; what a stream encodes many times is there once."""
-    return Call(functools.cache(_encode))
+def byte_names() -> dict[str, Any]:
+    """The names by which older pickles hold bytes, for one stream; what it encodes many times is there once."""
+    return {"_codecs.encode": Call(functools.cache(_encode)), "__builtin__.bytes": Call(lambda: b"")}
 
 
 def number_names() -> dict[str, Any]:
@@ -90,5 +90,5 @@ def number_names() -> dict[str, Any]:
         **{f"numpy.{core}.multiarray.scalar": Call(_scalar) for core in ("core", "_core")},
         "numpy.ndarray": None,
         "numpy.dtype": Call(_DType),
-        "_codecs.encode": encoder(),
+        **byte_names(),
     }

@@ -28,7 +28,7 @@ FilePath = str | os.PathLike[str]
 PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
 """What :func:`save` writes as it is, besides tensors and containers of all these."""
 
-CONVERT = "python -m hypnettorch.utils.convert_checkpoint OLD NEW"
+ADVICE = "; if you trust it, convert it with python -m hypnettorch.utils.convert_checkpoint OLD NEW"
 
 _PART = re.compile(r"\..*~(?P<host>[^~]*)~(?P<number>\d{1,9})~[0-9a-f]+\.part")
 _SHORTENED = 100
@@ -215,9 +215,9 @@ def load(path: FilePath, device: torch.device | str = "cpu") -> dict[str, Any]:
 def _reason(path: Path, error: Exception) -> str:
     """Why a file could not be read."""
     if isinstance(error, UnknownNameError):
-        return f"it holds an object of type {error.name}, which cannot be read without running code"
+        return f"it holds an object of type {error.name}, which cannot be read without running code{ADVICE}"
     if isinstance(error, zipfile.BadZipFile) and _first_byte(path) == b"\x80":
-        return f"it is a pickle, which cannot be read without running code; if you trust it, convert it with {CONVERT}"
+        return f"it is a pickle, which cannot be read without running code{ADVICE}"
     line = (str(error).splitlines() or [""])[0]
     return f"it is damaged, or no file of PyTorch ({type(error).__name__}: {line:.100})"
 

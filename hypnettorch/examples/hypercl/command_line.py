@@ -110,6 +110,8 @@ def check(options: Options) -> None:
     checks.one_of("--method", options.method, METHODS)
     for name, field in FIELDS.items():
         value, choices, is_sensible = getattr(options, name), described(name).choices, field.metadata["check"]
+        if type(value) is int:
+            checks.integer(f"--{name}", value, -(2**63), 2**63 - 1)
         if choices:
             checks.one_of(f"--{name}", value, choices)
         if is_sensible:
@@ -119,6 +121,7 @@ def check(options: Options) -> None:
 
 def _check_combinations(options: Options) -> None:
     check_combinations(argparse.Namespace(**asdict(options)))
+    checks.integer("--random_seed", options.random_seed, 0, 2**32 - options.seeds)
     if options.momentum != 0:
         checks.fail("--momentum", "0, since the optimiser is Adam (see --adam_beta1)", options.momentum)
     if options.cl_exp in ("permmnist", "permdigits") and options.num_classes_per_task != 10:

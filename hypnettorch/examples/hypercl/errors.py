@@ -46,20 +46,25 @@ def content_of(file: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def shell(prog: str) -> Iterator[None]:
+def shell(prog: str, go_on: str = "") -> Iterator[None]:
     """Inside is a program: what the user got wrong, or the machine cannot do, ends it with one line.
 
     Args:
         prog: The name of the program.
+        go_on: How to go on when it was interrupted.
     """
     try:
         yield
     except (UsageError, OSError, ImportError, MemoryError, OverflowError) as error:
         sys.exit(f"{prog}: {one_line(error)}")
+    except ProcessLostError as error:
+        sys.exit(f"{prog}: {error}{go_on}")
     except RuntimeError as error:
         if not any(word in str(error) for word in ("memory", "overflow")):
             raise
         sys.exit(f"{prog}: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit(f"{prog}: interrupted{go_on}")
 
 
 def one_line(error: BaseException) -> str:

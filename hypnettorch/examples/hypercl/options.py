@@ -50,7 +50,7 @@ def sizes(name: str, text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",")] if text.strip() else []
     except ValueError:
         numbers = [0]
-    if any(number < 1 for number in numbers):
+    if any(not 0 < number < 2**63 for number in numbers):
         checks.fail(name, "positive numbers separated by commas", repr(text))
     return numbers
 

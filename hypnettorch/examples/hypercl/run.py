@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from hypnettorch.core import checks
-from hypnettorch.core.collectives import ProcessLostError
 from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl import command_line, distributed, folder, plots, report
 from hypnettorch.examples.hypercl.errors import content_of, shell, usage_errors
@@ -29,7 +28,7 @@ from hypnettorch.utils.torch_utils import keep_large_blocks
 
 __all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
 
-GO_ON = "--resume with the same --out_dir goes on"
+GO_ON = "; --resume with the same --out_dir goes on"
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -63,17 +62,13 @@ def show(results: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
-    try:
-        with shell("hypercl"):
-            given = command_line.parse()
-            settle_memory(given)
+    with shell("hypercl", GO_ON):
+        given = command_line.parse()
+        settle_memory(given)
+        try:
             start(given)
-    except ProcessLostError as error:
-        sys.exit(f"hypercl: {error}; {GO_ON}")
-    except distributed.FirstProcessError:
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(f"hypercl: interrupted; {GO_ON}")
+        except distributed.FirstProcessError:
+            sys.exit(1)
 
 
 def settle_memory(given: Mapping[str, Any]) -> None:
