@@ -72,7 +72,11 @@ class Lock:
                 raise InUseError(f"'{path.parent}' is in use by {owner}. {advice}")
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, json.dumps(asdict(self._owner)).encode())
+            try:
+                os.write(descriptor, json.dumps(asdict(self._owner)).encode())
+            except OSError:
+                path.unlink()
+                raise
         self._released = threading.Event()
         threading.Thread(target=self._renew, daemon=True).start()
 

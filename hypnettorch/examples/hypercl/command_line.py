@@ -112,6 +112,8 @@ def check(options: Options) -> None:
         value, choices, is_sensible = getattr(options, name), described(name).choices, field.metadata["check"]
         if type(value) is int:
             checks.integer(f"--{name}", value, -(2**63), 2**63 - 1)
+        if type(value) is str and "\0" in value:
+            checks.fail(f"--{name}", "a text without NUL", repr(value))
         if choices:
             checks.one_of(f"--{name}", value, choices)
         if is_sensible:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,7 @@ def shell(prog: str, go_on: str = "") -> Iterator[None]:
         prog: The name of the program.
         go_on: How to go on when it was interrupted.
     """
+    before, threading.excepthook = threading.excepthook, _said_by_main_thread
     try:
         yield
     except (UsageError, OSError, ImportError, MemoryError, OverflowError) as error:
@@ -65,6 +67,14 @@ def shell(prog: str, go_on: str = "") -> Iterator[None]:
         sys.exit(f"{prog}: {one_line(error)}")
     except KeyboardInterrupt:
         sys.exit(f"{prog}: interrupted{go_on}")
+    finally:
+        threading.excepthook = before
+
+
+def _said_by_main_thread(args: threading.ExceptHookArgs) -> None:
+    """Leave errors of files to the main thread, which meets them when it writes or closes the file."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def one_line(error: BaseException) -> str:
@@ -74,6 +84,6 @@ def one_line(error: BaseException) -> str:
         >>> one_line(ValueError("--lr: expected a number,\n  got x")), one_line(KeyError("stage"))
         ('--lr: expected a number, got x', "KeyError: 'stage'")
     """
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).partition("Exception raised from")[0].split())  # PyTorch may say where in C++
     speaks = isinstance(error, (ValueError, OSError, ImportError, RuntimeError)) and text
     return text if speaks else f"{type(error).__name__}: {text}"

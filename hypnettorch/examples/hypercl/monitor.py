@@ -36,6 +36,7 @@ class Monitor:
 
     def __init__(self, num_tasks: int, curves: Path | None = None) -> None:
         self._num_tasks = num_tasks
+        self._curves = curves
         self._tqdm = require("tqdm", "progress bars").tqdm
         self._writer: Any = None
         if curves is not None and is_first():
@@ -70,28 +71,31 @@ class Monitor:
             "accuracy": outcome.accuracy,
         }
         for name, value in values.items():
-            self._writer.add_scalar(f"train/task_{stage}/{name}", float(value), step)
+            self._write("add_scalar", f"train/task_{stage}/{name}", float(value), step)
         weights = torch.cat([tensor.flatten() for tensor in learner.weights(stage)])
-        self._writer.add_histogram(f"train/task_{stage}/predicted_weights", weights, step)
+        self._write("add_histogram", f"train/task_{stage}/predicted_weights", weights, step)
 
     def validated(self, stage: int, step: int, accuracy: float) -> None:
         """The tasks of the stage were validated before a step."""
         logger.debug("task %d, step %d: accuracy on the validation set %.2f %%", stage, step, accuracy)
-        if self._writer is not None:
-            self._writer.add_scalar(f"eval/task_{stage}/accuracy", accuracy, step)
+        self._write("add_scalar", f"eval/task_{stage}/accuracy", accuracy, step)
 
     def tested(self, stage: int, accuracies: Sequence[float | None]) -> None:
         """All tasks seen so far were tested after a stage."""
         known = {task: found for task, found in enumerate(accuracies) if found is not None}
         logger.info("after task %d: mean accuracy %.2f %%", stage, sum(known.values()) / len(known))
-        if self._writer is not None:
-            for task, found in known.items():
-                self._writer.add_scalar(f"test/task_{task}/accuracy", found, stage + 1)
+        for task, found in known.items():
+            self._write("add_scalar", f"test/task_{task}/accuracy", found, stage + 1)
 
     def close(self) -> None:
         """Write what is left to write."""
-        if self._writer is not None:
-            self._writer.close()
+        self._write("close")
+
+    def _write(self, method: str, *args: Any) -> None:
+        """Call a method of TensorBoard's writer, if there is one; its errors do not say what cannot be written."""
+        if self._writer is not None and self._curves is not None:
+            with naming(self._curves):
+                getattr(self._writer, method)(*args)
 
 
 @contextmanager

@@ -123,10 +123,8 @@ def prepare_alone(given: Mapping[str, Any], claims: ExitStack) -> Options:
     """The same in one process."""
     for module in ("tqdm", "matplotlib"):
         require(module, "the experiment")
-    for name in ("out_dir", "data_dir"):
-        if "\0" in given.get(name, ""):
-            checks.fail(f"--{name}", "the name of a folder", repr(given[name]))
     if given.get("resume") and given.get("out_dir"):
+        command_line.complete({"out_dir": given["out_dir"]})
         stored = folder.read_options(claims.enter_context(folder.claimed(Path(given["out_dir"]))))
         return replace(command_line.complete(given if stored is None else continued(given, stored)), resume=False)
     options = command_line.complete(given)
