@@ -36,7 +36,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(time, "strftime", lambda form: form.replace("%Y-%m-%d_%H-%M-%S", "now"))
+    monkeypatch.setattr(time, "strftime", lambda form, *_: form.replace("%Y-%m-%d_%H-%M-%S", "now"))
     with folder.claimed_new("run") as first, folder.claimed_new("run") as second:
         assert (str(first), str(second)) == ("out/run_now", "out/run_now_2")
         assert execute({**TINY, "num_tasks": 1})["options"]["out_dir"] == "out/run_now_3"
