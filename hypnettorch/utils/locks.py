@@ -1,7 +1,7 @@
 """One process at a time: lock files that say whose they are, and that of a killed process is no obstacle.
 
-A lock is stale if its process has ended, which its own machine knows; to others it is stale when it was not renewed for
-:data:`STALE_SECONDS`.
+A lock is stale if its process has ended, which its own machine knows. From other machines it is watched: it is stale
+when it was not renewed for :data:`STALE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from hypnettorch.utils.processes import Process, this_process
 from hypnettorch.utils.safe_files import FilePath, naming
 
-RENEWAL_SECONDS = 60
-STALE_SECONDS = 10 * RENEWAL_SECONDS
+RENEWAL_SECONDS = 15.0
+STALE_SECONDS = 5 * RENEWAL_SECONDS
 
 
 class InUseError(FileExistsError):
@@ -65,20 +65,30 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._owner = this_process()
-        with naming(path), _opened(path) as descriptor:
+        stale: Process | None = None
+        with naming(path):
+            while (other := self._take(stale)) is not None:
+                if other.host == self._owner.host or _is_renewed(path):
+                    advice = f"If that process has ended, delete '{path}'."
+                    raise InUseError(f"'{path.parent}' is in use by {other}. {advice}")
+                stale = other
+        self._released = threading.Event()
+        threading.Thread(target=self._renew, daemon=True).start()
+
+    def _take(self, stale: Process | None) -> Process | None:
+        """Write this process into the file, unless there is another one that still runs; returns that."""
+        with _opened(self._path) as descriptor:
             owner = _read(descriptor)
-            if owner is not None and not _is_stale(owner, descriptor):
-                advice = f"If that process has ended, delete '{path}'."
-                raise InUseError(f"'{path.parent}' is in use by {owner}. {advice}")
+            if owner is not None and owner != stale and not owner.is_dead:
+                return owner
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             try:
                 os.write(descriptor, json.dumps(asdict(self._owner)).encode())
             except OSError:
-                path.unlink()
+                self._path.unlink()
                 raise
-        self._released = threading.Event()
-        threading.Thread(target=self._renew, daemon=True).start()
+        return None
 
     def release(self) -> None:
         """Remove the file; a copy of the process that has the lock does not have it."""
@@ -141,7 +151,20 @@ def _read(descriptor: int) -> Process | None:
         return None
 
 
-def _is_stale(owner: Process, descriptor: int) -> bool:
-    if owner.host == this_process().host:
-        return owner.is_dead
-    return time.time() - os.fstat(descriptor).st_mtime > STALE_SECONDS
+def _is_renewed(path: Path) -> bool:
+    """Watch the lock of another machine, whose clock may be wrong, until it is renewed or stale."""
+    first, end = _time_of(path), time.monotonic() + STALE_SECONDS
+    while time.monotonic() < end:
+        time.sleep(RENEWAL_SECONDS / 15)
+        if _time_of(path) != first:
+            return _time_of(path) is not None
+    return False
+
+
+def _time_of(path: Path) -> int | None:
+    """When a file was changed, ``None`` if it is gone; network file systems know that of files that are opened."""
+    try:
+        with open(path, "rb") as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -89,20 +89,36 @@ def test_a_number_that_was_given_again_is_another_process(tmp_path: Path) -> Non
     Lock(path).release()
 
 
-def test_locks_of_other_machines_are_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def renew(path: Path) -> None:
+    for _ in range(1000):
+        os.utime(path)
+        time.sleep(0.01)
+
+
+def test_locks_of_other_machines_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "RENEWAL_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "STALE_SECONDS", 0.5)
     path = tmp_path / ".lock"
     path.write_text(json.dumps({"host": "elsewhere", "number": 1, "start": "1"}))
+    other = get_context("fork").Process(target=renew, args=(path,))
+    other.start()
     with pytest.raises(InUseError, match="process 1 on elsewhere"):
         Lock(path)
-    long_ago = time.time() - 2 * locks.STALE_SECONDS
-    os.utime(path, (long_ago, long_ago))
-    monkeypatch.setattr(locks, "RENEWAL_SECONDS", 0.01)
+    other.kill()
+    other.join()
     with locked(path):
-        os.utime(path, (long_ago, long_ago))
+        assert json.loads(path.read_text())["number"] == os.getpid()
+
+
+def test_locks_are_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "RENEWAL_SECONDS", 0.01)
+    path = tmp_path / ".lock"
+    with locked(path):
+        os.utime(path, (1, 1))
         deadline = time.monotonic() + 10
-        while path.stat().st_mtime < long_ago + 1 and time.monotonic() < deadline:
+        while path.stat().st_mtime < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert path.stat().st_mtime > long_ago + 1
+        assert path.stat().st_mtime > 2
 
 
 def test_a_copy_of_the_process_does_not_give_the_lock_back(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from hypnettorch.utils.locks import locked
 from hypnettorch.utils.safe_files import naming, remove_parts, write_json
 
 if TYPE_CHECKING:
+    import torch
+
     from hypnettorch.examples.hypercl.experiment import Experiment
 
 OPTIONS = "options.json"
@@ -199,36 +201,50 @@ class RunFolder:
             The file with this state.
 
         Raises:
-            CheckpointError: If the file is damaged, belongs to a run with other options, or is seen by some processes
-                only; or there is none, although the run has learned tasks. Nothing was written then.
+            CheckpointError: As :meth:`load`, or if the state is not that of such an experiment. Nothing was written.
         """
-        file = by_first(self._newest)
-        if file is None:
+        state = self.load(experiment.device)
+        if state is None:
             return None
+        file = self.path / state["file"]
+        with content_of(file, "the state of a run"):
+            experiment.load_state_dict(state)
+        return file
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The state from which to go on, and the name of its ``file``, or ``None`` if there is none yet.
+
+        Raises:
+            CheckpointError: If the file is damaged, belongs to a run with other options, or is seen by some processes
+                only; or there is none, although the run has learned tasks.
+        """
+        name = by_first(self._newest)
+        if name is None:
+            return None
+        file = self.path / name
         seen = from_all(file.is_file())
         if not all(seen):
             text = f"{file}: expected a folder that all processes see, but process {seen.index(False)} does not."
             raise CheckpointError(text)
         try:
-            state = checkpoint.load(file, experiment.device)
+            state = checkpoint.load(file, device)
         except CheckpointError as error:
             advice = f"To go on from the end of a task, put a copy of its file task_<number>.pt in place of {LATEST}."
             raise CheckpointError(f"{error} {advice}") from error
         with content_of(file, "the state of a run"):
             here, stored = self._essential(), dict(state["options"])
-            if stored != here:
-                names = sorted(name for name in here if stored.get(name) != here[name])
-                raise CheckpointError(f"{file}: belongs to a run with other options ({', '.join(names)})")
-            experiment.load_state_dict(state)
-        return file
+        if stored != here:
+            names = sorted(name for name in here if stored.get(name) != here[name])
+            raise CheckpointError(f"{file}: belongs to a run with other options ({', '.join(names)})")
+        return {**state, "file": name}
 
-    def _newest(self) -> Path | None:
+    def _newest(self) -> str | None:
         """The file of the last state, or, if it was lost, that of the last task of which there is one."""
         if (self.path / LATEST).is_file():
-            return self.path / LATEST
+            return LATEST
         stages = [int(match[1]) for name in files_in(self.path) if (match := TASK_FILE.fullmatch(name))]
         if stages:
-            return self._task_file(max(stages))
+            return self._task_file(max(stages)).name
         with content_of(self.path / PROGRESS, "a line for each task"):
             learned = [task for task, _ in ProgressReader(self.path).new_lines()]
         if any(task > 0 for task in learned):
