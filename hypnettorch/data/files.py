@@ -43,6 +43,22 @@ def damaged(path: Path, expected: str, got: object) -> ValueError:
     return ValueError(f"{path}: expected {expected}, got {got}. Replace the file by the original one.")
 
 
+@contextmanager
+def content_of(path: Path, expected: str) -> Iterator[None]:
+    """Inside, what was read from a file is looked at: whatever does not fit is about the file.
+
+    Args:
+        path: The file.
+        expected: What should be in it.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise damaged(path, expected, error) from error
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a file, decompressed if its name ends in ``.gz``.
 

@@ -87,17 +87,20 @@ def loads(
     return _Finisher(max_bytes)(machine.run(io.BytesIO(content)))
 
 
+_OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
+
+
 def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
     """Names and arguments of the opcodes until the end of a pickle."""
     name = ""
     while name != "STOP":
-        opcode = pickletools.code2op.get(stream.read(1).decode("latin1"))
+        opcode = _OPCODES.get(stream.read(1))
         if opcode is None:
             raise UnpicklingError("it ends too early, or is no pickle")
         name = opcode.name
         if name == "STRING":  # whose reader knows only ASCII, while Python 2 wrote bytes
             escaped: Any = pickletools.read_stringnl(stream, decode=False)
-            yield name, codecs.escape_decode(escaped)[0].decode("latin1")  # type: ignore[attr-defined]
+            yield name, codecs.escape_decode(escaped)[0].decode("latin1")
         else:
             yield name, None if opcode.arg is None else opcode.arg.reader(stream)
 
@@ -159,20 +162,20 @@ class _Machine:
             raise UnpicklingError("a tuple has too few entries")
         self._stack[split:] = [tuple(self._stack[split:])]
 
-    def tuple(self, _: Any) -> None:
+    def make_tuple(self, _: Any) -> None:
         found = self.since_mark()
         self._stack.append(tuple(found))
 
-    def list(self, _: Any) -> None:
+    def make_list(self, _: Any) -> None:
         found = self.since_mark()
         self._stack.append(found)
 
-    def dictionary(self, _: Any) -> None:
+    def make_dictionary(self, _: Any) -> None:
         found = self.since_mark()
         self._stack.append({})
         self._set_items(found)
 
-    def frozenset(self, _: Any) -> None:
+    def make_frozenset(self, _: Any) -> None:
         found = self.since_mark()
         self._stack.append(frozenset(map(key, found)))
 
@@ -278,10 +281,10 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE1": lambda machine, _: machine.few(1),
     "TUPLE2": lambda machine, _: machine.few(2),
     "TUPLE3": lambda machine, _: machine.few(3),
-    "TUPLE": _Machine.tuple,
-    "LIST": _Machine.list,
-    "DICT": _Machine.dictionary,
-    "FROZENSET": _Machine.frozenset,
+    "TUPLE": _Machine.make_tuple,
+    "LIST": _Machine.make_list,
+    "DICT": _Machine.make_dictionary,
+    "FROZENSET": _Machine.make_frozenset,
     "APPEND": _Machine.append,
     "APPENDS": _Machine.appends,
     "SETITEM": _Machine.set_item,

@@ -131,7 +131,7 @@ class _Reader:
     def _memory(self, part: str) -> Tensor:
         memory = torch.empty(self._parts[part].file_size, dtype=torch.uint8)
         with self._archive.open(self._parts[part]) as file:
-            left = memoryview(memory.numpy())
+            left = memory.numpy().data
             while left:
                 number = file.readinto(left)  # type: ignore[attr-defined]
                 if not number:

@@ -15,10 +15,14 @@ import pytest
 from scipy.io import savemat
 
 from hypnettorch.data import files, mat_process
+from hypnettorch.data.cifar_files import read_python_names, read_python_rows
 from hypnettorch.data.files import limit, read_bytes
 from hypnettorch.data.idx import read_idx
 from hypnettorch.data.mat_files import read_mat
 from hypnettorch.data.safe_pickle import read_pickle, read_pickled_list
+from hypnettorch.data.timeseries.audioset_data import read_audioset
+from hypnettorch.data.timeseries.mud_data import get_mud_handlers
+from hypnettorch.data.timeseries.stroke_files import read_strokes
 from tests.utils.crafted import BUILD, CALL, EMPTY, END, MARK, PROTOCOL, get, name, nested_lists, put, text, values
 
 MEBI = 2**20
@@ -178,3 +182,51 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     [found] = read_mat(Path("file.mat"), ["x"])
     assert found.tolist() == [0, 1, 2]
+
+
+# Pickles of something else
+
+
+def some_value(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.randrange(12)
+    if kind < 2:
+        return rng.choice([0, -1, 2**70, 1.5, float("nan"), None, True])
+    if kind < 4:
+        return rng.choice(["", "abc", b"xy"])
+    if kind < 7:
+        return np.zeros([rng.randrange(4) for _ in range(rng.randrange(4))], rng.choice(["u1", "i8", "f4", "b1"]))
+    if kind == 7:
+        return np.zeros((2, 3072), np.uint8)
+    if depth > 3:
+        return 1
+    if kind < 10:
+        return [some_value(rng, depth + 1) for _ in range(rng.randrange(5))]
+    return {rng.choice(["data", "labels", 1]): some_value(rng, depth + 1) for _ in range(rng.randrange(4))}
+
+
+READERS: dict[str, tuple[str, int, Any]] = {
+    "strokes": ("sequential/smnist/ss_mnist_data.pickle", 4, read_strokes),
+    "languages": ("sequential/mud/mud_data_2_6.pickle", 3, lambda folder: get_mud_handlers(folder, 1)),
+    "sounds": ("sequential/audioset/audioset_data_balanced.pickle", 4, read_audioset),
+    "images": ("batch", 0, lambda folder: read_python_rows(folder / "batch", "labels")),
+    "names": ("batch", 0, lambda folder: read_python_names(folder / "batch", "data")),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.filterwarnings("ignore")
+def test_pickles_of_something_else_are_refused_by_name(tmp_path: Path, reader: str) -> None:
+    rng = random.Random(1)
+    name, length, read = READERS[reader]
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    messages = []
+    for _ in range(150):
+        content = [some_value(rng) for _ in range(length)] or {key: some_value(rng) for key in ("data", "labels")}
+        path.write_bytes(pickle.dumps(content))
+        try:
+            read(tmp_path)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert all(message.startswith((f"{path}: expected ", "num_tasks: expected at most 0")) for message in messages)

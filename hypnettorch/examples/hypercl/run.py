@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def run_seeds(options: Options, path: Path) -> dict[str, Any]:
         own_path = path / f"seed_{seed}"
         own = replace(options, random_seed=seed, seeds=1, out_dir=str(own_path))
         with ExitStack() as claims:
-            distributed.by_first(lambda place=own_path: claims.enter_context(folder.claimed(place)))
+            distributed.by_first(partial(claims.enter_context, folder.claimed(own_path)))
             runs.append(run_seed(own, own_path, parents=[RunFolder(path, options)]))
     results = report.of_seeds(runs, options)
     write_results(path, results)
