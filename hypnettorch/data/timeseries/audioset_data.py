@@ -40,12 +40,11 @@ def read_audioset(data_path: str | Path, target_per_timestep: bool = True) -> Se
     path = find([Path(data_path, FOLDER)], [PICKLE_NAME], "AudioSet", advice)
     entries = read_pickled_list(path, 4)
     with content_of(path, "arrays of inputs, labels, and numbers of rows for training and testing"):
-        return _samples(path, *map(np.asarray, entries), target_per_timestep)
+        return _samples(path, [np.asarray(entry) for entry in entries], target_per_timestep)
 
 
-def _samples(
-    path: Path, inputs: NDArray, labels: NDArray, train: NDArray, test: NDArray, target_per_timestep: bool
-) -> SequenceSamples:
+def _samples(path: Path, arrays: list[NDArray], target_per_timestep: bool) -> SequenceSamples:
+    inputs, labels, train, test = arrays
     if inputs.dtype != np.uint8 or inputs.shape[1:] != (NUM_STEPS, STEP_WIDTH):
         expected = f"bytes of shape (N, {NUM_STEPS}, {STEP_WIDTH})"
         raise damaged(path, expected, f"{inputs.dtype} of shape {inputs.shape}")
