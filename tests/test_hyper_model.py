@@ -48,8 +48,11 @@ def test_one_condition_is_the_main_network(kind: str) -> None:
     both = model(kind)
     x = inputs()
     expected = both.mnet(x, weights=both.hnet(cond_id=3))
-    for cond_id in (3, [3], torch.tensor(3), torch.tensor([3])):
+    for cond_id in (3, torch.tensor(3)):
         torch.testing.assert_close(both(x, cond_id=cond_id), expected)
+    for cond_id in ([3], torch.tensor([3])):  # many weight sets, of which there is one
+        torch.testing.assert_close(both(x.unsqueeze(0), cond_id=cond_id), expected.unsqueeze(0))
+        torch.testing.assert_close(both(x, cond_id=cond_id, share_input=True), expected.unsqueeze(0))
 
 
 @kinds
@@ -66,8 +69,10 @@ def test_all_kinds_of_inputs() -> None:
     both = model(uncond_in_size=2)
     x, cond, uncond = inputs(4), torch.randn(4, 3), torch.randn(4, 2)
     got = both(x, cond_input=cond, uncond_input=uncond)
-    one = [both(x[k], cond_input=cond[k : k + 1], uncond_input=uncond[k : k + 1]) for k in range(4)]
+    one = [both(x[k], cond_input=cond[k], uncond_input=uncond[k]) for k in range(4)]
     torch.testing.assert_close(got, torch.stack(one))
+    of_one = [both(x[k : k + 1], cond_input=cond[k : k + 1], uncond_input=uncond[k : k + 1]) for k in range(4)]
+    torch.testing.assert_close(got, torch.cat(of_one))
     both(x, cond_id=1, uncond_input=uncond)
 
 
@@ -118,7 +123,7 @@ def test_the_condition_selects_its_statistics() -> None:
     both(inputs(2), cond_id=[5, 1])
     assert changed(layer) == [1, 3, 5]
     both(inputs(2), cond_id=torch.tensor([6, 0]))
-    both(inputs(), cond_id=torch.tensor([7]))
+    both(inputs(1), cond_id=torch.tensor([7]))
     assert changed(layer) == [0, 1, 3, 5, 6, 7]
     both(inputs(), cond_id=0, condition=9)
     assert changed(layer) == [0, 1, 3, 5, 6, 7, 9]
@@ -295,8 +300,8 @@ def test_compiled_with_statistics_per_condition() -> None:
     both, eager = (with_statistics() for _ in range(2))
     eager.load_state_dict(both.state_dict())
     both.compile(fullgraph=True, backend="aot_eager")
-    for cond_id in (4, 0, torch.tensor([4]), 11):
-        x = inputs()
+    for cond_id in (4, 0, torch.tensor(4), torch.tensor([4]), 11):
+        x = inputs(1) if isinstance(cond_id, torch.Tensor) and cond_id.dim() else inputs()
         torch.testing.assert_close(both(x, cond_id=cond_id), eager(x, cond_id=cond_id))
     for a, b in zip(both.mnet.buffers(), eager.mnet.buffers(), strict=True):
         torch.testing.assert_close(a, b)
@@ -315,7 +320,10 @@ def test_a_compiled_model_is_copied_and_saved() -> None:
 
 def test_export() -> None:
     both = model()
-    x, cond = inputs(), torch.randn(1, 3)
+    x, cond = inputs(), torch.randn(3)
+    program = torch.export.export(both, (x,), {"cond_input": cond})
+    torch.testing.assert_close(program.module()(x, cond_input=cond), both(x, cond_input=cond))
+    x, cond = inputs(2), torch.randn(2, 3)
     program = torch.export.export(both, (x,), {"cond_input": cond})
     torch.testing.assert_close(program.module()(x, cond_input=cond), both(x, cond_input=cond))
 
@@ -344,7 +352,10 @@ def test_networks_that_do_not_fit(hnet: Any, mnet: Any, error: type[Exception], 
         ({"cond_id": torch.tensor([-1])}, ValueError, "cond_id"),
         ({"cond_id": "0"}, TypeError, "cond_id"),
         ({"cond_id": 0, "cond_input": torch.zeros(1, 3)}, ValueError, "cond_input"),
-        ({"cond_input": torch.zeros(3)}, ValueError, "cond_input"),
+        ({"cond_input": torch.zeros(())}, ValueError, "cond_input"),
+        ({"cond_input": torch.zeros(4)}, ValueError, "cond_input"),
+        ({"cond_input": torch.zeros(1, 3)}, ValueError, "x"),
+        ({"cond_id": [0]}, ValueError, "x"),
         ({"cond_id": 0, "uncond_input": torch.zeros(1, 3)}, ValueError, "uncond_input"),
         ({"cond_id": [0, 1]}, ValueError, "x"),
         ({"cond_id": 0, "condition": "0"}, TypeError, "condition"),

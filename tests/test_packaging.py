@@ -6,6 +6,7 @@ import ast
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
@@ -41,6 +42,27 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(source_tree: Pat
     assert found == expected | {"hypnettorch/py.typed"}
 
 
+UNSHIPPED = shutil.ignore_patterns(
+    *(".git", ".venv*", "__pycache__", "*.py[co]", ".*_cache", ".hypothesis", "*.egg-info", "build", "dist"),
+    *("_build", "gallery", "pictures", "datasets", "out", ".gitignore", "shared"),
+)
+
+
+def test_source_distribution_holds_the_whole_project(tmp_path: Path) -> None:
+    """Who unpacks it can run the tests and build the documentation and the wheel."""
+    tree = tmp_path / "project"
+    shutil.copytree(ROOT, tree, ignore=UNSHIPPED)
+    expected = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
+    assert {"Makefile", "CHANGELOG.md", "tests/test_packaging.py", "docs/index.rst", "docs/conf.py"} <= expected
+    program = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", program], cwd=tree, check=True, capture_output=True)
+    (path,) = (tree / "dist").glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        found = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    made = {"PKG-INFO", "setup.cfg"} | {name for name in found if name.startswith("hypnettorch.egg-info/")}
+    assert found - made == expected
+
+
 def extras_asked_for() -> set[str]:
     """The extras that calls of ``require(module, purpose, extra)`` name."""
     sources = [path.read_text() for path in (ROOT / "hypnettorch").rglob("*.py")]
@@ -57,6 +79,10 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) == extras_asked_for() | {"dev", "docs", "test"}
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(required) == ["numpy", "scipy", "torch>=2.6"]
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
+    assert {"Homepage", "Paper"} <= set(urls)
+    versions = {line.rpartition(" ")[2] for line in metadata.get_all("Classifier", []) if ":: Python ::" in line}
+    assert min(version for version in versions if "." in version) == metadata["Requires-Python"].removeprefix(">=")
     entry_points = wheel.read(f"{info}/entry_points.txt").decode()
     assert "hypnettorch-hypercl = hypnettorch.examples.hypercl.run:main" in entry_points
 

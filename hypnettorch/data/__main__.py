@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         paths = fetch(options.name, options.data_dir)
-    except (FetchError, ImportError) as error:
+    except (FetchError, ImportError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(*paths, sep="\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnettorch.data.files import damaged, find, read_bytes
+from hypnettorch.data.files import content_of, damaged, find, read_bytes
 from hypnettorch.data.safe_pickle import read_pickle
 from hypnettorch.data.samples import Samples, stack
 from hypnettorch.data.sources import source
@@ -103,10 +103,10 @@ def read_python_rows(path: Path, label_key: str) -> Rows:
     missing = {"data", label_key} - content.keys()
     if missing:
         raise damaged(path, f"entries 'data' and '{label_key}'", f"only {sorted(content)}")
-    images = content["data"]
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (NUM_BYTES,):
+    with content_of(path, f"'data' as an array and '{label_key}' as integers"):
+        images, labels = np.asarray(content["data"]), np.asarray(content[label_key])
+    if images.dtype != np.uint8 or images.shape[1:] != (NUM_BYTES,):
         raise damaged(path, f"'data' of bytes with shape (n, {NUM_BYTES})", f"shape {np.shape(images)}")
-    labels = np.asarray(content[label_key])
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise damaged(path, f"{len(images)} integers as '{label_key}'", f"shape {labels.shape} of {labels.dtype}")
     return images, labels.astype(np.int64)

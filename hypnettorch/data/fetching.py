@@ -11,6 +11,7 @@ from typing import Any
 from hypnettorch.core.extras import require
 from hypnettorch.data.files import damaged
 from hypnettorch.data.sources import RemoteFile, source
+from hypnettorch.utils.locks import locked
 
 TIMEOUT_SECONDS = 30
 BLOCK_BYTES = 1 << 20
@@ -52,8 +53,10 @@ def _fetch_file(pooch: Any, file: RemoteFile, data_dir: Path) -> Path:
     path = data_dir / file.folder / file.name
     if file.unpacked and (data_dir / file.unpacked).is_dir():
         return data_dir / file.unpacked
-    pooch.retrieve(file.url, f"md5:{file.md5}", path.name, path.parent, downloader=Resuming(path))
-    return _unpack(path, data_dir / file.unpacked) if file.unpacked else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock")):
+        pooch.retrieve(file.url, f"md5:{file.md5}", path.name, path.parent, downloader=Resuming(path))
+        return _unpack(path, data_dir / file.unpacked) if file.unpacked else path
 
 
 class Resuming:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,10 +121,14 @@ def read_synsets(root: Path) -> Synsets:
     """
     path = find([root / "meta" / "data"], ["meta.mat"], "ILSVRC2012", source("ilsvrc2012").advice(root))
     (synsets,) = read_mat(path, ["synsets"])
-    rows = [tuple(row) for row in np.atleast_1d(synsets)]  # id, wnid, words, gloss, number of children, ...
-    if not rows or any(len(row) < 5 for row in rows):
-        raise damaged(path, "'synsets' with at least 5 fields", f"{len(rows)} synsets")
-    leaves = sorted((int(row[0]), str(row[1]), str(row[2])) for row in rows if int(row[4]) == 0)
+    several = isinstance(synsets, list) and all(isinstance(row, list) for row in synsets)
+    rows: Any = synsets if several else [synsets]  # id, wnid, words, gloss, number of children, ...
+    try:
+        leaves = sorted((int(row[0]), str(row[1]), str(row[2])) for row in rows if int(row[4]) == 0)
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        raise damaged(path, "'synsets' with at least 5 fields", error) from error
+    if not leaves:
+        raise damaged(path, "'synsets' without children", f"none of {len(rows)}")
     if [leaf[0] for leaf in leaves] != list(range(1, len(leaves) + 1)):
         raise damaged(path, f"the identifiers 1 ... {len(leaves)} for the {len(leaves)} leaves", "others")
     _, wnids, words = zip(*leaves, strict=True)

@@ -33,7 +33,7 @@ def read_photo(path: str | Path) -> Photo:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or has more pixels than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
         ImportError: If Pillow is missing.
     """
     image = require("PIL.Image", "image files", "data")
@@ -42,7 +42,7 @@ def read_photo(path: str | Path) -> Photo:
             return photo.convert("RGB")
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:  # SyntaxError: what Pillow raises for damaged PNG files
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:  # all that damaged files raise
         raise damaged(Path(path), "a complete image file", error) from error
 
 

@@ -109,13 +109,15 @@ def read_svhn_part(data_path: str | Path, part: str) -> tuple[NDArray[np.uint8],
     advice = source("svhn_extra" if part == "extra" else "svhn").advice(data_path)
     path = find([Path(data_path) / "SVHN"], [f"{part}_32x32.mat"], f"SVHN, {part} images", advice)
     images, digits = read_mat(path, ["X", "y"])
+    if not isinstance(images, np.ndarray) or np.asarray(digits).dtype.kind not in "iu":
+        raise damaged(path, "bytes 'X' and integers 'y'", f"{type(images).__name__} and {type(digits).__name__}")
     digits = np.atleast_1d(digits)
     if images.ndim == 3:  # a single image
         images = images[..., None]
     if images.dtype != np.uint8 or images.shape != (*IN_SHAPE, len(digits)):
         wanted = f"bytes 'X' of shape {(*IN_SHAPE, len(digits))}, since there are {len(digits)} labels"
         raise damaged(path, wanted, f"shape {images.shape} of {images.dtype}")
-    if digits.min() < 1 or digits.max() > NUM_CLASSES:
+    if digits.ndim != 1 or digits.min() < 1 or digits.max() > NUM_CLASSES:
         raise damaged(path, "labels 'y' between 1 and 10", f"{digits.min()} ... {digits.max()}")
     rows = np.ascontiguousarray(images.transpose(3, 0, 1, 2)).reshape(len(digits), -1)
     return rows, (digits.astype(np.int64) % NUM_CLASSES)[:, None]

@@ -81,7 +81,7 @@ class Produced:
     """Weights that a hypernetwork produced.
 
     Args:
-        value: Flat weights ``[N, n]``, or a tensor ``[N, *shape]`` per target (with many parameter sets ``[B, N, ...]``).
+        value: Flat weights ``[N, n]``, or a tensor ``[N, *shape]`` per target (of many parameter sets ``[B, N, ...]``).
         shapes: The target shapes.
     """
 
@@ -146,7 +146,7 @@ class HyperNetwork(Network):
         *,
         external: bool = False,
         init: Fill = nn.init.normal_,
-        role: str | None | Sequence[str | None] = "embedding",
+        role: str | Sequence[str | None] | None = "embedding",
         layer: int = 0,
         block: int = 0,
         table: bool = False,

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
-import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from hypnettorch.utils import plain_pickle
+from hypnettorch.utils.plain_pickle import Call, Unfinished
 
 CONFIG_NAMES = ("config", "options")
 """Files without ending in which runs keep their options."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows plain containers, numbers and texts, and the namespace of ``argparse``."""
+MAX_BYTES = 2**28
+"""How much memory the options of a run may take."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("argparse", "Namespace"):
-            return argparse.Namespace
-        raise pickle.UnpicklingError(f"'{module}.{name}' is not allowed")
+
+class _Namespace(Unfinished):
+    """Stands for the namespace of ``argparse``; it becomes a dictionary."""
+
+    def __init__(self) -> None:
+        self._options: dict[str, Any] = {}
+
+    def build(self, state: Any) -> None:
+        """Take the options."""
+        if type(state) is not dict:
+            raise ValueError("a namespace holds no options")
+        self._options = state
+
+    def finished(self, inner: Callable[[Any], Any]) -> dict[str, Any]:
+        """The options."""
+        return inner(self._options)
 
 
 def read(path: Path) -> Any:
@@ -31,10 +44,11 @@ def read(path: Path) -> Any:
     """
     content = path.read_bytes()
     try:
-        found = json.loads(content) if path.suffix == ".json" else _Unpickler(io.BytesIO(content)).load()
-    except Exception as error:  # whatever a damaged stream makes of the stack machine
+        if path.suffix == ".json":
+            return json.loads(content)
+        return plain_pickle.loads(content, {"argparse.Namespace": Call(_Namespace)}, MAX_BYTES)
+    except Exception as error:  # whatever a damaged stream makes of the readers
         raise ValueError(f"{path}: expected JSON or a pickle of plain values, got {error}") from error
-    return vars(found) if isinstance(found, argparse.Namespace) else found
 
 
 def options_of_run(folder: Path, name: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@
   protected lists a subclass fills by hand.
 - :mod:`~hypnettorch.legacy.lists`: the same lists as views of a network of this package, for subclasses that read or
   extend them.
+- :mod:`~hypnettorch.legacy.handlers`: data handlers that fill a dictionary by hand.
 - :mod:`~hypnettorch.legacy.names`: single attributes that programs read.
 - :mod:`~hypnettorch.legacy.recurrent`: the steps of recurrent networks that a subclass may override.
 

@@ -17,6 +17,9 @@ from hypnettorch.legacy import lists, names
 from hypnettorch.legacy.main_network import MainNetInterface
 from hypnettorch.mnets.network import Network, Shapes
 
+LISTS = ("_target_shapes", "_num_known_conds", "_unconditional_param_shapes_ref", "_unconditional_params_ref")
+"""What a subclass of ``HyperNetInterface`` sets in addition."""
+
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "_unconditional_param_shapes_ref": lambda net: net.unconditional_param_shapes_ref,
     "_unconditional_params_ref": lambda net: net.unconditional_params_ref,
@@ -84,7 +87,12 @@ class HyperNetInterface(MainNetInterface):
     def __init__(self) -> None:
         super().__init__()
         if not isinstance(self, Network):
-            for name in ("_target_shapes", "_num_known_conds", "_unconditional_param_shapes_ref", "_unconditional_params_ref"):
+            for name in (
+                "_target_shapes",
+                "_num_known_conds",
+                "_unconditional_param_shapes_ref",
+                "_unconditional_params_ref",
+            ):
                 self.__dict__.setdefault(name, None)
 
     def _is_properly_setup(self, check_has_bias: bool = True) -> None:

@@ -21,6 +21,14 @@ ENTRY = "_ckpt_internal"
 """Key in a checkpoint under which :class:`Entry` stands."""
 
 
+def finite(value: Any) -> float:
+    """A time as a number, at which a clock can stand."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a time in seconds, got {number}")
+    return number
+
+
 @dataclass(frozen=True)
 class Entry:
     """A checkpoint.
@@ -48,9 +56,9 @@ class Entry:
             ValueError: If it is something else.
         """
         try:
-            return cls(bool(values["permanent"]), float(values["score"]), float(values["ts"]))
-        except (KeyError, TypeError, IndexError, RuntimeError) as error:
-            raise ValueError(f"expected permanent, score and ts, got {values!r}") from error
+            return cls(bool(values["permanent"]), float(values["score"]), finite(values["ts"]))
+        except (KeyError, TypeError, IndexError, OverflowError, RuntimeError) as error:
+            raise ValueError(f"expected permanent, score and ts, got {values!r:.200}") from error
 
 
 @dataclass
@@ -133,10 +141,10 @@ def _read_meta(path: Path) -> tuple[float | None, dict[str, Entry]]:
     try:
         meta = json.loads(_meta_path(path).read_text(encoding="utf-8"))
         entries = {name: Entry.parse(values) for name, values in meta.get("checkpoints", {}).items()}
-        return float(meta["init_ts"]), entries
+        return finite(meta["init_ts"]), entries
     except FileNotFoundError:
         return None, {}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         warnings.warn(f"{_meta_path(path)}: damaged, read from the checkpoints instead ({error})", stacklevel=4)
         return None, {}
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,9 +19,11 @@ import torch
 from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 from hypnettorch.utils import safe_files
+from hypnettorch.utils.locks import locked
 from hypnettorch.utils.logger_config import config_logger
 
 SECONDS_TO_ANSWER = 30
+LOCK = ".lock"
 
 
 def setup_environment(config: Any, logger_name: str = "hnet_sim_logger") -> tuple[torch.device, Any, logging.Logger]:
@@ -51,7 +53,10 @@ def setup_environment(config: Any, logger_name: str = "hnet_sim_logger") -> tupl
 
     folder = Path(config.out_dir)
     require_empty(folder)
-    safe_files.write_json(folder / "config.json", vars(config))
+    with locked(folder / LOCK):
+        if _has_files(folder):  # of a program that was faster
+            _refuse(folder)
+        safe_files.write_json(folder / "config.json", vars(config))
     safe_files.write_atomically(folder / "config.pickle", lambda file: pickle.dump(config, file))
     console_level = logging.INFO if config.loglevel_info else logging.DEBUG
     logger = config_logger(logger_name, folder / "logfile.txt", logging.DEBUG, console_level)
@@ -117,11 +122,19 @@ def require_empty(folder: Path) -> None:
     Raises:
         FileExistsError: If it has files, and nobody says within 30 seconds that they may be deleted.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or _has_files(folder)):
         if not _agreed(f"The folder '{folder}' has files. Delete them? [y/n] "):
-            raise FileExistsError(f"out_dir: '{folder}' exists and is not empty; choose another folder or delete it")
+            _refuse(folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.name != LOCK for path in folder.iterdir())
+
+
+def _refuse(folder: Path) -> NoReturn:
+    raise FileExistsError(f"out_dir: '{folder}' exists and is not empty; choose another folder or delete it")
 
 
 def _agreed(question: str) -> bool:

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import codecs
+import io
 import json
 import os
+import platform
 import re
+import secrets
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from hypnettorch.utils import tensor_archive
+from hypnettorch.utils.plain_pickle import UnknownNameError
+from hypnettorch.utils.processes import Process
 
 FilePath = str | os.PathLike[str]
 
 PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
-"""What :func:`save` writes, besides tensors, NumPy arrays and numbers, and containers of all these."""
+"""What :func:`save` writes as it is, besides tensors and containers of all these."""
 
-_DTYPES = [np.dtype(code) for code in "?SU" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]]
-_ARRAY, _SCALAR = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-_READABLE: list[Any] = [
-    np.ndarray,
-    np.dtype,
-    codecs.encode,
-    *{type(dtype) for dtype in _DTYPES},
-    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
-"""What NumPy's arrays and numbers are made of in files, under its names of versions 1 and 2."""
+ADVICE = "; if you trust it, convert it with python -m hypnettorch.utils.convert_checkpoint OLD NEW"
+
+_PART = re.compile(r"\..*~(?P<host>[^~]*)~(?P<number>\d{1,9})~[0-9a-f]+\.part")
+_SHORTENED = 100
 
 
 class FileError(ValueError):
@@ -41,9 +41,16 @@ class FileError(ValueError):
 def write_atomically(path: FilePath, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that at any moment, a power failure included, the old or the new content is there.
 
+    Several processes may write the same file: each writes to a file of its own, which then gets the name. What
+    processes have left behind that were killed meanwhile is removed.
+
     Args:
         path: The file. Its folder is made if there is none.
         write: Writes the content into the open file that it is given.
+
+    Raises:
+        OSError: If it cannot be written, for instance since the disk is full; it names the file and the reason. The old
+            content is still there.
 
     Example:
         >>> import tempfile
@@ -53,18 +60,65 @@ def write_atomically(path: FilePath, write: Callable[[IO[bytes]], object]) -> No
         'hello'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name[:_SHORTENED]}~{platform.node()}~{os.getpid()}~{secrets.token_hex(4)}.part")
+    raw: _Raw | None = None
     try:
-        with open(temporary, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_parts(path.parent)
+        raw = _Raw(temporary, "xb")
+        with io.BufferedWriter(raw) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+        _sync_folder(path.parent)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        failure = error if raw is None or raw.failure is None else raw.failure  # PyTorch hides what the system says
+        if isinstance(failure, OSError) and failure.errno and failure.filename in (None, str(temporary)):
+            raise OSError(failure.errno, os.strerror(failure.errno), str(path)) from error
         raise
-    _sync_folder(path.parent)
+
+
+class _Raw(io.FileIO):
+    """A file that remembers why it could not be written."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what processes of this machine have left unfinished in a folder when they were killed."""
+    with os.scandir(folder) as entries:
+        found = [match for entry in entries if (match := _PART.fullmatch(entry.name))]
+    for match in found:
+        if Process(match["host"], int(match["number"])).is_dead:
+            (folder / match[0]).unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: FilePath) -> Iterator[None]:
+    """Inside, an error of the system that names no file is about this one.
+
+    Example:
+        >>> with naming("notes.txt"):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+            ...
+        OSError: [Errno 28] No space left on device: 'notes.txt'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or not error.errno:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -85,40 +139,59 @@ def write_json(path: FilePath, content: Mapping[str, Any]) -> None:
 
 
 def save(path: FilePath, content: Mapping[str, Any]) -> None:
-    """Write what :func:`load` can read.
+    """Write what :func:`load` can read, as can ``torch.load(path, weights_only=True)``.
 
     Args:
         path: The file.
-        content: Tensors, arrays, numbers, texts, and dictionaries, lists and tuples of these.
+        content: Tensors, numbers, texts, and dictionaries, lists and tuples of these. An array of NumPy is written as a
+            tensor (one of texts as a list), a number of NumPy as one of Python.
 
     Raises:
         TypeError: If there is something else in it; nothing is written then.
+        OSError: If the file cannot be written; the old one is still there then.
     """
-    _check_readable("content", content)
-    write_atomically(path, lambda file: torch.save(content, file))
+    plain = _plain("content", content)
+    write_atomically(path, lambda file: torch.save(plain, file))
 
 
-def _check_readable(name: str, value: Any) -> None:
-    """Raise ``TypeError`` at the first thing in nested containers that could not be read without running code."""
+def _plain(name: str, value: Any) -> Any:
+    """What is written for a value; raises ``TypeError`` at the first thing in nested containers that is not plain."""
     if type(value) in (dict, OrderedDict):
-        for key, entry in value.items():
-            _check_readable(name, key)
-            _check_readable(f"{name}[{key!r}]", entry)
-    elif type(value) in (list, tuple, set):
-        for i, entry in enumerate(value):
-            _check_readable(f"{name}[{i}]", entry)
-    elif not (type(value) in PLAIN or isinstance(value, Tensor) or _is_plain_array(value)):
-        wanted = "tensors, arrays, numbers, texts and containers of these"
-        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
+        items = ((_plain(name, key), _plain(f"{name}[{key!r}]", entry)) for key, entry in value.items())
+        made = type(value)(items)
+        if hasattr(value, "_metadata"):  # of a state dict: the versions of modules
+            made._metadata = _plain(f"{name}._metadata", value._metadata)
+        return made
+    if type(value) in (list, tuple, set):
+        return type(value)([_plain(f"{name}[{i}]", entry) for i, entry in enumerate(value)])
+    if type(value) in PLAIN:
+        return value
+    if _is_plain_tensor(value):
+        bare = value.detach().resolve_conj().resolve_neg()
+        return nn.Parameter(bare, value.requires_grad) if isinstance(value, nn.Parameter) else bare
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcSU":
+        return _plain_numbers(name, value)
+    wanted = "tensors, arrays, numbers, texts and containers of these"
+    raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
 
 
-def _is_plain_array(value: Any) -> bool:
-    """Whether this is an array or number of NumPy that holds no other objects."""
-    return (type(value) is np.ndarray or isinstance(value, np.generic)) and not value.dtype.hasobject
+def _is_plain_tensor(value: Any) -> bool:
+    """Whether this is a tensor without more to it than numbers."""
+    return type(value) in (Tensor, nn.Parameter) and not value.is_quantized and not value.is_nested
+
+
+def _plain_numbers(name: str, value: np.ndarray[Any, Any] | np.generic) -> Any:
+    if isinstance(value, np.generic) or value.dtype.kind in "SU":
+        return value.tolist()
+    native = value.astype(value.dtype.newbyteorder("="))
+    try:
+        return torch.from_numpy(native)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected an array of numbers that PyTorch has, got {value.dtype}") from error
 
 
 def load(path: FilePath, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what :func:`save` wrote. Nothing in the file is executed.
+    """Read what :func:`save` wrote. Nothing in the file is executed, and no unpickler reads it.
 
     Args:
         path: The file.
@@ -129,33 +202,26 @@ def load(path: FilePath, device: torch.device | str = "cpu") -> dict[str, Any]:
         FileError: If it is damaged, or holds anything else.
     """
     try:
-        damaged = _damaged_part(path)
-        if damaged is None:
-            with torch.serialization.safe_globals(_READABLE):
-                content = torch.load(path, map_location=device, weights_only=True)
+        content = tensor_archive.read(Path(path), device)
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # whatever a damaged file makes of the readers
-        raise FileError(f"{path}: {_reason(error)}") from error
-    if damaged is not None:
-        raise FileError(f"{path}: it is damaged (in its part '{damaged}')")
+        raise FileError(f"{path}: {_reason(Path(path), error)}") from error
     if not isinstance(content, dict):
         raise FileError(f"{path}: expected a dictionary in it, got {type(content).__name__}")
     return content
 
 
-def _damaged_part(path: FilePath) -> str | None:
-    """The first part of an archive whose checksum is wrong."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
-
-
-def _reason(error: Exception) -> str:
-    """Why a file could not be read, without the long advice of PyTorch to trust it."""
-    unknown = re.search(r"GLOBAL (\S+)", str(error))
-    if unknown:
-        return f"it holds an object of type {unknown[1]}, which cannot be read without running code"
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file could not be read."""
+    if isinstance(error, UnknownNameError):
+        return f"it holds an object of type {error.name}, which cannot be read without running code{ADVICE}"
+    if isinstance(error, zipfile.BadZipFile) and _first_byte(path) == b"\x80":
+        return f"it is a pickle, which cannot be read without running code{ADVICE}"
     line = (str(error).splitlines() or [""])[0]
-    return f"it is damaged, or no file of PyTorch ({type(error).__name__}: {line[:100]})"
+    return f"it is damaged, or no file of PyTorch ({type(error).__name__}: {line:.100})"
+
+
+def _first_byte(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1)

@@ -11,8 +11,10 @@ import torch
 
 from hypnettorch.core import checks
 from hypnettorch.mnets.network import Network
+from hypnettorch.utils.command_line.expressions import trusting
 from hypnettorch.utils.command_line.hypernetworks import HYPERNETWORKS, Shapes
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS, sample_shapes
+from hypnettorch.utils.command_line.options import names
 from hypnettorch.utils.command_line.wrappers import Request, parse_wrappers, wrap
 from hypnettorch.utils.environment import setup_environment
 
@@ -54,10 +56,11 @@ def get_mnet_model(
     """
     checks.one_of("net_type", net_type, MAIN_NETWORKS)
     kind, prefix = MAIN_NETWORKS[net_type], cprefix or ""
-    arguments = {**sample_shapes(kind, in_shape, out_shape), **kind.read(config, prefix), **mnet_kwargs}
+    with trusting(_trusted_by(config)):
+        arguments = {**sample_shapes(kind, in_shape, out_shape), **kind.read(config, prefix), **mnet_kwargs}
     if net_type == "multi":
-        names = arguments.get("nets", ())
-        arguments["nets"] = {name: _part_of_multi(config, device, prefix, in_shape, out_shape, name) for name in names}
+        parts = arguments.get("nets", ())
+        arguments["nets"] = {name: _part_of_multi(config, device, prefix, in_shape, out_shape, name) for name in parts}
     if "no_weights" in kind.arguments:
         return kind.make(**{"no_weights": no_weights, **arguments}).to(device)
     if not no_weights:
@@ -68,6 +71,11 @@ def get_mnet_model(
     if verbose:
         print(net)
     return net.to(device)
+
+
+def _trusted_by(config: Any) -> list[str]:
+    """The packages that the user trusts besides the usual ones."""
+    return names("--trust_module", getattr(config, "trust_module", ""))
 
 
 def _part_of_multi(
@@ -151,7 +159,9 @@ def get_hypernet(
     if wrappers and no_uncond_weights:
         checks.fail("no_uncond_weights", f"False with --{option}: wrappers keep their parameters", True)
     kind = HYPERNETWORKS[net_type]
-    arguments = kind.read(config, prefix)
+    with trusting(_trusted_by(config)):
+        arguments = kind.read(config, prefix)
+        wrapped = [(wrapper, wrapper.read(config, prefix)) for wrapper in wrappers]
     if "cond_emb_size" in kind.options:
         arguments.setdefault("cond_in_size", 0)
     given = {
@@ -175,7 +185,7 @@ def get_hypernet(
         )
 
     request = Request(target_shapes, num_conds, no_cond_weights, uncond_in_size, mnet)
-    hnet: Any = wrap(make, [(wrapper, wrapper.read(config, prefix)) for wrapper in wrappers], request)
+    hnet: Any = wrap(make, wrapped, request)
     if verbose:
         print(hnet)
     return hnet.to(device)

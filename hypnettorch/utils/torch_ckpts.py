@@ -108,6 +108,8 @@ def _rewrite(file: Path, entry: Entry) -> None:
     """Change what a checkpoint says of itself, so that it is known without the index, too."""
     try:
         content = safe_files.load(file)
+    except FileNotFoundError:
+        return  # another process has deleted it
     except FileError as error:
         warnings.warn(f"{error}; it is left as it is", stacklevel=4)
     else:
@@ -141,7 +143,10 @@ def load_checkpoint(
     stored = content.pop(ENTRY, None)
     if "state_dict" not in content:
         raise FileError(f"{ckpt_path}: expected a checkpoint with a 'state_dict', got the keys {list(content)}")
-    net.load_state_dict(content["state_dict"])
+    try:
+        net.load_state_dict(content["state_dict"])
+    except (TypeError, AttributeError, LookupError, ValueError) as error:  # what else than tensors makes of the loader
+        raise FileError(f"{ckpt_path}: expected the state of a network as 'state_dict' ({error})") from error
     if not ret_performance_score:
         return content
     try:
@@ -175,7 +180,8 @@ def get_best_ckpt_path(file_path: FilePath) -> str | None:
     """
     path = Path(file_path)
     if _list_path(path).is_file():
-        names = [line.rpartition(", ")[0] for line in _list_path(path).read_text(encoding="utf-8").splitlines()]
+        text = _list_path(path).read_text(encoding="utf-8", errors="replace")
+        names = [line.rpartition(", ")[0] for line in text.splitlines()]
     else:
         names = Index.read(path, time.time()).ranking()
     files = [path.with_name(name) for name in names]

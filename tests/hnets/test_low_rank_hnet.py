@@ -279,7 +279,7 @@ def test_export() -> None:
     net = module_net()
     hnet = low_rank(target=net, rank=2, hnet=lambda s: hmlp(s, num_cond_embs=0, no_cond_weights=True))
     model = HyperModel(hnet, net)
-    x, e = torch.randn(4, 6).double(), torch.randn(1, 3).double()
+    x, e = torch.randn(4, 6).double(), torch.randn(3).double()
     program = torch.export.export(model, (x,), {"cond_input": e})
     torch.testing.assert_close(program.module()(x, cond_input=e), model(x, cond_input=e))
 

@@ -301,7 +301,8 @@ def test_normalisation_layers_only(name: str, kind: Any) -> None:
         for i, weight in enumerate(hnet(**given)):
             assert (weight - float(i % 2 == 0)).abs().max() < 0.1
         model = HyperModel(hnet, net)
-        output = model(x, **given) if "cond_id" in given else net(x, weights=hnet(**given))
+        one = {key: value[0] if isinstance(value, Tensor) else value for key, value in given.items()}
+        output = model(x, **one) if "cond_id" in given else net(x, weights=hnet(**given))
         torch.testing.assert_close(output, base, rtol=0, atol=0.2)
         hnet.zero_grad()
         output.square().sum().backward()

@@ -64,6 +64,7 @@ NEW_MAIN = {
     "module_save_base": False,
     "module_stats_per_condition": False,
     "multi_share": "equal",
+    "trust_module": "",
 }
 HNET = {
     "hnet_type": "hmlp",
@@ -82,7 +83,7 @@ HNET = {
 NEW_HNET = {
     "hmlp_split_head": False,
     "shmlp_gcd_chunking": False,
-    **dict.fromkeys(("mhnet_trunk", "mhnet_cond_shape", "container_parts"), ""),
+    **dict.fromkeys(("mhnet_trunk", "mhnet_cond_shape", "container_parts", "trust_module"), ""),
     "mhnet_feature_size": 0,
     "mhnet_chunk_size": 0,
 }
@@ -189,7 +190,7 @@ def test_options_of_an_allowed_network_are_there(net: str) -> None:
     shown = defaults(cli_args.main_net_args, allowed_nets=[net], **{f"show_{name}": True for name in HIDDEN})
     taken = set(MAIN_NETWORKS[net].options) - {"no_batchnorm"}
     common = set(COMMON_OPTIONS)
-    assert taken - common == set(shown) - {"net_type"} - common
+    assert taken - common == set(shown) - {"net_type", "trust_module"} - common
     assert shown["net_type"] == net
 
 

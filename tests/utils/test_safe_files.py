@@ -5,8 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import zipfile
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +26,21 @@ import pytest
 import torch
 
 from hypnettorch.utils import safe_files
+from tests.utils.crafted import (
+    APPEND,
+    BUILD,
+    CALL,
+    EMPTY,
+    archive,
+    dictionary,
+    name,
+    nested_lists,
+    number,
+    storage,
+    tensor,
+    text,
+    values,
+)
 
 
 class Interrupted(BaseException):
@@ -64,21 +90,79 @@ CONTENT = {
 }
 
 
+EXPECTED = {
+    **CONTENT,
+    "scores": [0.5, 3, True],
+    "array": torch.arange(4, dtype=torch.int16).reshape(2, 2),
+    "texts": ["a", "bc"],
+}
+"""Arrays of NumPy become tensors, its numbers become numbers."""
+
+
 def test_round_trip(tmp_path: Path) -> None:
     safe_files.save(tmp_path / "file.pt", CONTENT)
     loaded = safe_files.load(tmp_path / "file.pt")
-    assert str(loaded) == str(CONTENT)
-    assert loaded["array"].dtype == np.int16
+    assert str(loaded) == str(EXPECTED)
+    assert loaded["array"].dtype == torch.int16
+    assert [type(score) for score in loaded["scores"]] == [float, int, bool]
     assert safe_files.load(tmp_path / "file.pt", "meta")["tensor"].is_meta
 
 
-def test_numbers_of_older_numpy_versions(tmp_path: Path) -> None:
+def test_torch_reads_what_is_written(tmp_path: Path) -> None:
+    safe_files.save(tmp_path / "file.pt", CONTENT)
+    assert str(torch.load(tmp_path / "file.pt", weights_only=True)) == str(EXPECTED)
+
+
+TENSORS = {
+    **{str(dtype): torch.tensor([0, 1, 0]).to(dtype) for dtype in (torch.bool, torch.int64, torch.uint8, torch.int8)},
+    **{str(dtype): torch.tensor([0, 1, 0]).to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.complex128)},
+    **{str(dtype): torch.tensor([0, 1, 0]).to(dtype) for dtype in (torch.uint16, torch.uint64, torch.float8_e4m3fn)},
+    "transposed": torch.arange(6.0).reshape(2, 3).T,
+    "a part": torch.arange(9.0)[2:8:3],
+    "expanded": torch.ones(1).expand(3, 4),
+    "empty": torch.zeros(0, 3),
+    "scalar": torch.tensor(2.5),
+    "conjugate": torch.tensor([1 + 2j]).conj(),
+    "sparse": torch.eye(3).to_sparse(),
+    "parameter": torch.nn.Parameter(torch.ones(2), requires_grad=False),
+    "requires grad": torch.ones(2, requires_grad=True) * 2,
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_tensors_are_what_they_were(tmp_path: Path, case: str) -> None:
+    tensor = TENSORS[case]
+    safe_files.save(tmp_path / "file.pt", {"x": tensor})
+    for found in (safe_files.load(tmp_path / "file.pt")["x"], torch.load(tmp_path / "file.pt", weights_only=True)["x"]):
+        assert (type(found), found.dtype, found.shape) == (type(tensor), tensor.dtype, tensor.shape)
+        assert str(found.detach().to_dense()) == str(tensor.detach().to_dense())
+
+
+def test_tensors_that_share_memory_still_do(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    safe_files.save(tmp_path / "file.pt", {"whole": whole, "half": whole[3:]})
+    loaded = safe_files.load(tmp_path / "file.pt")
+    loaded["whole"][5] = 7
+    assert loaded["half"].tolist() == [3, 4, 7]
+
+
+def test_state_dicts_are_loaded(tmp_path: Path) -> None:
+    net, other = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    net(torch.randn(4, 2))
+    safe_files.save(tmp_path / "file.pt", {"state_dict": net.state_dict()})
+    found = safe_files.load(tmp_path / "file.pt")["state_dict"]
+    assert found._metadata == net.state_dict()._metadata
+    other.load_state_dict(found)
+    assert torch.equal(other.running_mean, net.running_mean)
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])
+def test_numbers_of_older_numpy_versions(tmp_path: Path, core: str) -> None:
     """Files of hypnettorch 0.0.4 hold scores as NumPy numbers, of a module that has changed its name."""
-    path = tmp_path / "file.pt"
-    torch.save({"score": np.float64(2.5)}, path, _use_new_zipfile_serialization=False)
-    for new, old in ((b"numpy._core.", b"numpy.core."), (b"numpy.core.", b"numpy._core.")):
-        path.write_bytes(path.read_bytes().replace(new, old))
-        assert safe_files.load(path) == {"score": 2.5}
+    pickled = pickle.dumps({"score": np.float64(2.5), "array": np.arange(3)}, 2)
+    old = re.sub(rb"numpy\._?core\.", f"numpy.{core}.".encode(), pickled)
+    found = safe_files.load(archive(tmp_path / "file.pt", old))
+    assert (found["score"], found["array"].tolist()) == (2.5, [0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +212,164 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: str) -> None:
     with pytest.raises(safe_files.FileError, match=r"file\.pt: it is damaged") as caught:
         safe_files.load(path)
     assert "weights_only" not in str(caught.value)
+
+
+FOUR = np.arange(4, dtype=np.float32).tobytes()
+
+CRAFTED = {
+    "more elements than bytes": dictionary(x=tensor("FloatStorage", "0", 2**40, 0, [2**40], [1])),
+    "more elements than its storage says": dictionary(x=tensor("FloatStorage", "0", 4, 0, [5], [1])),
+    "an offset behind the end": dictionary(x=tensor("FloatStorage", "0", 4, 4, [1], [1])),
+    "a negative offset": dictionary(x=tensor("FloatStorage", "0", 4, -1, [1], [1])),
+    "a negative stride": dictionary(x=tensor("FloatStorage", "0", 4, 0, [2], [-1])),
+    "a stride beyond the end": dictionary(x=tensor("FloatStorage", "0", 4, 0, [2], [2**40])),
+    "a negative length": dictionary(x=tensor("FloatStorage", "0", -4, 0, [1], [1])),
+    "no such storage": dictionary(x=tensor("FloatStorage", "1", 4, 0, [1], [1])),
+    "one storage of two kinds": dictionary(
+        x=tensor("ByteStorage", "0", 16, 0, [16], [1]), y=tensor("DoubleStorage", "0", 2, 0, [2], [1])
+    ),
+    "a storage as a value": dictionary(x=storage("FloatStorage", "0", 4)),
+    "a function as a value": dictionary(x=name("torch._utils", "_rebuild_tensor_v2")),
+    "a class as a value": dictionary(x=name("torch", "Size")),
+    "a byte array of any length": dictionary(x=name("builtins", "bytearray") + number(2**40) + b"\x85" + CALL),
+    "a deep key in a set": dictionary(
+        x=name("builtins", "set") + EMPTY + b"N" + b"\x85" * 150_000 + APPEND + b"\x85" + CALL
+    ),
+    "a dictionary with attributes": dictionary(
+        x=name("collections", "OrderedDict") + b")" + CALL + b"}" + text("items") + b"Ns" + BUILD
+    ),
+    "an ordered dictionary of deep keys": dictionary(
+        x=name("collections", "OrderedDict") + EMPTY + b"\x85" + CALL,
+    ),
+    "shared lists": dictionary(x=nested_lists(12)),
+    "a nested tensor": dictionary(x=name("torch._utils", "_rebuild_nested_tensor")),
+    "a sparse tensor with indices beyond its size": dictionary(
+        x=name("torch._utils", "_rebuild_sparse_tensor")
+        + values(
+            name("torch.serialization", "_get_layout") + text("torch.sparse_coo") + b"\x85" + CALL,
+            values(
+                tensor("LongStorage", "1", 2, 0, [1, 2], [2, 1]),
+                tensor("FloatStorage", "0", 4, 0, [2], [1]),
+                values(number(3)),
+            ),
+        )
+        + CALL
+    ),
+    "hooks": dictionary(x=tensor("FloatStorage", "0", 4, 0, [1], [1]).replace(b")R", b")R" + text("a") + b"Ns")),
+    "a device as a function": dictionary(x=text("cpu") + b")" + CALL),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_crafted_files_are_refused(tmp_path: Path, case: str) -> None:
+    far = np.array([0, 2**40], dtype=np.int64).tobytes()
+    path = archive(tmp_path / "file.pt", CRAFTED[case], {"0": FOUR, "1": far} if "sparse" in case else {"0": FOUR})
+    with pytest.raises(safe_files.FileError, match=r"file\.pt: it "):
+        safe_files.load(path)
+
+
+def test_what_crafted_files_are_made_of_is_read(tmp_path: Path) -> None:
+    content = dictionary(x=tensor("FloatStorage", "0", 4, 1, [2], [2]), y=nested_lists(1))
+    found = safe_files.load(archive(tmp_path / "file.pt", content, {"0": FOUR}))
+    assert found["x"].tolist() == [1, 3]
+    assert found["y"] == [[1]] * 10
+
+
+def test_compressed_archives_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "file.pt", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("file/data.pkl", dictionary(x=tensor("ByteStorage", "0", 2**30, 0, [2**30], [1])))
+        made.writestr("file/data/0", bytes(2**26))
+    with pytest.raises(safe_files.FileError, match="larger than the file"):
+        safe_files.load(tmp_path / "file.pt")
+
+
+def test_random_bytes_are_refused_or_read(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    safe_files.save(tmp_path / "file.pt", {"x": torch.arange(4.0), "y": [1, "a", {"b": (2.5, None)}]})
+    whole, path, refused = (tmp_path / "file.pt").read_bytes(), tmp_path / "damaged.pt", 0
+    for _ in range(500):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content)
+        try:
+            safe_files.load(path)
+        except safe_files.FileError:
+            refused += 1
+    assert refused > 100
+
+
+def test_pickles_without_archive_are_refused(tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(1)}, tmp_path / "file.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(safe_files.FileError, match=r"if you trust it, .*utils\.convert_checkpoint OLD NEW"):
+        safe_files.load(tmp_path / "file.pt")
+
+
+def write_often(path: Path, value: float) -> None:
+    for _ in range(20):
+        safe_files.save(path, {"x": torch.full((30_000,), value)})
+
+
+def test_two_writers_do_not_tear_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.pt"
+    writers = [get_context("fork").Process(target=write_often, args=(path, value)) for value in (1.0, 2.0)]
+    for writer in writers:
+        writer.start()
+    reads = 0
+    while any(writer.is_alive() for writer in writers):
+        if path.exists():
+            x = safe_files.load(path)["x"]
+            assert (x == x[0]).all()
+            reads += 1
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert reads > 0
+    assert os.listdir(tmp_path) == ["file.pt"]
+
+
+def test_what_killed_writers_leave_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 60)
+    program = (
+        "import os, signal, sys; from hypnettorch.utils import safe_files\n"
+        "safe_files.write_atomically(sys.argv[1], lambda file: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == -signal.SIGKILL
+    [left] = os.listdir(tmp_path)
+    assert left.endswith(".part")
+    running = tmp_path / left.replace(re.findall(r"~(\d+)~", left)[0], str(os.getppid()))
+    running.write_text("of a process that still runs")
+    safe_files.write_atomically(path, lambda file: file.write(b"whole"))
+    assert sorted(os.listdir(tmp_path)) == sorted([running.name, path.name])
+
+
+@contextmanager
+def files_of_at_most(number: int) -> Iterator[None]:
+    """Inside, a file cannot be larger: what a full disk looks like."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, 5_000, 100_000])
+def test_a_full_disk_is_named(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file.pt"
+    safe_files.save(path, {"number": 1})
+    with files_of_at_most(size), pytest.raises(OSError, match=r"File too large: '.*/file\.pt'"):
+        safe_files.save(path, {"x": torch.randn(100_000)})
+    assert safe_files.load(path) == {"number": 1}
+    assert os.listdir(tmp_path) == ["file.pt"]
+
+
+def test_folders_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file"):
+        safe_files.write_json(tmp_path / "file" / "config.json", {})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match=r": '.*/folder'"):
+        safe_files.write_json(tmp_path / "folder", {})
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
 def test_other_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.draws import random_state
-from hypnettorch.data.files import damaged, find
+from hypnettorch.data.files import content_of, damaged, find
 from hypnettorch.data.safe_pickle import read_pickled_list
 from hypnettorch.data.sequential_dataset import SequenceSamples, SequentialDataset
 from hypnettorch.data.sources import source
@@ -38,7 +38,13 @@ def read_audioset(data_path: str | Path, target_per_timestep: bool = True) -> Se
     """
     advice = source("audioset").advice(data_path)
     path = find([Path(data_path, FOLDER)], [PICKLE_NAME], "AudioSet", advice)
-    inputs, labels, train, test = (np.asarray(entry) for entry in read_pickled_list(path, 4))
+    entries = read_pickled_list(path, 4)
+    with content_of(path, "arrays of inputs, labels, and numbers of rows for training and testing"):
+        return _samples(path, [np.asarray(entry) for entry in entries], target_per_timestep)
+
+
+def _samples(path: Path, arrays: list[NDArray], target_per_timestep: bool) -> SequenceSamples:
+    inputs, labels, train, test = arrays
     if inputs.dtype != np.uint8 or inputs.shape[1:] != (NUM_STEPS, STEP_WIDTH):
         expected = f"bytes of shape (N, {NUM_STEPS}, {STEP_WIDTH})"
         raise damaged(path, expected, f"{inputs.dtype} of shape {inputs.shape}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from hypnettorch.core import checks
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import task_seed
-from hypnettorch.data.files import damaged, find
+from hypnettorch.data.files import content_of, damaged, find
 from hypnettorch.data.preprocessing import Mode
 from hypnettorch.data.safe_pickle import read_pickled_list
 from hypnettorch.data.samples import consecutive_ids
@@ -49,13 +49,13 @@ def get_mud_handlers(data_path: str | Path, num_tasks: int = 5, *, seed: Seed = 
     """
     path = find([Path(data_path, FOLDER)], [PICKLE_NAME], "MUD", source("mud").advice(data_path))
     languages, vocabularies, tagset = read_pickled_list(path, 3)
-    if len(languages) != len(vocabularies):
-        raise damaged(path, f"{len(languages)} vocabularies", len(vocabularies))
+    if not all(isinstance(x, (list, tuple)) for x in (languages, vocabularies)) or len(languages) != len(vocabularies):
+        raise damaged(path, "lists of languages and of as many vocabularies", "others")
     if checks.integer("num_tasks", num_tasks, 1) > len(languages):
         raise checks.StateError(f"num_tasks: expected at most {len(languages)}, one per language, got {num_tasks}")
-    return [
-        MUDData(languages[task], vocabularies[task], tagset, seed=task_seed(seed, task)) for task in range(num_tasks)
-    ]
+    seeds = [task_seed(seed, task) for task in range(num_tasks)]
+    with content_of(path, "three parts of each language, a vocabulary and tags"):
+        return [MUDData(languages[task], vocabularies[task], tagset, seed=own) for task, own in enumerate(seeds)]
 
 
 class MUDData(SequentialDataset):

@@ -6,14 +6,15 @@ Usage: ``python -m hypnettorch.data.timeseries.preprocess_smnist --data_path dat
 from __future__ import annotations
 
 import argparse
-import os
 import pickle
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hypnettorch.data.timeseries.stroke_files import FOLDER, NUM_CLASSES, PICKLE_NAME, read_text_strokes
+from hypnettorch.utils.safe_files import write_atomically
 
 
 def preprocess(data_path: str | Path) -> Path:
@@ -35,9 +36,7 @@ def preprocess(data_path: str | Path) -> Path:
         strokes = read_text_strokes(folder / "sequences", part)
         content += [strokes.sequences, list(np.eye(NUM_CLASSES, dtype=np.int64)[strokes.labels])]
     target = folder / PICKLE_NAME
-    unfinished = target.with_name(f"{PICKLE_NAME}.part")
-    unfinished.write_bytes(pickle.dumps(content, protocol=4))
-    os.replace(unfinished, target)
+    write_atomically(target, lambda file: pickle.dump(content, file, protocol=4))
     return target
 
 
@@ -45,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Collect the text files of sequential stroke MNIST in one file.")
     parser.add_argument("--data_path", default="datasets", help="Folder of all data sets.")
-    print(preprocess(parser.parse_args(argv).data_path))
+    options = parser.parse_args(argv)
+    try:
+        print(preprocess(options.data_path))
+    except (OSError, ValueError) as error:
+        sys.exit(f"preprocess_smnist: {error}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hypnettorch.data.files import damaged, find
+from hypnettorch.data.files import content_of, damaged, find
 from hypnettorch.data.safe_pickle import read_pickled_list
 from hypnettorch.data.sources import source
 
@@ -56,7 +56,8 @@ def read_strokes(data_path: str | Path) -> tuple[Strokes, Strokes]:
     advice = source("smnist").advice(data_path)
     path = find([folder], [PICKLE_NAME], "sequential stroke MNIST", advice)
     x_train, y_train, x_test, y_test = read_pickled_list(path, 4)
-    return _checked(path, x_train, y_train), _checked(path, x_test, y_test)
+    with content_of(path, "lists of sequences and of one-hot vectors"):
+        return _checked(path, x_train, y_train), _checked(path, x_test, y_test)
 
 
 def read_text_strokes(folder: Path, part: str) -> Strokes:

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hypnettorch.examples.hypercl.errors import UsageError
+from hypnettorch.examples.hypercl.errors import CheckpointError
 from hypnettorch.utils import safe_files
+
+__all__ = ["CheckpointError", "load", "random_states", "save", "set_random_states"]
 
 FORMAT = "hypnettorch.examples.hypercl"
 VERSION = 2
-
-
-class CheckpointError(UsageError):
-    """A file that is no checkpoint of this experiment, or not a complete one."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -41,8 +39,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise CheckpointError(f"{error}. Nothing was changed.") from error
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: it was not written by this experiment. Nothing was changed.")
-    if content["version"] != VERSION:
-        versions = f"its version is {content['version']}, this program reads {VERSION}"
+    if content.get("version") != VERSION:
+        versions = f"its version is {content.get('version')!r:.50}, this program reads {VERSION}"
         raise CheckpointError(f"{path}: {versions}. Nothing was changed.")
     return content
 

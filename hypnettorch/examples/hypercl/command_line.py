@@ -94,6 +94,11 @@ def check(options: Options) -> None:
     checks.one_of("--method", options.method, METHODS)
     for name, choices in CHOICES.items():
         checks.one_of(f"--{name}", getattr(options, name), choices)
+    for name, value in asdict(options).items():
+        if type(value) is int:
+            checks.integer(f"--{name}", value, -(2**63), 2**63 - 1)
+        if type(value) is str and "\0" in value:
+            checks.fail(f"--{name}", "a text without NUL", repr(value))
     for limit, names in LIMITS.items():
         for name in names.split():
             limit(f"--{name}", getattr(options, name))
@@ -102,6 +107,7 @@ def check(options: Options) -> None:
 
 def _check_combinations(options: Options) -> None:
     check_combinations(argparse.Namespace(**asdict(options)))
+    checks.integer("--random_seed", options.random_seed, 0, 2**32 - options.seeds)
     if options.cl_exp in ("permmnist", "permdigits") and options.num_classes_per_task != 10:
         checks.fail("--num_classes_per_task", f"10 for {options.cl_exp}", options.num_classes_per_task)
     if len(sizes("--resnet_channel_sizes", options.resnet_channel_sizes)) != 4:

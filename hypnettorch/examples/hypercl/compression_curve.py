@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hypnettorch.examples.hypercl import plots
+from hypnettorch.examples.hypercl.errors import shell
+from hypnettorch.examples.hypercl.folder import claimed, claimed_new
 from hypnettorch.examples.hypercl.run import execute
 from hypnettorch.utils.safe_files import write_json
 
@@ -52,7 +53,12 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds for each size")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that learns little")
     arguments = parser.parse_args(argv)
-    path = arguments.out_dir or Path("out") / time.strftime("curve_%Y-%m-%d_%H-%M-%S")
+    with claimed_new("curve") if arguments.out_dir is None else claimed(arguments.out_dir) as path:
+        return run_in(path, arguments)
+
+
+def run_in(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same in a folder that is claimed."""
     sizes = [{**COMMON, **size, "seeds": arguments.seeds} for size in SIZES]
     if arguments.smoke:
         sizes = [{**size, "n_iter": 5, "num_tasks": 2, "seeds": 1, "smoke": True} for size in sizes]
@@ -99,4 +105,5 @@ def draw(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    run()
+    with shell(NAME):
+        run()

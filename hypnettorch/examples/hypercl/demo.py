@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hypnettorch.examples.hypercl import plots, report
+from hypnettorch.examples.hypercl.errors import shell
+from hypnettorch.examples.hypercl.folder import claimed, claimed_new
 from hypnettorch.examples.hypercl.run import execute
 
 METHODS = ("hnet", "finetune")
@@ -30,11 +31,11 @@ def run(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--out_dir", type=Path, help="folder for results (default: ./out/demo_<date>_<time>)")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that learns little")
     arguments = parser.parse_args(argv)
-    path = arguments.out_dir or Path("out") / time.strftime("demo_%Y-%m-%d_%H-%M-%S")
     results = []
-    for method in METHODS:
-        print(f"{method}: five tasks of two digits each, one after another", flush=True)
-        results.append(execute({"method": method, "out_dir": str(path / method), "smoke": arguments.smoke}))
+    with claimed_new("demo") if arguments.out_dir is None else claimed(arguments.out_dir) as path:
+        for method in METHODS:
+            print(f"{method}: five tasks of two digits each, one after another", flush=True)
+            results.append(execute({"method": method, "out_dir": str(path / method), "smoke": arguments.smoke}))
     print("\naccuracy in percent: at the end, and just after each task was learned\n")
     print(report.averages_table(results))
     print("\nplots:")
@@ -44,4 +45,5 @@ def run(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    run()
+    with shell("demo"):
+        run()

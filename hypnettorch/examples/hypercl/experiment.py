@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from hypnettorch.core import checks
 from hypnettorch.core.collectives import world_size
@@ -80,6 +80,8 @@ class Experiment:
         self._step = 0
         if self._samples_per_task < world_size():
             checks.fail("--batch_size", f"a sample per task for each of {world_size()} processes", options.batch_size)
+        if options.batchnorm and options.net_type == "mlp" and self._samples_per_task == 1:
+            checks.fail("--batch_size", "2 samples per task, whose variance --batchnorm needs", options.batch_size)
 
     @property
     def matrix(self) -> list[list[float | None]]:
@@ -155,8 +157,18 @@ class Experiment:
             "random": checkpoint.random_states(),
         }
 
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """How many tasks are done, of how many, and how many steps of the next one."""
+        return self._stage, len(self.tasks), self._step
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the experiment was whose state this is; it had the same options."""
+        checks.integer("stage", state["stage"], 0, len(self.tasks))
+        checks.integer("step", state["step"], 0)
+        for name, matrix in state["matrices"].items():
+            checks.one_of("matrices", name, get_args(Measure))
+            metrics.require_matrix(matrix, len(self.tasks))
         self.learner.load_state_dict(state["learner"])
         for task, data in zip(self.tasks, state["data"], strict=True):
             task.data.load_state_dict(data)

@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hypnettorch.core import checks
+
 Matrix = Sequence[Sequence[float | None]]
 
 
@@ -68,6 +70,20 @@ def known(accuracy: float | None) -> float:
     if accuracy is None:
         raise ValueError("matrix: expected complete values in the last row and the diagonal, got None")
     return float(accuracy)
+
+
+def require_matrix(matrix: Matrix, number: int) -> None:
+    """Make sure that a matrix from a file has a row and a column for each task, and numbers in it.
+
+    Raises:
+        ValueError: If it has another shape.
+        TypeError: If there is something else in it.
+    """
+    checks.length("matrix", matrix, number)
+    for row in matrix:
+        checks.length("matrix row", row, number)
+        for value in row:
+            checks.instance("matrix entry", value, (float, int, type(None)), "a number or None")
 
 
 AVERAGES = ("final_average", "during_average", "forgetting", "backward_transfer")

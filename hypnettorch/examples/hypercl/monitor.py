@@ -14,6 +14,7 @@ import torch
 from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl.distributed import is_first
 from hypnettorch.examples.hypercl.learners.learner import Learner, Step
+from hypnettorch.utils.safe_files import naming
 
 logger = logging.getLogger("hypnettorch.hypercl")
 
@@ -35,6 +36,7 @@ class Monitor:
 
     def __init__(self, num_tasks: int, curves: Path | None = None) -> None:
         self._num_tasks = num_tasks
+        self._curves = curves
         self._tqdm = require("tqdm", "progress bars").tqdm
         self._writer: Any = None
         if curves is not None and is_first():
@@ -69,28 +71,31 @@ class Monitor:
             "accuracy": outcome.accuracy,
         }
         for name, value in values.items():
-            self._writer.add_scalar(f"train/task_{stage}/{name}", float(value), step)
+            self._write("add_scalar", f"train/task_{stage}/{name}", float(value), step)
         weights = torch.cat([tensor.flatten() for tensor in learner.weights(stage)])
-        self._writer.add_histogram(f"train/task_{stage}/predicted_weights", weights, step)
+        self._write("add_histogram", f"train/task_{stage}/predicted_weights", weights, step)
 
     def validated(self, stage: int, step: int, accuracy: float) -> None:
         """The tasks of the stage were validated before a step."""
         logger.debug("task %d, step %d: accuracy on the validation set %.2f %%", stage, step, accuracy)
-        if self._writer is not None:
-            self._writer.add_scalar(f"eval/task_{stage}/accuracy", accuracy, step)
+        self._write("add_scalar", f"eval/task_{stage}/accuracy", accuracy, step)
 
     def tested(self, stage: int, accuracies: Sequence[float | None]) -> None:
         """All tasks seen so far were tested after a stage."""
         known = {task: found for task, found in enumerate(accuracies) if found is not None}
         logger.info("after task %d: mean accuracy %.2f %%", stage, sum(known.values()) / len(known))
-        if self._writer is not None:
-            for task, found in known.items():
-                self._writer.add_scalar(f"test/task_{task}/accuracy", found, stage + 1)
+        for task, found in known.items():
+            self._write("add_scalar", f"test/task_{task}/accuracy", found, stage + 1)
 
     def close(self) -> None:
         """Write what is left to write."""
-        if self._writer is not None:
-            self._writer.close()
+        self._write("close")
+
+    def _write(self, method: str, *args: Any) -> None:
+        """Call a method of TensorBoard's writer, if there is one; its errors do not say what cannot be written."""
+        if self._writer is not None and self._curves is not None:
+            with naming(self._curves):
+                getattr(self._writer, method)(*args)
 
 
 @contextmanager
@@ -105,7 +110,7 @@ def logging_to_screen(show_all: bool) -> Iterator[None]:
 @contextmanager
 def logging_to_file(path: Path) -> Iterator[None]:
     """Inside, all messages are appended to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8") if is_first() else logging.NullHandler()
+    handler = _LogFile(path, encoding="utf-8") if is_first() else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - %(message)s"))
     with _handled_by(handler):
         yield
@@ -122,6 +127,17 @@ def _handled_by(handler: logging.Handler) -> Iterator[None]:
         logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose errors end the run, as those of other files do; a full disk is no reason for a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with naming(self.baseFilename):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 class _BesideProgressBars(logging.Handler):

@@ -40,6 +40,7 @@ class Own:
         resume: Continue the run in out_dir, with its options.
         seeds: Number of runs, with random_seed, random_seed + 1, ...; reports mean and deviation.
         ckpt_iter: Steps from one checkpoint to the next within a task; 0: only between tasks.
+        keep_checkpoints: Checkpoints of finished tasks to keep, the newest ones; -1: all.
         tensorboard: Write curves for TensorBoard to <out_dir>/summary.
         smoke: A run of seconds that tries everything and learns little.
         num_threads: Threads of PyTorch; 0: its own choice. Another number may change the last digits.
@@ -62,6 +63,7 @@ class Own:
     resume: bool = False
     seeds: int = 1
     ckpt_iter: int = 500
+    keep_checkpoints: int = -1
     tensorboard: bool = False
     smoke: bool = False
     num_threads: int = 0
@@ -121,7 +123,7 @@ def sizes(name: str, text: str) -> list[int]:
         ValueError: If it is something else.
     """
     numbers = parse_numbers(name, text, int)
-    if any(number < 1 for number in numbers):
+    if any(not 0 < number < 2**63 for number in numbers):
         checks.fail(name, "positive numbers separated by commas", repr(text))
     return numbers
 
@@ -147,6 +149,7 @@ LIMITS: dict[Callable[[str, Any], object], str] = {
     "random_seed",
     partial(checks.number, low=0, high=1): "ewc_gamma",
     partial(minus_one_or, positive_count): "hnet_reg_batch_size n_fisher epochs",
+    partial(minus_one_or, not_negative): "keep_checkpoints",
     partial(minus_one_or, checks.positive): "clip_grad_norm",
     checks.positive: "si_eps",
     checks.dropout_rate: "dropout_rate hnet_dropout_rate",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hypnettorch.core.extras import require
+from hypnettorch.examples.hypercl.errors import content_of, shell
 from hypnettorch.utils.safe_files import write_atomically
 
 ACCURACY = "accuracy.png"
@@ -31,10 +32,14 @@ def draw(folder: Path) -> list[Path]:
 
     Raises:
         ImportError: If matplotlib is missing.
+        CheckpointError: If the file holds something else.
     """
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    save(accuracy_figure(results), folder / ACCURACY)
-    save(forgetting_figure(results), folder / FORGETTING)
+    file = folder / "results.json"
+    with content_of(file, "the results of a run"):
+        results = json.loads(file.read_text(encoding="utf-8"))
+        figures = {ACCURACY: accuracy_figure(results), FORGETTING: forgetting_figure(results)}
+    for name, figure in figures.items():
+        save(figure, folder / name)
     return [folder / ACCURACY, folder / FORGETTING]
 
 
@@ -90,6 +95,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for folder_name in sys.argv[1:]:
-        for picture in draw(Path(folder_name)):
-            print(picture)
+    with shell("plots"):
+        for folder_name in sys.argv[1:]:
+            for picture in draw(Path(folder_name)):
+                print(picture)

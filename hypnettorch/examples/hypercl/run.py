@@ -6,18 +6,18 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hypnettorch.core import checks, memory
-from hypnettorch.core.collectives import ProcessLostError
 from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl import command_line, distributed, folder, plots, report
-from hypnettorch.examples.hypercl.errors import UsageError, usage_errors
+from hypnettorch.examples.hypercl.errors import content_of, shell, usage_errors
 from hypnettorch.examples.hypercl.experiment import Experiment
 from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.monitor import Monitor, logger, logging_to_file, logging_to_screen
@@ -28,7 +28,7 @@ from hypnettorch.utils.safe_files import write_json
 
 __all__ = ["evaluate", "execute", "load_datasets", "main", "run", "test", "train"]
 
-GO_ON = "--resume with the same --out_dir goes on"
+GO_ON = "; --resume with the same --out_dir goes on"
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -62,18 +62,13 @@ def show(results: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The same for a shell: what the user got wrong is a message without traceback."""
-    try:
+    with shell("hypercl", GO_ON):
         given = command_line.parse()
         settle_memory(given)
-        start(given)
-    except (UsageError, OSError, ImportError) as error:
-        sys.exit(f"hypercl: {error}")
-    except ProcessLostError as error:
-        sys.exit(f"hypercl: {error}; {GO_ON}")
-    except distributed.FirstProcessError:
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(f"hypercl: interrupted; {GO_ON}")
+        try:
+            start(given)
+        except distributed.FirstProcessError:
+            sys.exit(1)
 
 
 def settle_memory(given: Mapping[str, Any]) -> None:
@@ -93,10 +88,12 @@ def execute(given: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         What is written to ``results.json``.
     """
-    with usage_errors():
-        options = prepare(given)
-    path = Path(options.out_dir)
-    with logging_to_screen(show_all=not options.loglevel_info), process_settings(options):
+    with ExitStack() as claims:
+        with usage_errors():
+            options = prepare(given, claims)
+        claims.enter_context(logging_to_screen(show_all=not options.loglevel_info))
+        claims.enter_context(process_settings(options))
+        path = Path(options.out_dir)
         return run_seed(options, path) if options.seeds == 1 else run_seeds(options, path)
 
 
@@ -113,24 +110,33 @@ def process_settings(options: Options) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def prepare(given: Mapping[str, Any]) -> Options:
-    """Checked options, with those of the run to be continued; nothing is written yet."""
-    options = distributed.by_first(lambda: asdict(prepare_alone(given)))
+def prepare(given: Mapping[str, Any], claims: ExitStack) -> Options:
+    """Checked options, with those of the run to be continued; its folder is claimed, but nothing is written yet.
+
+    Args:
+        given: Values by the name of their option.
+        claims: Gives the folder back when it is closed.
+    """
+    options = distributed.by_first(lambda: asdict(prepare_alone(given, claims)))
     return command_line.complete(options)
 
 
-def prepare_alone(given: Mapping[str, Any]) -> Options:
+def prepare_alone(given: Mapping[str, Any], claims: ExitStack) -> Options:
     """The same in one process."""
     for module in ("tqdm", "matplotlib"):
         require(module, "the experiment")
-    path = Path(given["out_dir"]) if given.get("out_dir") else folder.default_path()
     if given.get("resume") and given.get("out_dir"):
-        stored = folder.read_options(path)
-        if stored is not None:
-            return command_line.complete(continued(given, stored))
+        command_line.complete({"out_dir": given["out_dir"]})
+        stored = folder.read_options(claims.enter_context(folder.claimed(Path(given["out_dir"]))))
+        return replace(command_line.complete(given if stored is None else continued(given, stored)), resume=False)
+    options = command_line.complete(given)
+    if options.out_dir:
+        folder.require_empty(Path(options.out_dir))
+        path = claims.enter_context(folder.claimed(Path(options.out_dir)))
+        folder.require_empty(path)  # still
     else:
-        folder.require_empty(path)
-    return replace(command_line.complete(given), out_dir=str(path), resume=False)
+        path = claims.enter_context(folder.claimed_new("run"))
+    return replace(options, out_dir=str(path))
 
 
 def continued(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,32 +157,31 @@ def run_seed(options: Options, path: Path, parents: Sequence[RunFolder] = ()) ->
 
     Args:
         options: What to do.
-        path: Folder for results.
-        parents: Folders that contain it. Like it, they are made when it is clear that the run can begin.
+        path: Folder for results, which is claimed.
+        parents: Folders that contain it. Like in it, options are written there when it is clear that the run can begin.
     """
     finished = path / folder.RESULTS
     if not distributed.by_first(finished.is_file):
         with usage_errors():
             experiment = Experiment(options)
         files = RunFolder(path, options)
-        state = files.load(experiment.device)
-        for claimed in (*parents, files):
-            claimed.claim()
+        source = files.restore(experiment)
+        for begun in (*parents, files):
+            begun.begin()
         with logging_to_file(path / folder.LOG):
-            finish(experiment, files, state)
+            finish(experiment, files, source)
         write_results(path, report.of_run(experiment))
     return distributed.by_first(lambda: draw(path))
 
 
-def finish(experiment: Experiment, files: RunFolder, state: dict[str, Any] | None) -> None:
-    """Do what is left of a run: from ``state``, or from the beginning."""
+def finish(experiment: Experiment, files: RunFolder, source: Path | None) -> None:
+    """Do what is left of a run, which goes on from the state in ``source`` if there is one."""
     options = experiment.options
     logger.info("%s, method %s, seed %d: %s", options.cl_exp, options.method, options.random_seed, files.path)
     for sentence in command_line.without_effect(options):
         logger.warning(sentence)
-    if state is not None:
-        experiment.load_state_dict(state)
-        logger.info("going on after %d of %d tasks and %d steps", state["stage"], options.num_tasks, state["step"])
+    if source is not None:
+        logger.info("%s: going on after %d of %d tasks and %d steps", source, *experiment.position)
     monitor = Monitor(options.num_tasks, files.path / "summary" if options.tensorboard else None)
     try:
         experiment.run(files, monitor)
@@ -190,7 +195,9 @@ def run_seeds(options: Options, path: Path) -> dict[str, Any]:
     for seed in range(options.random_seed, options.random_seed + options.seeds):
         own_path = path / f"seed_{seed}"
         own = replace(options, random_seed=seed, seeds=1, out_dir=str(own_path))
-        runs.append(run_seed(own, own_path, parents=[RunFolder(path, options)]))
+        with ExitStack() as claims:
+            distributed.by_first(partial(claims.enter_context, folder.claimed(own_path)))
+            runs.append(run_seed(own, own_path, parents=[RunFolder(path, options)]))
     results = report.of_seeds(runs, options)
     write_results(path, results)
     return distributed.by_first(lambda: draw(path))
@@ -198,8 +205,11 @@ def run_seeds(options: Options, path: Path) -> dict[str, Any]:
 
 def draw(path: Path) -> dict[str, Any]:
     """The results in a folder, once there are plots of them."""
-    plots.draw(path)
-    return json.loads((path / folder.RESULTS).read_text(encoding="utf-8"))
+    with content_of(path / folder.RESULTS, "the results of a run"):
+        results = json.loads((path / folder.RESULTS).read_text(encoding="utf-8"))
+        report.full_report(results)
+        plots.draw(path)
+    return results
 
 
 @distributed.first_only

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hypnettorch.examples.hypercl import report
+from hypnettorch.examples.hypercl.errors import shell
+from hypnettorch.examples.hypercl.folder import claimed, claimed_new
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, METHODS
 from hypnettorch.examples.hypercl.run import execute
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS
@@ -53,7 +54,12 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--resume", action="store_true", help="go on with the table in out_dir")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that learns little")
     arguments = parser.parse_args(argv)
-    path = arguments.out_dir or Path("out") / time.strftime("scenarios_%Y-%m-%d_%H-%M-%S")
+    with claimed_new("scenarios") if arguments.out_dir is None else claimed(arguments.out_dir) as path:
+        return run_in(path, arguments)
+
+
+def run_in(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same in a folder that is claimed."""
     common = {**COMMON, "seeds": arguments.seeds, "resume": arguments.resume, **(SMOKE if arguments.smoke else {})}
     runs = [
         {**common, "cl_exp": sequence, "method": method, "cl_scenario": scenario}
@@ -146,4 +152,5 @@ def tables(content: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run()
+    with shell(NAME):
+        run()

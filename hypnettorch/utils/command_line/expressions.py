@@ -1,16 +1,52 @@
-"""Python objects in options: calls of importable classes and functions, as a module for a network to drive."""
+"""Python objects in options: calls of importable classes and functions, as a module for a network to drive.
+
+An expression runs what it names, with the arguments that it gives. A command line, or a file of options, may come from
+somebody else; so names are only those of :data:`TRUSTED` packages and of those that the user trusts
+(``--trust_module``). That is no sandbox: ``torch.hub.load`` and ``from_pretrained`` with ``trust_remote_code=True``
+download code and run it.
+"""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import pkgutil
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any, NoReturn
 
 from torch import nn
 
 from hypnettorch.core import checks
 
+TRUSTED = ("torch", "torchvision", "timm", "transformers")
+"""The packages whose names expressions may always use."""
+
+_also_trusted: ContextVar[tuple[str, ...]] = ContextVar("also_trusted", default=())
+
 EXAMPLE = "an expression as 'torch.nn.Linear(4, out_features=2)'"
+
+
+@contextmanager
+def trusting(prefixes: Iterable[str]) -> Iterator[None]:
+    """Inside, expressions may use the names of other packages or modules, too.
+
+    Args:
+        prefixes: How these names begin, ``'mypackage'`` or ``'mypackage.models'``.
+
+    Example:
+        >>> with trusting(["fractions"]):
+        ...     evaluated("--x", "fractions.Fraction(1, 3)")
+        Fraction(1, 3)
+    """
+    token = _also_trusted.set((*_also_trusted.get(), *prefixes))
+    try:
+        yield
+    finally:
+        _also_trusted.reset(token)
 
 
 def evaluated(option: str, text: str) -> Any:
@@ -18,14 +54,15 @@ def evaluated(option: str, text: str) -> Any:
 
     An expression is a literal, the dotted name of something that can be imported, a call of such a name with
     expressions as arguments, or a list, tuple or dictionary of expressions. There is nothing else; what the names stand
-    for is imported and called, as it would be in a program.
+    for is imported and called, as it would be in a program. What a name stands for has to be defined in a package that
+    is trusted, too: ``torch.os.system`` is none.
 
     Args:
         option: Name of the option, for messages.
         text: The expression.
 
     Raises:
-        ValueError: If it is no such expression, a name cannot be imported, or a call fails.
+        ValueError: If it is no such expression, a name cannot be imported or is not trusted, or a call fails.
 
     Example:
         >>> evaluated("--net", "torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False), torch.nn.ReLU())")
@@ -85,7 +122,29 @@ def _called(option: str, text: str, function: Any, args: list[Any], named: dict[
 
 
 def _imported(option: str, name: str) -> Any:
+    package, *inside = name.split(".")
+    if not _is_trusted(name) or any(part.startswith("__") for part in inside):
+        if importlib.util.find_spec(package) is None:
+            checks.fail(option, "a name that can be imported", repr(name))
+        _refuse(option, name)
     try:
-        return pkgutil.resolve_name(name)
+        found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{option}: expected a name that can be imported, got {name!r} ({error})") from error
+    place: Any = sys.modules[package]
+    for part in inside:
+        place = getattr(place, part)
+        home = place.__name__ if isinstance(place, ModuleType) else getattr(place, "__module__", None)
+        if isinstance(home, str) and not _is_trusted(home):
+            _refuse(option, f"{name}' of '{home}")
+    return found
+
+
+def _is_trusted(name: str) -> bool:
+    return any(f"{name}.".startswith(f"{prefix}.") for prefix in (*TRUSTED, *_also_trusted.get()))
+
+
+def _refuse(option: str, name: str) -> NoReturn:
+    trusted = ", ".join((*TRUSTED, *_also_trusted.get()))
+    advice = "To use it, trust the package that it belongs to: --trust_module=PACKAGE"
+    checks.fail(option, f"a name of {trusted}", f"'{name}'. {advice}")

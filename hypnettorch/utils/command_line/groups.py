@@ -38,6 +38,10 @@ NETWORKS = """    allowed_nets: Networks that can be chosen, the first one by de
 """
 
 
+TRUST = Option("trust_module", "", "Packages whose names expressions may use besides torch's, e.g. 'mypackage,other'.")
+"""All networks of a parser have it together."""
+
+
 def options_of(declaration: type) -> dict[str, Option]:
     """The options that a data class declares."""
     found = {field.name: derived(declaration, Option(field.name)) for field in fields(declaration)}
@@ -99,12 +103,16 @@ def group_function(
             expected, got = "prefix and pf_name, or neither of them", f"prefix={prefix!r}, pf_name={pf_name!r}"
             checks.fail("prefix", expected, got)
         group = parser.add_argument_group(title if pf_name is None else f"{title} ({pf_name})")
+        with_expressions = False
         for name, option in (_of_allowed(parser, options, kinds, given) if kinds else options).items():
             condition = (conditions or {}).get(name)
             if condition(given) if condition else given[show[name]]:
                 default = given[f"d{short[name]}"]
                 default = option.default if default is None else type(option.default)(default)
                 option.add_to(group, (prefix or "") + name, default)
+                with_expressions = with_expressions or option.expression
+        if with_expressions and all(action.dest != "trust_module" for action in parser._actions):
+            TRUST.add_to(group, "trust_module", "")
         return group
 
     add.__signature__ = signature  # type: ignore[attr-defined]

@@ -78,6 +78,7 @@ class Option:
         help: What help says about it.
         choices: The values that exist; none for all of the type.
         read: How its value becomes that of the argument.
+        expression: Whether it is an expression that names code to run.
     """
 
     argument: str
@@ -85,6 +86,7 @@ class Option:
     help: str = ""
     choices: Sequence[Any] = ()
     read: Read = same
+    expression: bool = False
 
     def add_to(self, group: argparse._ActionsContainer, name: str, default: Any) -> None:
         """Add it to a group of a parser, under a name and with a default."""
@@ -122,6 +124,7 @@ def derived(owner: Callable[..., Any], declared: Option) -> Option | None:
         choices, types = get_args(hint), (type(get_args(hint)[0]),)
     elif str in types and not choices:
         choices = re.findall(r"``'([^']+)'``", text)
+    expression = declared.expression or nn.Module in types
     nothing, read = next((READERS[known] for known in READERS if known in types), (None, same))
     default = declared.default
     if default is None:
@@ -134,7 +137,8 @@ def derived(owner: Callable[..., Any], declared: Option) -> Option | None:
         read = declared.read
     elif NoneType in types:
         read = optional(read)
-    return replace(declared, default=default, help=declared.help or plain(text), choices=choices, read=read)
+    found_text = declared.help or plain(text)
+    return replace(declared, default=default, help=found_text, choices=choices, read=read, expression=expression)
 
 
 def optional(read: Read) -> Read:

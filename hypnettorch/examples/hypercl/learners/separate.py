@@ -36,11 +36,12 @@ class SeparateLearner(Learner):
     def __init__(self, make_model: Callable[[], TaskModel], settings: Settings) -> None:
         self._make_model = make_model
         self._settings = settings
+        self._first = make_model()  # so that options which make no sense are known before anything begins
         self._models: list[TaskModel] = []
 
     def begin(self, stage: int) -> None:
         """Make the model of this task."""
-        self._models.append(self._make_model())
+        self._models.append(self._make_model() if self._models else self._first)
         self._optimizer = adam(self._models[-1].parameters(), self._settings)
 
     def step(self, batches: Sequence[Batch]) -> Step:
