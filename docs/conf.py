@@ -1,11 +1,14 @@
 """Configuration of Sphinx; the documentation builds without access to a network."""
 
+import inspect
 import sys
 from pathlib import Path
 
 import torch
+from sphinx import addnodes
 
 import hypnettorch
+import hypnettorch.utils.sim_utils  # reads the defaults of constructors, which autodoc is about to replace
 
 sys.path.insert(0, str(Path(__file__).parent))  # for figure_style and data_pictures
 torch.set_num_threads(1)  # the tensors of the tutorials are small, and threads would only wait for each other
@@ -57,8 +60,17 @@ html_static_path = ["_static"]
 html_css_files = ["gallery.css"]
 
 
+def name_fully(app, doctree):
+    """Let the types of a constructor's arguments mean what they mean in its module; autodoc leaves them as written."""
+    for reference in doctree.findall(addnodes.pending_xref):
+        meant = getattr(sys.modules.get(reference.get("py:module")), reference["reftarget"], None)
+        if reference.get("refspecific") and inspect.isclass(meant):
+            reference["reftarget"] = f"{meant.__module__}.{meant.__qualname__}"
+
+
 def setup(app):
     """Draw the pictures of the page on data before pages are read."""
     from data_pictures import draw_all
 
     app.connect("builder-inited", lambda app: draw_all(Path(app.srcdir) / "pictures"))
+    app.connect("doctree-read", name_fully)

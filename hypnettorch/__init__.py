@@ -1,6 +1,7 @@
 """Hypernetworks in PyTorch: networks that generate the weights of other networks.
 
-The subpackages are imported by name, so that ``import hypnettorch`` costs nothing:
+Some names are here, ``from hypnettorch import HMLP, MLP, ModuleNet, HyperModel``; they and the subpackages are loaded
+when they are asked for, so ``import hypnettorch`` costs nothing:
 
 - :mod:`hypnettorch.mnets`: main networks, whose weights can come from outside.
 - :mod:`hypnettorch.hnets`: hypernetworks, which generate these weights.
@@ -9,4 +10,26 @@ The subpackages are imported by name, so that ``import hypnettorch`` costs nothi
 - :mod:`hypnettorch.examples`: experiments with a command line each.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hypnettorch.hnets import HMLP
+    from hypnettorch.hyper_model import HyperModel
+    from hypnettorch.mnets import MLP, ModuleNet
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
 __version__ = "1.0.0.dev0"
+__all__ = ["HMLP", "MLP", "HyperModel", "ModuleNet"]
+
+_MODULES = {"HMLP": "hnets", "MLP": "mnets", "HyperModel": "hyper_model", "ModuleNet": "mnets"}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

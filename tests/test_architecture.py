@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+import hypnettorch
 
 Graph = dict[str, set[str]]
 """What each node imports."""
@@ -27,11 +30,23 @@ LAYERS = [
     ["hnets"],
     ["utils"],
     ["hyper_model"],
+    ["hypnettorch"],
     ["testing"],
     ["compat", "data"],
     ["hpsearch"],
     ["examples"],
+    ["legacy"],
 ]
+
+# What old programs use stands above all, since it adapts all. They come to it by documented paths: two modules that
+# hold nothing else, and a few others that load it.
+PATHS_OF_LEGACY = {"hypnettorch.mnets.mnet_interface", "hypnettorch.hnets.hnet_interface"}
+DOORS_OF_LEGACY = {
+    "hypnettorch.mnets",
+    "hypnettorch.hnets",
+    "hypnettorch.data",
+    "hypnettorch.utils.context_mod_layer",
+}
 
 OPTIONAL_DEPENDENCIES = [
     "PIL",
@@ -62,18 +77,12 @@ def module_name(path: Path) -> str:
 
 
 SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-PUBLIC_MODULES = [
-    name
-    for name, path in SOURCES.items()
-    if path.name != "__init__.py" and not any(part.startswith("_") for part in name.split("."))
-]
+DOCUMENTED_MODULES: list[str] = runpy.run_path(str(ROOT / "docs" / "api_pages.py"))["documented_modules"]()
 
 
-def group_of(module: str) -> tuple[int, str] | None:
-    """Level and package of a module; ``None`` for the root."""
-    if module == "hypnettorch":
-        return None
-    package = module.split(".")[1]
+def group_of(module: str) -> tuple[int, str]:
+    """Level and package of a module; the root, which loads names when they are asked for, is a package by itself."""
+    package = "legacy" if module in PATHS_OF_LEGACY else module.split(".")[1 if "." in module else 0]
     for level, packages in enumerate(LAYERS):
         if package in packages:
             return level, package
@@ -82,9 +91,7 @@ def group_of(module: str) -> tuple[int, str] | None:
 
 def may_import(importer: str, imported: str) -> bool:
     source, target = group_of(importer), group_of(imported)
-    if source is None or target is None:
-        return target is None
-    return source == target or target[0] < source[0]
+    return source == target or target[0] < source[0] or (importer in DOORS_OF_LEGACY and target[1] == "legacy")
 
 
 def imports_in(nodes: Iterable[ast.AST], module: str, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -136,15 +143,26 @@ def file_graph() -> Graph:
 
 
 def package_graph() -> Graph:
-    """Which packages each package imports, at any place."""
+    """Which packages each package imports, at any place; doors to what old programs use are left out."""
     graph: Graph = {}
     for module, path in SOURCES.items():
-        if (source := group_of(module)) is None:
-            continue
+        source = group_of(module)[1]
         imported = imports_of(path.read_text(), module, path.name == "__init__.py")
-        targets = {target[1] for _, name in imported if (target := group_of(name)) is not None}
-        graph.setdefault(source[1], set()).update(targets - {source[1]})
+        targets = {group_of(name)[1] for _, name in imported}
+        hidden = {"legacy"} if module in DOORS_OF_LEGACY else set()
+        graph.setdefault(source, set()).update(targets - {source} - hidden)
     return graph
+
+
+def staircase(graph: Graph) -> str:
+    """One line for each package: the columns, in the order of the lines, are the packages that it imports."""
+    packages = [package for packages in LAYERS for package in packages]
+    width = max(map(len, packages)) + 2
+    lines = []
+    for i, package in enumerate(packages):
+        marks = ["●" if other in graph[package] else "·" for other in packages[:i]]
+        lines.append(f"{package:{width}}" + "".join(f"{mark} " for mark in marks) + "┐")
+    return "\n".join(lines)
 
 
 def find_cycle(graph: Graph) -> list[str]:
@@ -163,11 +181,23 @@ def test_no_import_cycle(graph: Callable[[], Graph]) -> None:
 
 def test_graphs_have_what_is_imported() -> None:
     files, packages = file_graph(), package_graph()
-    assert "hypnettorch.layers.batchnorm_layer" in files["hypnettorch.mnets.stages"]
+    assert "hypnettorch.layers.batchnorm_layer" in files["hypnettorch.mnets.network"]
     assert "hypnettorch.mnets" not in files["hypnettorch.mnets.mlp"]
     assert set(files) == set(SOURCES)
     assert "layers" in packages["mnets"]
     assert set(packages) == {package for packages in LAYERS for package in packages}
+
+
+def test_packages_are_shown_as_they_are() -> None:
+    picture = staircase(package_graph())
+    assert picture in (ROOT / "CONTRIBUTING.md").read_text(), f"CONTRIBUTING.md should show\n{picture}"
+
+
+def test_doors_lead_to_what_old_programs_use() -> None:
+    for module in DOORS_OF_LEGACY:
+        path = SOURCES[module]
+        names = [name for _, name in imports_of(path.read_text(), module, path.name == "__init__.py")]
+        assert any(group_of(name)[1] == "legacy" for name in names), module
 
 
 def test_cycles_are_found() -> None:
@@ -212,11 +242,19 @@ def test_imports_point_downwards(module: str) -> None:
     ("importer", "imported", "allowed"),
     [
         ("hypnettorch.mnets.mlp", "hypnettorch.core.table", True),
-        ("hypnettorch.mnets.mlp", "hypnettorch.mnets.mnet_interface", True),
-        ("hypnettorch.mnets.stages", "hypnettorch.layers.batchnorm_layer", True),
+        ("hypnettorch.mnets.mlp", "hypnettorch.mnets.network", True),
+        ("hypnettorch.mnets.mlp", "hypnettorch.mnets.mnet_interface", False),
+        ("hypnettorch.mnets.mlp", "hypnettorch.legacy.lists", False),
+        ("hypnettorch.mnets.mlp", "hypnettorch", False),
+        ("hypnettorch.mnets", "hypnettorch.mnets.mnet_interface", True),
+        ("hypnettorch.mnets.mnet_interface", "hypnettorch.legacy.main_network", True),
+        ("hypnettorch.legacy.main_network", "hypnettorch.mnets.network", True),
+        ("hypnettorch", "hypnettorch.hyper_model", True),
+        ("hypnettorch.examples.hypercl.report", "hypnettorch", True),
+        ("hypnettorch.layers.stages", "hypnettorch.layers.batchnorm_layer", True),
         ("hypnettorch.layers.batchnorm_layer", "hypnettorch.core.autocast", True),
         ("hypnettorch.utils.batchnorm_layer", "hypnettorch.layers.batchnorm_layer", True),
-        ("hypnettorch.utils.hnet_regularizer", "hypnettorch.hnets.hnet_interface", True),
+        ("hypnettorch.utils.hnet_regularizer", "hypnettorch.hnets.hypernetwork", True),
         ("hypnettorch.core.table", "hypnettorch.mnets.mlp", False),
         ("hypnettorch.mnets.mlp", "hypnettorch.hnets.mlp_hnet", False),
         ("hypnettorch.mnets.mlp", "hypnettorch.utils.hnet_regularizer", False),
@@ -290,7 +328,22 @@ def test_import_takes_nothing_optional(modules: list[str], runtime_modules: set[
 
 
 def test_import_of_the_package_alone_takes_no_torch() -> None:
-    assert "torch" not in modules_after("import hypnettorch")
+    assert "torch" not in modules_after("import hypnettorch; dir(hypnettorch)")
+
+
+def test_the_package_has_the_names_that_most_programs_need() -> None:
+    from hypnettorch import HMLP, MLP, HyperModel, ModuleNet
+
+    named = {"HMLP": HMLP, "MLP": MLP, "HyperModel": HyperModel, "ModuleNet": ModuleNet}
+    assert set(hypnettorch.__all__) == set(named)
+    assert set(named) <= set(dir(hypnettorch))
+    for name, cls in named.items():
+        assert cls.__name__ == name
+        assert cls is getattr(importlib.import_module(cls.__module__), name)
+    with pytest.raises(AttributeError, match="'hypnettorch' has no attribute 'MPL'"):
+        hypnettorch.MPL  # noqa: B018
+    with pytest.raises(ImportError, match="MPL"):
+        exec("from hypnettorch import MPL")
 
 
 def test_import_changes_nothing_global() -> None:
@@ -322,8 +375,8 @@ print([i for i, (a, b) in enumerate(zip(before, state(), strict=True)) if a != b
     assert not result.stderr
 
 
-@pytest.mark.parametrize("module", PUBLIC_MODULES)
-def test_public_module_has_an_api_page(module: str) -> None:
+@pytest.mark.parametrize("module", DOCUMENTED_MODULES)
+def test_documented_module_has_an_api_page(module: str) -> None:
     page = API_PAGES / f"{module}.rst"
     assert page.exists(), "run `python docs/api_pages.py`"
     assert f".. automodule:: {module}\n" in page.read_text()
@@ -331,4 +384,13 @@ def test_public_module_has_an_api_page(module: str) -> None:
 
 def test_api_page_has_a_module() -> None:
     pages = {path.stem for path in API_PAGES.glob("*.rst")} - {"index"}
-    assert not pages - set(PUBLIC_MODULES), "run `python docs/api_pages.py`: it removes pages without a module"
+    assert pages == set(DOCUMENTED_MODULES), "run `python docs/api_pages.py`: it removes pages without a module"
+
+
+def test_users_modules_are_documented_and_machinery_is_not() -> None:
+    documented = set(DOCUMENTED_MODULES)
+    assert {f"hypnettorch.{name}" for name in ("mnets.mlp", "hnets.wrapper", "hyper_model", "core.values")} <= documented
+    assert documented <= set(SOURCES)
+    for package in ("core", "legacy", "compat.check", "hpsearch"):
+        inside = {name for name in SOURCES if name.startswith(f"hypnettorch.{package}.")}
+        assert inside - documented, package

@@ -235,8 +235,16 @@ def test_a_checkpoint_with_fewer_conditions_loads(kind: str) -> None:
     torch.testing.assert_close(large(x, cond_id=[0, 1, 2]), small(x, cond_id=[0, 1, 2]))
     with pytest.raises(RuntimeError, match="Missing"):
         large.load_state_dict(small.state_dict(), strict=True)
-    with pytest.raises(RuntimeError, match="hnet"):
-        small.load_state_dict(large.state_dict(), strict=False)
+    with pytest.raises(RuntimeError, match="Unexpected"):
+        small.load_state_dict(large.state_dict(), strict=True)
+    x = inputs(3)
+    for param in large.parameters():
+        nn.init.normal_(param)
+    left = small.load_state_dict(large.state_dict(), strict=False)
+    torch.testing.assert_close(small(x, cond_id=[0, 1, 2]), large(x, cond_id=[0, 1, 2]))
+    surplus = {id(p) for k in range(3, NUM_CONDS) for p in large.hnet.parameters_of_condition(k)}
+    assert not left.missing_keys
+    assert set(left.unexpected_keys) == {name for name, p in large.named_parameters() if id(p) in surplus}
 
 
 def test_it_learns() -> None:

@@ -21,7 +21,7 @@ from hypnettorch.data.svhn_data import SVHNData
 from hypnettorch.data.task_sequences import build_task_sequence, register_task_sequence
 from hypnettorch.data.udacity_ch2 import UdacityCh2Data
 from hypnettorch.data.variants import augment, hold_out, pad_labels, use_transforms
-from hypnettorch.legacy import handlers as handlers
+from hypnettorch.legacy import handlers  # noqa: F401  (it lets handlers of old programs fill a dictionary)
 
 __all__ = [
     "CIFAR10Data",

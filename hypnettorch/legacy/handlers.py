@@ -45,7 +45,8 @@ def samples_of(handler: Any) -> Samples:
     if inputs.dtype == np.uint8 and not handler.sequence:  # numbers, not pixels that are to be divided by 255
         inputs = inputs.astype(np.float32)
     outputs = _outputs(data)
-    checks.length("_data['out_data']", outputs, len(inputs))
+    if len(outputs) != len(inputs):
+        checks.fail("_data['out_data']", f"a row for each of {len(inputs)} inputs", len(outputs))
     facts: dict[str, Any] = {
         "inputs": inputs,
         "outputs": outputs,
@@ -97,7 +98,8 @@ def _lengths(key: str, data: dict[str, Any], num_rows: int) -> NDArray[np.int64]
     if data.get(key) is None:
         checks.fail(f"_data['{key}']", "the number of time steps of each sample", None)
     lengths = np.asarray(data[key], dtype=np.int64).ravel()
-    checks.length(f"_data['{key}']", lengths, num_rows)
+    if len(lengths) != num_rows:
+        checks.fail(f"_data['{key}']", f"a number for each of {num_rows} samples", len(lengths))
     return lengths
 
 

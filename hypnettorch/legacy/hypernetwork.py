@@ -84,6 +84,11 @@ class HyperNetInterface(MainNetInterface):
     :class:`hypnettorch.hnets.hypernetwork.HyperNetwork` instead.
     """
 
+    _target_shapes: Any
+    _num_known_conds: Any
+    _unconditional_param_shapes_ref: Any
+    _unconditional_params_ref: Any
+
     def __init__(self) -> None:
         super().__init__()
         if not isinstance(self, Network):
@@ -119,17 +124,17 @@ class HyperNetInterface(MainNetInterface):
     @property
     def target_shapes(self) -> Shapes:
         """Shapes of the tensors that the hypernetwork produces."""
-        return self._target_shapes  # type: ignore[attr-defined, no-any-return]
+        return self._target_shapes
 
     @property
     def num_known_conds(self) -> int:
         """Number of conditions that the hypernetwork knows by id."""
-        return self._num_known_conds  # type: ignore[attr-defined, no-any-return]
+        return self._num_known_conds
 
     @property
     def unconditional_param_shapes_ref(self) -> list[int]:
         """Positions in ``param_shapes`` of the unconditional parameters."""
-        return self._unconditional_param_shapes_ref  # type: ignore[attr-defined, no-any-return]
+        return self._unconditional_param_shapes_ref
 
     @property
     def unconditional_param_shapes(self) -> Shapes:
@@ -150,7 +155,7 @@ class HyperNetInterface(MainNetInterface):
     @property
     def unconditional_params_ref(self) -> list[int] | None:
         """Positions in ``internal_params`` of the unconditional parameters; ``None`` if none is internal."""
-        return self._unconditional_params_ref  # type: ignore[attr-defined, no-any-return]
+        return self._unconditional_params_ref
 
     @property
     def unconditional_params(self) -> list[nn.Parameter] | None:

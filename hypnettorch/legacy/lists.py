@@ -302,7 +302,7 @@ class View:
 
 
 def _learned_ref(net: Any) -> list[int] | None:
-    return None if net.hyper_shapes_learned is None else net.hyper_shapes_learned_ref  # type: ignore[no-any-return]
+    return None if net.hyper_shapes_learned is None else net.hyper_shapes_learned_ref
 
 
 VIEWS: dict[str, Callable[[Any], Any]] = {
@@ -373,13 +373,13 @@ def _register_layers(net: Any) -> None:
                 known.append((path, layer))
 
 
-def _announce_subclass(cls: type, **kwargs: Any) -> None:
+def _announce_subclass(cls: Any, **kwargs: Any) -> None:
     """Let the constructor above a subclass that overrides ``_is_properly_setup`` end with calling it."""
     super(Network, cls).__init_subclass__(**kwargs)
     if _overrides_check(cls):
         base = _constructed_by(cls)
         if getattr(base.__init__, "ends_for", None) is not base:
-            base.__init__ = _with_check(base)  # type: ignore[misc]
+            base.__init__ = _with_check(base)
 
 
 def _overrides_check(cls: Any) -> bool:

@@ -126,7 +126,7 @@ class MainNetInterface(lists.Helpers, ABC):
     @property
     def param_shapes(self) -> Shapes:
         """Shapes of all parameter tensors, wherever their values come from."""
-        return self._param_shapes  # type: ignore[attr-defined, no-any-return]
+        return self._param_shapes  # type: ignore[attr-defined]
 
     @property
     def param_shapes_meta(self) -> list[dict[str, Any]]:
@@ -138,12 +138,12 @@ class MainNetInterface(lists.Helpers, ABC):
         metas: Any = self._param_shapes_meta  # type: ignore[attr-defined]
         if metas is None:
             raise NotImplementedError(f"{type(self).__name__} does not describe its parameters (param_shapes_meta)")
-        return metas  # type: ignore[no-any-return]
+        return metas
 
     @property
     def hyper_shapes_learned(self) -> Shapes | None:
         """Shapes of the tensors that must be passed as ``weights=``; ``None`` if all are internal."""
-        return self._hyper_shapes_learned  # type: ignore[attr-defined, no-any-return]
+        return self._hyper_shapes_learned  # type: ignore[attr-defined]
 
     @property
     def hyper_shapes_learned_ref(self) -> list[int] | None:
@@ -157,32 +157,32 @@ class MainNetInterface(lists.Helpers, ABC):
         refs: Any = self._hyper_shapes_learned_ref  # type: ignore[attr-defined]
         if refs is None:
             raise NotImplementedError(f"{type(self).__name__} does not provide hyper_shapes_learned_ref")
-        return refs  # type: ignore[no-any-return]
+        return refs
 
     @property
     def hyper_shapes_distilled(self) -> Shapes | None:
         """Shapes of tensors that the network computes and that can be distilled; ``None`` if there are none."""
-        return self._hyper_shapes_distilled  # type: ignore[attr-defined, no-any-return]
+        return self._hyper_shapes_distilled  # type: ignore[attr-defined]
 
     @property
     def has_bias(self) -> bool:
         """Whether the layers have bias vectors."""
-        return self._has_bias  # type: ignore[attr-defined, no-any-return]
+        return self._has_bias  # type: ignore[attr-defined]
 
     @property
     def has_fc_out(self) -> bool:
         """Whether the output layer is fully connected."""
-        return self._has_fc_out  # type: ignore[attr-defined, no-any-return]
+        return self._has_fc_out  # type: ignore[attr-defined]
 
     @property
     def mask_fc_out(self) -> bool:
         """Whether output weight and bias are the last entries of :attr:`hyper_shapes_learned` if that is set."""
-        return self._mask_fc_out  # type: ignore[attr-defined, no-any-return]
+        return self._mask_fc_out  # type: ignore[attr-defined]
 
     @property
     def has_linear_out(self) -> bool:
         """Whether the output layer has no nonlinearity."""
-        return self._has_linear_out  # type: ignore[attr-defined, no-any-return]
+        return self._has_linear_out  # type: ignore[attr-defined]
 
     @property
     def num_params(self) -> int:
@@ -197,22 +197,22 @@ class MainNetInterface(lists.Helpers, ABC):
     @property
     def layer_weight_tensors(self) -> nn.ParameterList:
         """Internal weight matrices and kernels, in order of the layers; empty if they are external."""
-        return self._layer_weight_tensors  # type: ignore[attr-defined, no-any-return]
+        return self._layer_weight_tensors  # type: ignore[attr-defined]
 
     @property
     def layer_bias_vectors(self) -> nn.ParameterList:
         """Internal biases parallel to :attr:`layer_weight_tensors`."""
-        return self._layer_bias_vectors  # type: ignore[attr-defined, no-any-return]
+        return self._layer_bias_vectors  # type: ignore[attr-defined]
 
     @property
     def batchnorm_layers(self) -> nn.ModuleList | None:
         """Batch norm layers in order of use."""
-        return self._batchnorm_layers  # type: ignore[attr-defined, no-any-return]
+        return self._batchnorm_layers  # type: ignore[attr-defined]
 
     @property
     def context_mod_layers(self) -> nn.ModuleList | None:
         """Context-modulation layers in order of use."""
-        return self._context_mod_layers  # type: ignore[attr-defined, no-any-return]
+        return self._context_mod_layers  # type: ignore[attr-defined]
 
     @property
     def starts_exactly(self) -> bool:

@@ -43,13 +43,13 @@ def install() -> None:
     SimpleRNN.__init_subclass__ = classmethod(_announce_subclass)  # type: ignore[assignment]
 
 
-def _announce_subclass(cls: type, **kwargs: Any) -> None:
+def _announce_subclass(cls: Any, **kwargs: Any) -> None:
     """Let a subclass that overrides a step compute by steps."""
     super(SimpleRNN, cls).__init_subclass__(**kwargs)
     overridden = any(getattr(cls, name) is not getattr(Steps, name) for name in STEPS)
     own_forward = any("forward" in vars(base) for base in cls.__mro__[: cls.__mro__.index(SimpleRNN)])
     if overridden and not own_forward:
-        cls.forward = forward  # type: ignore[attr-defined]
+        cls.forward = forward
 
 
 def forward(

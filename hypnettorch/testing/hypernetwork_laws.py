@@ -210,7 +210,7 @@ def conditions_own_their_parameters(case: HyperCase) -> None:
 
 
 def conditions_may_be_looked_up(case: HyperCase) -> None:
-    """``forward(**condition_inputs(ids))`` equals ``forward(cond_id=ids)``; others get no gradient, or zeros in a table."""
+    """``forward(**condition_inputs(ids))`` equals ``forward(cond_id=ids)``; others get no gradient (a table: zeros)."""
     if not case.conditions or not case.net.conditional_params:
         return
     for ids in (0, list(range(case.conditions)), torch.tensor([case.conditions - 1])):

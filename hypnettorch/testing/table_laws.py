@@ -175,7 +175,7 @@ def flattening_is_inverted(case: Case) -> None:
 
 
 def every_tensor_has_a_name(case: Case) -> None:
-    """``param_names`` are parallel to ``param_shapes`` and unique; those of internal tensors are keys of their state."""
+    """``param_names`` are parallel to ``param_shapes`` and unique; those of internal tensors are keys of the state."""
     net, names = case.net, list(case.net.param_names)
     require(len(names) == len(net.param_shapes), f"{len(names)} names for {len(net.param_shapes)} shapes")
     twice = [name for name in names if names.count(name) > 1]

@@ -1,95 +1,130 @@
-"""The network that ``CONTRIBUTING.md`` shows how to write."""
+"""The networks that ``CONTRIBUTING.md`` shows how to write."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
-from hypnettorch.hnets import ChunkedHMLP
+from hypnettorch.core.values import Values
+from hypnettorch.hnets import HMLP, ChunkedHMLP
 from hypnettorch.hyper_model import HyperModel
-from hypnettorch.mnets.conv_net import ConvNet
-from hypnettorch.mnets.residual import PaddedShortcut, Residual
-from hypnettorch.testing import check_main_network
+from hypnettorch.mnets import MLP
+from hypnettorch.testing import check_hypernetwork, check_main_network
+
+PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+
+IMPORTED = [Any, Callable, Sequence, Tensor, Values, partial, nn, torch]
+"""What the examples take for granted."""
 
 
-class TinyNet(ConvNet):
-    """``y = W · average(x + B(x))`` with ``x`` the pooled features of one convolution and a block ``B`` of two.
-
-    Args:
-        in_shape: Height, width and number of channels.
-        num_classes: Number of classes.
-        channels: Number of feature maps.
-        no_weights: Whether the weights are external.
-        use_batch_norm: Whether activations are batch-normalised.
-        verbose: Whether to print a line about the network.
-        **kwargs: Options of context modulation.
-    """
-
-    def __init__(
-        self,
-        in_shape: Sequence[int] = (28, 28, 1),
-        num_classes: int = 10,
-        channels: int = 16,
-        no_weights: bool = False,
-        use_batch_norm: bool = False,
-        verbose: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(in_shape, num_classes, verbose)
-        d = self._declare(kwargs, no_weights=no_weights, use_batch_norm=use_batch_norm)
-        stem = d.modulated_input() + d.conv(channels, 5, padding=2) + d.max_pool(2) + d.settled() + d.activated()
-        entry = d.shape
-        body = d.conv(channels, 3, padding=1) + d.settled() + d.activated()
-        body += d.conv(2 * channels, 3, stride=2, padding=1) + d.settled()
-        block = Residual(body, d.activated(), entry, d.shape, stride=2)
-        block.shortcut = [PaddedShortcut(block)]
-        self._finish([*stem, block, *d.average(), *d.head()])
+def shown() -> ModuleType:
+    """A module of everything that the page shows, which can be imported, since classes are pickled by their place."""
+    module = ModuleType("contributing_examples")
+    sys.modules[module.__name__] = module
+    for value in IMPORTED:
+        module.__dict__[value.__name__.rpartition(".")[2]] = value
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)
+    exec(compile("from __future__ import annotations\n" + "\n".join(blocks), str(PAGE), "exec"), module.__dict__)
+    return module
 
 
-def small(**options: Any) -> TinyNet:
-    return TinyNet((8, 8, 2), num_classes=3, channels=2, verbose=False, **options)
+EXAMPLES: Any = shown()
+
+TARGETS = [[4, 3], [4], [2, 4], [2]]
+MODULATED = {"use_context_mod": True, "context_mod_no_weights": True, "context_mod_inputs": True}
 
 
-def test_it_is_short_and_shown() -> None:
-    source = inspect.getsource(TinyNet)
-    assert source.count("\n") <= 40
-    shown = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
-    if "TinyNet" in shown:
-        assert source in shown
+def tiny(**options: Any) -> Any:
+    return EXAMPLES.TinyNet((8, 8, 2), num_classes=3, channels=2, verbose=False, **options)
 
 
-def test_it_keeps_the_contract() -> None:
+def input_of(name: str) -> Tensor:
+    return torch.rand(3, 4 if name.startswith("Radial") else 128)
+
+
+def hmlp() -> HMLP:
+    return HMLP(TARGETS, cond_in_size=3, layers=(5,), num_cond_embs=3, verbose=False)
+
+
+MAIN_NETWORKS = {
+    "RadialNet": lambda: EXAMPLES.RadialNet(4, 3, units=5),
+    "RadialNet-external": lambda: EXAMPLES.RadialNet(4, 3, units=5, no_weights=True),
+    "TinyNet": tiny,
+    "TinyNet-external": lambda: tiny(no_weights=True, use_batch_norm=True, **MODULATED),
+}
+
+HYPERNETWORKS = {
+    "HBank": lambda: EXAMPLES.HBank(TARGETS, size=2, num_cond_embs=3),
+    "HBank-table": lambda: EXAMPLES.HBank(TARGETS, size=2, num_cond_embs=3, embedding_table=True),
+    "HBounded": lambda: EXAMPLES.HBounded(hmlp()),
+    "HBounded-HBank": lambda: EXAMPLES.HBounded(EXAMPLES.HBank(TARGETS, size=2, num_cond_embs=3)),
+    "HBounded-HBounded": lambda: EXAMPLES.HBounded(EXAMPLES.HBounded(hmlp())),
+}
+
+
+@pytest.mark.parametrize("name", MAIN_NETWORKS)
+def test_main_networks_keep_the_contract(name: str) -> None:
     """Everything that the interface promises is derived."""
-    x = torch.randn(3, 128)
-    check_main_network(small(), x)
-    modulated = {"use_context_mod": True, "context_mod_no_weights": True, "context_mod_inputs": True}
-    check_main_network(small(no_weights=True, use_batch_norm=True, **modulated), x)
+    check_main_network(MAIN_NETWORKS[name](), input_of(name))
 
 
-def test_it_compiles() -> None:
-    net = small(no_weights=True)
-    weights = [torch.randn(3, *shape) for shape in net.hyper_shapes_learned]
-    x = torch.randn(4, 128)
+@pytest.mark.parametrize("name", HYPERNETWORKS)
+def test_hypernetworks_keep_the_contract(name: str) -> None:
+    check_hypernetwork(HYPERNETWORKS[name]())
+
+
+@pytest.mark.parametrize("name", ["RadialNet-external", "TinyNet-external"])
+def test_they_compile(name: str) -> None:
+    net = MAIN_NETWORKS[name]()
+    weights = [torch.rand(2, *shape) for shape in net.hyper_shapes_learned]
+    x = input_of(name)
     compiled = torch.compile(net.batched_forward, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, weights, True), net.batched_forward(x, weights, share_input=True))
     torch._dynamo.reset()
 
 
-def test_it_learns() -> None:
-    net = small(no_weights=True)
-    hnet = ChunkedHMLP(net.hyper_shapes_learned, chunk_size=64, num_cond_embs=2, layers=[32], verbose=False)
-    hnet.apply_chunked_hyperfan_init(mnet=net, cond_var=None)
-    model = HyperModel(hnet, net)
-    x, labels = torch.randn(2, 6, 128), torch.stack([torch.arange(6) % 3, torch.arange(6) // 2])
+def test_all_classes_are_tried() -> None:
+    classes = {name for name, value in vars(EXAMPLES).items() if getattr(value, "__module__", "") == EXAMPLES.__name__}
+    assert classes == {name.partition("-")[0] for name in [*MAIN_NETWORKS, *HYPERNETWORKS]}
+
+
+def test_a_bound_is_kept() -> None:
+    hnet = EXAMPLES.HBounded(hmlp(), start=0.01)
+    produced = hnet(cond_id=[0, 1, 2], ret_format="flattened")
+    assert 0.005 < produced.abs().max() <= 0.01
+
+
+def trained(model: HyperModel, x: Tensor, labels: Tensor) -> float:
+    """The loss on two tasks after some steps."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(150):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x, cond_id=[0, 1]).flatten(0, 1), labels.flatten())
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.02
+    return loss.item()
+
+
+def test_a_main_network_learns() -> None:
+    net = tiny(no_weights=True)
+    hnet = ChunkedHMLP(net.hyper_shapes_learned, chunk_size=64, num_cond_embs=2, layers=[32], verbose=False)
+    hnet.apply_chunked_hyperfan_init(mnet=net, cond_var=None)
+    x, labels = torch.randn(2, 6, 128), torch.stack([torch.arange(6) % 3, torch.arange(6) // 2])
+    assert trained(HyperModel(hnet, net), x, labels) < 0.02
+
+
+def test_hypernetworks_learn() -> None:
+    net = MLP(n_in=8, n_out=3, hidden_layers=[20], no_weights=True, verbose=False)
+    hnet = EXAMPLES.HBounded(EXAMPLES.HBank(net.hyper_shapes_learned, size=3, num_cond_embs=2), start=2.0)
+    x, labels = torch.randn(2, 6, 8), torch.stack([torch.arange(6) % 3, torch.arange(6) // 2])
+    assert trained(HyperModel(hnet, net), x, labels) < 0.02

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import checks
+from hypnettorch.core.values import Values
 from hypnettorch.mnets.sequences import TIME
 from hypnettorch.mnets.simple_rnn import SimpleRNN
 
@@ -54,15 +55,16 @@ class LabellingRNN(SimpleRNN):
         outputs = self._labels_per_step * num_outputs
         super().__init__(math.prod(features), rnn_layers, fc_layers=[*fc_layers, outputs], **kwargs)
 
-    def _prepare_input(self, x: Tensor, sets: int | None) -> Tensor:
+    def prepare(self, x: Tensor, sets: int | None) -> Tensor:
+        """Rows ``[..., N, T * F]`` as sequences ``[..., T, N, F]``."""
         width = self._num_steps * self._n_in
         if x.shape[-1] != width:
             checks.fail("x", f"rows of {self._num_steps} steps with {self._n_in} inputs", tuple(x.shape))
-        sequences = x.unflatten(-1, (self._num_steps, self._n_in)).movedim(-2, TIME)
-        return super()._prepare_input(sequences, sets)
+        return super().prepare(x.unflatten(-1, (self._num_steps, self._n_in)).movedim(-2, TIME), sets)
 
-    def _run_layers(self, x: Tensor, *args: Any) -> Any:
-        outputs = super()._run_layers(x, *args)
+    def compute(self, x: Tensor, values: Values, **options: bool) -> Any:
+        """The logits of the labels, and what the options ask for."""
+        outputs = super().compute(x, values, **options)
         if isinstance(outputs, tuple):
             return self._logits(outputs[0]), *outputs[1:]
         return self._logits(outputs)
