@@ -70,7 +70,7 @@ class Block:
         open: Whether the block is open.
         values: What is lent, by the dictionary in which it is and by name.
         spans: Numbers of the autograd nodes made within the block, for each thread ``(first, end)``.
-        passes: The backward passes that came through an output of the block.
+        passes: The backward passes that came through an output of the block; ``None`` while one thread opens blocks.
         number: How many blocks there were before it.
         below: Numbers of the blocks that were open in its context before.
         opened_in: The backward pass in which it was opened, or -1.
@@ -85,47 +85,51 @@ class Block:
         (True, <class 'dict'>)
     """
 
+    open = kept = False
+    below: frozenset[int] = frozenset()
+    passes: set[int] | None = None
+    _inner: tuple[Block, ...] = ()
+
     def __init__(self, groups: Sequence[Group]) -> None:
         self._groups = groups
         self._stores: list[LentDict] = []
-        self._inner: list[Block] = []
-        self.open = self.kept = False
         self.values: dict[int, dict[str, Any]] = {}
         self.spans: dict[int, tuple[int, int | None]] = {}
-        self.passes: set[int] = set()
         self.number = next(_numbers)
-        self.below: frozenset[int] = frozenset()
 
     def __enter__(self) -> Block:
-        below = tuple(block for block in _stack.get() if block.open)
-        if below:
-            self.below |= {block.number for block in below}
+        stack = _stack.get()
+        if stack:
+            stack = tuple(block for block in stack if block.open)
+            self.below |= {block.number for block in stack}
         self.thread = threading.current_thread()
         self.opened_in = recomputation.current_pass()
         if self.opened_in == -1:
             recomputation.forget_failed_passes()
         if torch.is_grad_enabled():
-            self.spans[threading.get_ident()] = (recomputation.next_number(), None)
+            thread = threading.get_ident()
+            self.spans[thread] = (recomputation.next_number(), None)
+            if recomputation.several_threads(thread):
+                self.passes = set()
         with _lock:
-            try:
-                for module, field, values in self._groups:
-                    store = _store(module, field)
-                    self._stores.append(store)
-                    self.values[id(store)] = values
-                    store.take(self, values)
-            except BaseException:
-                self._leave()
-                raise
+            for module, field, values in self._groups:
+                store = module.__dict__[field]
+                if type(store) is not LentDict:
+                    store = _installed(module, field)
+                self._stores.append(store)
+                self.values[id(store)] = values
+                store.take(self, values)
             self.open = True
             _opened.append(self)
-        _stack.set((*below, self))
+        _stack.set((*stack, self))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.open = False
         with _lock:
             _opened.remove(self)
-            self._leave()
+            for store in self._stores:
+                store.leave(self)
         stack = _stack.get()
         if stack and stack[-1] is self:
             _stack.set(stack[:-1])
@@ -134,10 +138,6 @@ class Block:
         span = self.spans.get(threading.get_ident())
         if span is not None:
             self.spans[threading.get_ident()] = (span[0], recomputation.next_number())
-
-    def _leave(self) -> None:
-        for store in self._stores:
-            store.leave(self)
 
     def __del__(self) -> None:
         if self.spans:
@@ -159,9 +159,13 @@ class Block:
         if not self.spans:
             return
         for tensor in (output,) if isinstance(output, Tensor) else tensors_within(output):
-            if tensor.grad_fn is not None:
+            node = tensor.grad_fn
+            if node is not None:
                 self.kept = True
-                tensor.grad_fn.register_prehook(self._pass_through)
+                if self.passes is None:
+                    node.metadata[f"hypnettorch {self.number}"] = self
+                else:
+                    node.register_prehook(self._pass_through)
 
     @contextmanager
     def following(self, module: nn.Module) -> Iterator[None]:
@@ -185,14 +189,15 @@ class Block:
 
     def _pass_through(self, _: Any) -> None:
         """A backward pass comes to an output."""
-        self.passes.add(recomputation.current_pass())
+        if self.passes is not None:
+            self.passes.add(recomputation.current_pass())
 
     def adopt(self, inner: Block) -> None:
         """Let a block that is opened within this one live as long."""
         inner.below |= {self.number}
         if self.spans:
             inner.passes = self.passes
-            self._inner.append(inner)
+            self._inner = (*self._inner, inner)
 
 
 class LentDict(dict[str, Any]):
@@ -228,13 +233,12 @@ class LentDict(dict[str, Any]):
 
     def take(self, block: Block, values: dict[str, Any]) -> None:
         """Put the values of a block in place."""
+        own = self.own
         for key, value in values.items():
-            if key not in self.own:
-                self.own[key] = dict.__getitem__(self, key)
+            if key not in own:
+                own[key] = dict.__getitem__(self, key)
             if type(value) is UpdatedWeight:
-                self._simple = False
-                if value.term is not None and not self._hooks:
-                    self._hooks = _adding_hooks(self._module())  # type: ignore[arg-type]
+                self._expect_updates(value)
         self.open.append(block)
         if block.spans:
             self.living[block.number] = weakref.ref(block)
@@ -242,23 +246,30 @@ class LentDict(dict[str, Any]):
         if self._flat and any(other.thread is not block.thread for other in self.open):
             _one_thread_at_a_time(self._module())  # type: ignore[arg-type]
 
+    def _expect_updates(self, value: UpdatedWeight) -> None:
+        self._simple = False
+        if value.term is not None and not self._hooks:
+            self._hooks = _adding_hooks(self._module())  # type: ignore[arg-type]
+
     def leave(self, block: Block) -> None:
         """Put back what was there before, or what the other open blocks lend."""
-        if block in self.open:
-            self.open.remove(block)
+        self.open.remove(block)
         dict.update(self, self.own)
         for other in self.open:
             dict.update(self, {key: _base(value) for key, value in other.values[id(self)].items()})
-        if not self.open:
-            if self._flat:
-                self._module().__dict__.update(self._flat)  # type: ignore[union-attr]
+        if self.open:
+            return
+        if self._flat:
+            self._module().__dict__.update(self._flat)  # type: ignore[union-attr]
+        if not self.living:
             self._retire()
 
     def forget(self, block: Block) -> None:
         """A block that lent something here is gone."""
         with _lock:
             self.living.pop(block.number, None)
-            self._retire()
+            if not self.living and not self.open:
+                self._retire()
 
     def _retire(self) -> None:
         """Give the module its dictionary again if nothing needs this one."""
@@ -309,9 +320,15 @@ class LentDict(dict[str, Any]):
             return dict.__getitem__(self, key)
         if self._simple and recomputation.current_pass() == -1:  # the usual case: nobody sees anything else
             stack = _stack.get()
-            if stack and self.open and stack[-1] is self.open[-1] and key in stack[-1].values[id(self)]:
-                if threading.get_ident() in stack[-1].spans or not stack[-1].spans:
-                    return dict.__getitem__(self, key)
+            newest = stack[-1] if stack else None
+            if (
+                newest is not None
+                and self.open
+                and newest is self.open[-1]
+                and key in newest.values[id(self)]
+                and (not newest.spans or threading.get_ident() in newest.spans)
+            ):
+                return dict.__getitem__(self, key)
         block = self.seen(key)
         value = self.own[key] if block is None else block.values[id(self)][key]
         return value.sum() if type(value) is UpdatedWeight else value
@@ -383,16 +400,13 @@ class LentDict(dict[str, Any]):
 _spare: dict[tuple[int, str], LentDict] = {}
 
 
-def _store(module: nn.Module, field: str) -> LentDict:
-    """The dictionary of a module for what is lent; one that was used before is used again."""
-    store = module.__dict__[field]
-    if type(store) is LentDict:
-        return store
-    spare = _spare.get((id(module), field))
-    if spare is None:
-        spare = _spare[id(module), field] = LentDict(module, field)
-    spare.install(module)
-    return spare
+def _installed(module: nn.Module, field: str) -> LentDict:
+    """A dictionary for what is lent, in place; one that was used before is used again."""
+    store = _spare.get((id(module), field))
+    if store is None:
+        store = _spare[id(module), field] = LentDict(module, field)
+    store.install(module)
+    return store
 
 
 def _base(value: Value) -> Tensor:
@@ -401,7 +415,9 @@ def _base(value: Value) -> Tensor:
 
 def own_value(module: nn.Module, key: str) -> Any:
     """A module's own parameter or buffer, whatever block is open."""
-    store: Any = module._parameters if key in module._parameters else module._buffers
+    store: Any = module._parameters
+    if key not in store:
+        store = module._buffers
     return store.own[key] if type(store) is LentDict and key in store.own else store[key]
 
 

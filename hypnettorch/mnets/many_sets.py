@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ def map_sets(
     loop: bool = False,
     module: nn.Module | None = None,
     chunk_size: int | None = None,
+    sets: int | None = None,
 ) -> Any:
     """Map a function over weight sets, one ``vmap`` for every different condition; a loop where ``vmap`` refuses.
 
@@ -54,6 +55,7 @@ def map_sets(
         loop: Call the function for each set instead.
         module: The module whose state the function may change.
         chunk_size: How many sets are evaluated at once, at most. Default: all.
+        sets: Number of sets, if it is known.
 
     Returns:
         The outputs with a leading dimension of sets on every tensor.
@@ -62,7 +64,8 @@ def map_sets(
         TypeError: If a result has tensors in it that ``torch.utils._pytree`` does not find, or differs between sets and
             is no tensor.
     """
-    sets = next(leaf.shape[0] for name in arguments if mapped[name] for leaf in trees.tensors(arguments[name]))
+    if sets is None:
+        sets = next(leaf.shape[0] for name in arguments if mapped[name] for leaf in trees.tensors(arguments[name]))
     if torch.compiler.is_compiling() and not loop:
         with mappable_attention():
             return _map_groups(function, arguments, mapped, conditions, chunk_size)
@@ -189,12 +192,17 @@ class _Positional:
 
     def __call__(self, *values: Any) -> Any:
         output = self._function(**dict(zip(self._names, values, strict=True)), condition=self._condition)
+        if isinstance(output, Tensor):
+            self._structure = None
+            return output
         self._leaves, self._structure = trees.flatten(output)
         _check_leaves(self._leaves)
         return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)]
 
-    def restore(self, tensors: Sequence[Tensor]) -> Any:
+    def restore(self, tensors: Any) -> Any:
         """The output of the last call with other tensors in it."""
+        if self._structure is None:
+            return tensors
         rest = iter(tensors)
         leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
         return trees.unflatten(leaves, self._structure)
@@ -207,7 +215,9 @@ class _State:
     """Attributes and buffers of a module and its submodules as they are."""
 
     def __init__(self, module: nn.Module | None) -> None:
-        self._modules = [] if module is None else list(module.modules())
+        parts = [] if module is None else list(module.modules())
+        self._with_buffers = [part for part in parts if part._buffers]
+        self._modules = [part for part in parts if not _only_computes(part)]
         self._attributes = [_attributes(part) for part in self._modules]
         self._contents = [
             [(value, _content(value)) for value in attributes.values() if isinstance(value, _CHANGEABLE)]
@@ -216,7 +226,7 @@ class _State:
         self._names = [list(part._buffers) for part in self._modules]
         self._buffers = [
             ((part, name), buffer.clone())
-            for part in self._modules
+            for part in self._with_buffers
             for name, buffer in part._buffers.items()
             if isinstance(buffer, Tensor)
         ]
@@ -226,7 +236,7 @@ class _State:
         """Let the modules have copies of their buffers within the block."""
         versions = [_version(copy) for _, copy in self._buffers]
         groups = groups_of(self._buffers)
-        with Block(groups):
+        with Block(groups) if groups else nullcontext():
             yield
         lent = {(id(part), name): value for part, _, values in groups for name, value in values.items()}
         self._written = versions != [_version(copy) for _, copy in self._buffers] or any(
@@ -259,6 +269,11 @@ class _State:
 
 _ABSENT = object()
 _CHANGEABLE = (list, dict, set, deque, Tensor)
+
+
+def _only_computes(module: nn.Module) -> bool:
+    """Whether calling a module changes none of its attributes: those of torch without hooks do not."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not module._forward_pre_hooks
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
@@ -331,7 +346,10 @@ def count_sets(weights: Any) -> int:
         checks.fail("weights", "stacked tensors [B, *shape]", None)
     if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
         raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
-    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in trees.tensors(weights)]
+    leaves = list(weights.values()) if isinstance(weights, dict) else weights
+    if not isinstance(leaves, list) or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        leaves = trees.tensors(weights)
+    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in leaves]
     if not sizes or any(size != sizes[0] for size in sizes):  # no set of sizes: torch.compile would fix them
         checks.fail(
             "weights", "stacked tensors [B, *shape] with one and the same B", f"leading sizes {sorted(set(sizes))}"
