@@ -13,6 +13,7 @@ reads it by Python gets what *he* should see. In a backward pass that is what th
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import weakref
 from collections import deque
@@ -69,8 +70,10 @@ class Block:
     Attributes:
         open: Whether the block is open.
         values: What is lent, by the dictionary in which it is and by name.
+        threads: The threads that make nodes in it.
         spans: Numbers of the autograd nodes made within the block, for each thread ``(first, end)``.
-        passes: The backward passes that came through an output of the block; ``None`` while one thread opens blocks.
+        passes: The backward passes that came through an output of the block; ``None`` if no other
+            thread or task had blocks then.
         number: How many blocks there were before it.
         below: Numbers of the blocks that were open in its context before.
         opened_in: The backward pass in which it was opened, or -1.
@@ -103,11 +106,12 @@ class Block:
             stack = tuple(block for block in stack if block.open)
             self.below |= {block.number for block in stack}
         self.thread = threading.current_thread()
+        thread = threading.get_ident()
+        self.threads = {thread}
         self.opened_in = recomputation.current_pass()
         if self.opened_in == -1:
             recomputation.forget_failed_passes()
         if torch.is_grad_enabled():
-            thread = threading.get_ident()
             self.spans[thread] = (recomputation.next_number(), None)
             if recomputation.several_threads(thread):
                 self.passes = set()
@@ -119,6 +123,8 @@ class Block:
                 self._stores.append(store)
                 self.values[id(store)] = values
                 store.take(self, values)
+            if len(_opened) > len(stack):
+                self._tell_apart([block for block in _opened if block not in stack])
             self.open = True
             _opened.append(self)
         _stack.set((*stack, self))
@@ -139,6 +145,12 @@ class Block:
         if span is not None:
             self.spans[threading.get_ident()] = (span[0], recomputation.next_number())
 
+    def _tell_apart(self, others: Sequence[Block]) -> None:
+        """Blocks of other threads or tasks are open at the same time: their nodes may have the numbers of this one."""
+        for block in (self, *others):
+            if block.passes is None and not block.kept:
+                block.passes = set()
+
     def __del__(self) -> None:
         if self.spans:
             for store in self._stores:
@@ -151,8 +163,11 @@ class Block:
 
     def note_thread(self) -> None:
         """Another thread than the one that opened the block makes nodes in it."""
-        if self.spans and threading.get_ident() not in self.spans:
-            self.spans[threading.get_ident()] = (0, None)
+        thread = threading.get_ident()
+        if thread not in self.threads:
+            self.threads.add(thread)
+            if self.spans:
+                self.spans[thread] = (0, None)
 
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
@@ -184,7 +199,8 @@ class Block:
                     store.lost.append(span)
 
     def _keep_returned(self, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() in self.spans:
+        foreign = threading.current_thread() is not self.thread and threading.get_ident() in self.threads
+        if foreign or self in _stack.get():
             self.keep(output)
 
     def _pass_through(self, _: Any) -> None:
@@ -243,7 +259,7 @@ class LentDict(dict[str, Any]):
         if block.spans:
             self.living[block.number] = weakref.ref(block)
         dict.update(self, values if self._simple else {key: _base(value) for key, value in values.items()})
-        if self._flat and any(other.thread is not block.thread for other in self.open):
+        if self._flat and threading.active_count() > 1:
             _one_thread_at_a_time(self._module())  # type: ignore[arg-type]
 
     def _expect_updates(self, value: UpdatedWeight) -> None:
@@ -318,20 +334,14 @@ class LentDict(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key not in self.own:
             return dict.__getitem__(self, key)
-        if self._simple and recomputation.current_pass() == -1:  # the usual case: nobody sees anything else
-            stack = _stack.get()
-            newest = stack[-1] if stack else None
-            if (
-                newest is not None
-                and self.open
-                and newest is self.open[-1]
-                and key in newest.values[id(self)]
-                and (not newest.spans or threading.get_ident() in newest.spans)
-            ):
-                return dict.__getitem__(self, key)
+        stack = _stack.get()
+        if stack and recomputation.current_pass() == -1:  # the usual case, without a search
+            newest = stack[-1]
+            lent = newest.values.get(id(self))
+            if lent is not None and key in lent and newest.open and threading.get_ident() in newest.threads:
+                return _as_asked(lent[key])
         block = self.seen(key)
-        value = self.own[key] if block is None else block.values[id(self)][key]
-        return value.sum() if type(value) is UpdatedWeight else value
+        return self.own[key] if block is None else _as_asked(block.values[id(self)][key])
 
     def __setitem__(self, key: str, value: Any) -> None:
         block = self.seen(key) if key in self.own else None
@@ -407,6 +417,19 @@ def _installed(module: nn.Module, field: str) -> LentDict:
         store = _spare[id(module), field] = LentDict(module, field)
     store.install(module)
     return store
+
+
+def _as_asked(value: Any) -> Any:
+    """What a reader gets of a lent tensor."""
+    if type(value) is UpdatedWeight:
+        value = value.sum()
+    if sys._getframe(3).f_code is _GET_PARAMETER:  # it wants an instance of nn.Parameter
+        value = value.view_as(value)
+        value._is_param = True
+    return value
+
+
+_GET_PARAMETER = nn.Module.get_parameter.__code__
 
 
 def _base(value: Value) -> Tensor:
