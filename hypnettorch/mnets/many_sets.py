@@ -12,11 +12,13 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.lending import Block, groups_of
@@ -74,7 +76,7 @@ def map_sets(
     if not loop and not _is_known_to_loop(module):
         state = _State(module)
         try:
-            with state.lent(), _padding_is_seen(module), mappable_attention():
+            with state.lent(), _padding_is_seen(module), _no_recomputation(), mappable_attention():
                 result = _map_groups(function, arguments, mapped, conditions, chunk_size)
         except (NeedsLoop, RuntimeError) as problem:
             state.put_back()
@@ -117,7 +119,8 @@ def _map_groups(
     def evaluate(values: Mapping[str, Any], condition: Any) -> Any:
         mappable = _Positional(function, list(values), condition)
         run = torch.func.vmap(mappable, in_dims=in_dims, randomness="different", chunk_size=chunk_size)
-        return mappable.restore(run(*values.values()))
+        with _AutocastLayers() if torch._C._is_any_autocast_enabled() else nullcontext():
+            return mappable.restore(run(*values.values()))
 
     if conditions is None:
         return evaluate(arguments, None)
@@ -323,6 +326,41 @@ def _refuse_padding(encoder: nn.TransformerEncoder, args: Sequence[Any], kwargs:
     mask = kwargs.get("src_key_padding_mask", args[2] if len(args) > 2 else None)
     if mask is not None and getattr(encoder, "use_nested_tensor", True) and not torch.is_grad_enabled():
         raise NeedsLoop("padded positions")
+
+
+@contextmanager
+def _no_recomputation() -> Iterator[None]:
+    """Ask for a loop where checkpointing would evaluate something again when ``vmap`` is over."""
+    if not torch.is_grad_enabled() or torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(RuntimeError):  # somebody else's hooks are in use
+            stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks("vmap: no checkpointing within it"))
+        yield
+
+
+class _AutocastLayers(TorchFunctionMode):
+    """Cast what layers of torch get as autocast does; ``vmap`` takes them apart and leaves the bias as it is."""
+
+    _layers = frozenset(
+        {F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self._layers:
+            device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
+            if torch.is_autocast_enabled(device):
+                dtype = torch.get_autocast_dtype(device)
+                args = [_lowered(arg, dtype) for arg in args]
+                kwargs = {name: _lowered(arg, dtype) for name, arg in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _lowered(value: Any, dtype: torch.dtype) -> Any:
+    lower = isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
+    return value.to(dtype) if lower else value
 
 
 @contextmanager
