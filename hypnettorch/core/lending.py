@@ -174,7 +174,7 @@ class Block:
         if not self.spans:
             return
         for tensor in (output,) if isinstance(output, Tensor) else tensors_within(output):
-            node = tensor.grad_fn
+            node: Any = tensor.grad_fn
             if node is not None:
                 self.kept = True
                 if self.passes is None:
@@ -276,7 +276,7 @@ class LentDict(dict[str, Any]):
         if self.open:
             return
         if self._flat:
-            self._module().__dict__.update(self._flat)  # type: ignore[union-attr]
+            self._module().__dict__.update(self._flat)
         if not self.living:
             self._retire()
 
@@ -449,7 +449,7 @@ def _swapped(groups: Sequence[Group]) -> Iterator[None]:
     """What ``torch.compile`` traces; layers compute with the sum there."""
     before = []
     for module, field, values in groups:
-        store = module._parameters if field == "_parameters" else module._buffers
+        store: Any = module._parameters if field == "_parameters" else module._buffers
         for key, value in values.items():
             before.append((store, key, store[key]))
             store[key] = value.sum() if isinstance(value, UpdatedWeight) else value
@@ -504,7 +504,7 @@ def _add_term(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
     return output + weight.term(layer, *args, **kwargs, update=weight.update)  # type: ignore[misc]
 
 
-_alone: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()  # type: ignore[valid-type]
+_alone: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
 
 
 def _one_thread_at_a_time(layer: nn.Module) -> None:
@@ -516,12 +516,12 @@ def _one_thread_at_a_time(layer: nn.Module) -> None:
 
 
 def _enter_alone(layer: nn.Module, args: Any) -> None:
-    lock: Any = _alone.get(layer)
+    lock = _alone.get(layer)
     if lock is not None:
         lock.acquire()
 
 
 def _leave_alone(layer: nn.Module, args: Any, output: Any) -> None:
-    lock: Any = _alone.get(layer)
+    lock = _alone.get(layer)
     if lock is not None and lock._is_owned():
         lock.release()

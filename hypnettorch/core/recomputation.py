@@ -86,10 +86,15 @@ def block_of_running_node(
     if not entries or entries[-1][0] != current:
         entry: list[int | Block | None] = [current, found]
         entries.append(entry)
-        torch.autograd.Variable._execution_engine.queue_callback(lambda: entry in entries and entries.remove(entry))
+        torch.autograd.Variable._execution_engine.queue_callback(lambda: _end(entries, entry))
     else:
         entries[-1][1] = found
     return found
+
+
+def _end(entries: list[list[int | Block | None]], entry: list[int | Block | None]) -> None:
+    if entry in entries:
+        entries.remove(entry)
 
 
 def _find(current: int, number: int, blocks: Sequence[Block], lost: Sequence[tuple[int, int, int]]) -> Block | None:

@@ -217,8 +217,7 @@ class ModuleNet(nn.Module, MainNetInterface):
             return self._materialize(self._resolve(weights))
         values = self._resolve(weights, stacked=True)
         sets = count_sets([value for _, value in values])
-        each = ([(name, trees.map_tensors(lambda t, b=b: t[b], value)) for name, value in values] for b in range(sets))
-        return [self._materialize(one) for one in each]
+        return [self._materialize([(name, _member(value, b)) for name, value in values]) for b in range(sets)]
 
     def _materialize(self, values: Sequence[tuple[str, Value]]) -> nn.Module:
         plain = copy.deepcopy(self.module)
@@ -239,7 +238,7 @@ class ModuleNet(nn.Module, MainNetInterface):
             _register(plain, self._names.get(name, [name]), tensor)
         return plain
 
-    def batched_forward(  # type: ignore[override]
+    def batched_forward(
         self,
         *args: Any,
         weights: Any = None,
@@ -288,10 +287,10 @@ class ModuleNet(nn.Module, MainNetInterface):
         leaves, structure = trees.flatten((args, kwargs))
         mapped: dict[int, Tensor] = {}
         if not share_input:
-            names = _arguments_of_leaves(args, kwargs)
-            for i, (leaf, name) in enumerate(zip(leaves, names, strict=True)):
-                if isinstance(leaf, Tensor) and in_dims.get(name, 0) is not None:  # type: ignore[arg-type]
-                    _check_sets(name, leaf, sets)
+            for i, (leaf, argument) in enumerate(zip(leaves, _arguments_of_leaves(args, kwargs), strict=True)):
+                shared = isinstance(argument, str) and in_dims.get(argument, 0) is None
+                if isinstance(leaf, Tensor) and not shared:
+                    _check_sets(argument, leaf, sets)
                     mapped[i] = leaf
 
         def one_set(tensors: dict[int, Tensor], weights: dict[str, Value], condition: Any) -> Any:
@@ -456,7 +455,7 @@ class ModuleNet(nn.Module, MainNetInterface):
                 or value.device != own.device  # type: ignore[union-attr]
             ):
                 return None
-        return weights  # type: ignore[no-any-return]
+        return weights
 
     def _evaluate(self, groups: list[lending.Group], args: Any, kwargs: Any) -> Any:
         """Call the module with these weights."""
@@ -501,6 +500,11 @@ class _Found(NamedTuple):
 def _rescales(layer: nn.Module) -> bool:
     """Whether a layer rescales its weight in place when it is called."""
     return isinstance(layer, nn.Embedding) and layer.max_norm is not None
+
+
+def _member(value: Value, b: int) -> Value:
+    """What one weight set has of stacked values."""
+    return LowRank(value.A[b], value.B[b]) if isinstance(value, LowRank) else value[b]
 
 
 def _settled(update: LowRank, own: Tensor, places: Sequence[Place]) -> Value:
@@ -564,7 +568,8 @@ def _check_sets(name: checks.Name, value: Any, sets: int) -> None:
 def _arguments_of_leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[checks.Name]:
     """The argument in which each leaf of ``(args, kwargs)`` is."""
     names: list[checks.Name] = []
-    for name, value in [*((("args", i), value) for i, value in enumerate(args)), *kwargs.items()]:
+    arguments: list[tuple[checks.Name, Any]] = [(("args", i), value) for i, value in enumerate(args)]
+    for name, value in [*arguments, *kwargs.items()]:
         names += [name] * (1 if isinstance(value, Tensor) else len(trees.flatten(value)[0]))
     return names
 

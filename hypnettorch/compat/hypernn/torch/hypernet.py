@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -98,6 +98,15 @@ class TorchHyperNetwork(nn.Module):
         self._embedding_module_constructor = embedding_module_constructor
         self._weight_generator_constructor = weight_generator_constructor
         self.setup()
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """As in any module, without the own values of the target network, which stay as they are."""
+        fixed = {id(parameter) for parameter in self._target.parameters()}
+        for name, parameter in super().named_parameters(prefix, recurse, remove_duplicate):
+            if id(parameter) not in fixed:
+                yield name, parameter
 
     def setup(self) -> None:
         """Make the two modules: the ones that were given, else those of the two methods that make them."""
