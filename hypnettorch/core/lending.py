@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import recomputation
+from hypnettorch.core import checks, recomputation
 from hypnettorch.core.low_rank import UpdatedWeight
 from hypnettorch.core.results import tensors_within
 from hypnettorch.core.threads import maker
@@ -101,6 +101,8 @@ class Block:
         self.number = next(_numbers)
 
     def __enter__(self) -> Block:
+        if not _kept_from_compilation and "torch._dynamo" in sys.modules:
+            _keep_from_compilation()
         stack = _stack.get()
         if stack:
             stack = tuple(block for block in stack if block.open)
@@ -116,13 +118,19 @@ class Block:
             if recomputation.several_threads(thread):
                 self.passes = set()
         with _lock:
-            for module, field, values in self._groups:
-                store = module.__dict__[field]
-                if type(store) is not LentDict:
-                    store = _installed(module, field)
-                self._stores.append(store)
-                self.values[id(store)] = values
-                store.take(self, values)
+            try:
+                for module, field, values in self._groups:
+                    store = module.__dict__[field]
+                    if type(store) is not LentDict:
+                        store = _installed(module, field)
+                    self._stores.append(store)
+                    self.values[id(store)] = values
+                    store.take(self, values)
+            except BaseException:
+                for store in self._stores:
+                    if self in store.open:
+                        store.leave(self)
+                raise
             if len(_opened) > len(stack):
                 self._tell_apart([block for block in _opened if block not in stack])
             self.open = True
@@ -242,6 +250,8 @@ class LentDict(dict[str, Any]):
         """Come in the place of the ordinary dictionary."""
         self._plain = module.__dict__[self._field]
         self._changed = False
+        if dict.keys(self) != self._plain.keys():
+            dict.clear(self)
         dict.update(self, self._plain)
         if self._flat:
             self._flat = {name: module.__dict__[name] for name in _FLAT}
@@ -299,8 +309,7 @@ class LentDict(dict[str, Any]):
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._simple = [], True
-        self.own.clear()
-        dict.clear(self)
+        self.own = {}
 
     def seen(self, key: str) -> Block | None:
         """The block whose value of a lent tensor the reader sees."""
@@ -332,8 +341,12 @@ class LentDict(dict[str, Any]):
         return None
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self.own:
+        if torch.compiler.is_compiling() and self._simple:
             return dict.__getitem__(self, key)
+        own = self.own
+        value = dict.__getitem__(self, key)
+        if key not in own and own is self.own:  # asked last: another thread may open or end a block meanwhile
+            return value
         stack = _stack.get()
         if stack and recomputation.current_pass() == -1:  # the usual case, without a search
             newest = stack[-1]
@@ -341,7 +354,7 @@ class LentDict(dict[str, Any]):
             if lent is not None and key in lent and newest.open and threading.get_ident() in newest.threads:
                 return _as_asked(lent[key])
         block = self.seen(key)
-        return self.own[key] if block is None else _as_asked(block.values[id(self)][key])
+        return own[key] if block is None else _as_asked(block.values[id(self)][key])
 
     def __setitem__(self, key: str, value: Any) -> None:
         block = self.seen(key) if key in self.own else None
@@ -441,6 +454,11 @@ def own_value(module: nn.Module, key: str) -> Any:
     store: Any = module._parameters
     if key not in store:
         store = module._buffers
+        if key not in store:
+            raise checks.StateError(
+                f"module: expected the parameter '{key}' of {type(module).__name__} where it was, got a module that "
+                "was taken apart (parametrised, pruned, deleted); wrap it afterwards"
+            )
     return store.own[key] if type(store) is LentDict and key in store.own else store[key]
 
 
@@ -451,13 +469,13 @@ def _swapped(groups: Sequence[Group]) -> Iterator[None]:
     for module, field, values in groups:
         store: Any = module._parameters if field == "_parameters" else module._buffers
         for key, value in values.items():
-            before.append((store, key, store[key]))
-            store[key] = value.sum() if isinstance(value, UpdatedWeight) else value
+            before.append((store, key, dict.__getitem__(store, key)))
+            dict.__setitem__(store, key, value.sum() if isinstance(value, UpdatedWeight) else value)
     try:
         yield
     finally:
         for store, key, own in reversed(before):
-            store[key] = own
+            dict.__setitem__(store, key, own)
 
 
 class _Adding(threading.local):
@@ -525,3 +543,22 @@ def _leave_alone(layer: nn.Module, args: Any, output: Any) -> None:
     lock = _alone.get(layer)
     if lock is not None and lock._is_owned():
         lock.release()
+
+
+for _hook in (_lend_base, _add_term, _enter_alone, _leave_alone):
+    _hook._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+
+def _keep_from_compilation() -> None:
+    """Let ``torch.compile``, where it runs a module within a block, run what is here as it is."""
+    from torch._dynamo.decorators import skip_code
+
+    functions = [function for cls in (Block, LentDict) for function in vars(cls).values()]
+    functions += [_as_asked, _installed, _base, _lend_base, _add_term, recomputation.block_of_running_node]
+    for function in functions:
+        if hasattr(function, "__code__"):
+            skip_code(function.__code__)
+    _kept_from_compilation.append(True)
+
+
+_kept_from_compilation: list[bool] = []

@@ -447,9 +447,10 @@ class ModuleNet(nn.Module, MainNetInterface):
             weights = [weights[name] for name in self._selected]
         for value, (owner, key) in zip(weights, found.first, strict=True):
             store = owner._parameters
-            own = store[key] if type(store) is dict else lending.own_value(owner, key)
+            own = store.get(key) if type(store) is dict else lending.own_value(owner, key)
             if (
                 not isinstance(value, Tensor)
+                or own is None
                 or value.dtype is not own.dtype  # type: ignore[union-attr]
                 or value.shape != own.shape  # type: ignore[union-attr]
                 or value.device != own.device  # type: ignore[union-attr]

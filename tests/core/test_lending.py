@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core.lending import Block, LentDict, groups_of
 from hypnettorch.core.results import tensors_within
+from hypnettorch.mnets.module_net import ModuleNet
 
 X = torch.ones(1, 2)
 
@@ -262,6 +263,65 @@ def test_compiled_modules_see_the_block() -> None:
         assert weights["weight"].grad.any()
         assert compiled(X).item() == pytest.approx(own)
     torch._dynamo.reset()
+
+
+def test_compiled_modules_and_updates() -> None:
+    """Layers that were compiled without updates get them, and so does who reads the weight."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return self.head(self.embedding(tokens)) + nn.functional.linear(self.embedding(tokens), self.head.weight)
+
+    net, tokens = ModuleNet(Tied()), torch.tensor([1, 2])
+    pair = {"embedding.weight": (torch.randn(1, 3), torch.randn(5, 1))}
+    dense = {"embedding.weight": torch.randn(5, 3)}
+    compiled = torch.compile(net.module, backend="aot_eager")
+    own = net.module(tokens)
+    for weights in (dense, pair, dense, pair):
+        with net.using(weights):
+            torch.testing.assert_close(compiled(tokens), net.materialize(weights)(tokens))
+        torch.testing.assert_close(compiled(tokens), own)
+    torch._dynamo.reset()
+
+
+def test_one_graph_while_another_one_lives() -> None:
+    net = ModuleNet(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)))
+    weights = [torch.randn(shape).requires_grad_() for shape in net.hyper_shapes_learned]
+    compiled = torch.compile(lambda x, w: net(x, weights=w), fullgraph=True, backend="aot_eager")
+    own = net.module(X)
+    first = compiled(X, weights)
+    alive = net(X, weights=weights)
+    assert type(net.module[0]._parameters) is LentDict
+    for k in (1, 2):
+        scaled = [k * w for w in weights]
+        torch.testing.assert_close(compiled(X, scaled), net(X, weights=scaled))
+        torch.testing.assert_close(net.module(X), own)
+    torch.testing.assert_close(first, alive)
+    torch._dynamo.reset()
+
+
+def test_moves_while_a_graph_lives() -> None:
+    net = ModuleNet(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
+    alive = net(torch.randn(4, 2), weights=[torch.randn(shape).requires_grad_() for shape in net.hyper_shapes_learned])
+    net.double()
+    assert {p.dtype for p in net.module.parameters()} == {torch.float64}
+    alive.sum().backward()
+    del alive
+    assert net.module(torch.randn(4, 2).double()).dtype == torch.float64
+    assert type(net.module[0]._parameters) is dict
+
+
+def test_a_module_that_was_taken_apart() -> None:
+    net = ModuleNet(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)))
+    nn.utils.parametrizations.weight_norm(net.module[1])
+    with pytest.raises(RuntimeError, match="taken apart"):
+        net(X, weights=[torch.randn(shape) for shape in net.hyper_shapes_learned])
+    assert type(net.module[0]._parameters) is dict
 
 
 def test_tensors_in_objects() -> None:
