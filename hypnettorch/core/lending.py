@@ -12,6 +12,7 @@ reads it by Python gets what *he* should see. In a backward pass that is what th
 
 from __future__ import annotations
 
+import copy
 import itertools
 import sys
 import threading
@@ -78,6 +79,7 @@ class Block:
         below: Numbers of the blocks that were open in its context before.
         opened_in: The backward pass in which it was opened, or -1.
         kept: Whether an output keeps it.
+        called: Whether the module that it follows was called in it.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -88,9 +90,10 @@ class Block:
         (True, <class 'dict'>)
     """
 
-    open = kept = False
+    open = kept = called = False
     below: frozenset[int] = frozenset()
     passes: set[int] | None = None
+    followed: nn.Module | None = None
     _inner: tuple[Block, ...] = ()
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -110,6 +113,7 @@ class Block:
         self.thread = threading.current_thread()
         thread = threading.get_ident()
         self.threads = {thread}
+        self.me = weakref.ref(self)
         self.opened_in = recomputation.current_pass()
         if self.opened_in == -1:
             recomputation.forget_failed_passes()
@@ -161,8 +165,9 @@ class Block:
 
     def __del__(self) -> None:
         if self.spans:
-            for store in self._stores:
-                store.forget(self)
+            with _lock:
+                for store in self._stores:
+                    store.forget(self.number)
 
     def made(self, number: int, ended: bool = False, thread: int | None = None) -> bool:
         """Whether a node was made within the block, going by its number."""
@@ -196,20 +201,16 @@ class Block:
         if not self.spans:
             yield
             return
-        hook = module.register_forward_hook(self._keep_returned)
+        self.followed = module
+        hook = module.register_forward_hook(_keep_returned)
         try:
             yield
         finally:
             hook.remove()
-            if not self.kept:  # nobody will know when its graph is gone
+            if not self.called:  # nobody will know when its graph is gone
                 span = (threading.get_ident(), self.spans[threading.get_ident()][0], recomputation.next_number())
                 for store in self._stores:
                     store.lost.append(span)
-
-    def _keep_returned(self, module: nn.Module, args: Any, output: Any) -> None:
-        foreign = threading.current_thread() is not self.thread and threading.get_ident() in self.threads
-        if foreign or self in _stack.get():
-            self.keep(output)
 
     def _pass_through(self, _: Any) -> None:
         """A backward pass comes to an output."""
@@ -222,6 +223,25 @@ class Block:
         if self.spans:
             inner.passes = self.passes
             self._inner = (*self._inner, inner)
+
+
+def _keep_returned(module: nn.Module, args: Any, output: Any) -> None:
+    thread, stack = threading.current_thread(), _stack.get()
+    for block in list(_opened):
+        made_elsewhere = block.thread is not thread and threading.get_ident() in block.threads
+        if block.followed is module and (made_elsewhere or block in stack):
+            block.called = True
+            block.keep(output)
+
+
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A copy of a module with its own values, of which no open block remains."""
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
+        for hooks in (part._forward_pre_hooks, part._forward_hooks):
+            for number in [number for number, hook in hooks.items() if hook in _HOOKS]:
+                del hooks[number]
+    return copied
 
 
 class LentDict(dict[str, Any]):
@@ -267,7 +287,7 @@ class LentDict(dict[str, Any]):
                 self._expect_updates(value)
         self.open.append(block)
         if block.spans:
-            self.living[block.number] = weakref.ref(block)
+            self.living[block.number] = block.me
         dict.update(self, values if self._simple else {key: _base(value) for key, value in values.items()})
         if self._flat and threading.active_count() > 1:
             _one_thread_at_a_time(self._module())  # type: ignore[arg-type]
@@ -290,17 +310,17 @@ class LentDict(dict[str, Any]):
         if not self.living:
             self._retire()
 
-    def forget(self, block: Block) -> None:
+    def forget(self, number: int) -> None:
         """A block that lent something here is gone."""
-        with _lock:
-            self.living.pop(block.number, None)
-            if not self.living and not self.open:
-                self._retire()
+        living = self.living
+        living.pop(number, None)
+        if not living and not self.open:
+            self._retire()
 
     def _retire(self) -> None:
         """Give the module its dictionary again if nothing needs this one."""
         module = self._module()
-        if self.open or self.living or self.lost or module is None or module.__dict__.get(self._field) is not self:
+        if self.lost or module is None or module.__dict__.get(self._field) is not self:
             return
         if self._changed:
             self._plain.clear()
@@ -341,18 +361,24 @@ class LentDict(dict[str, Any]):
         return None
 
     def __getitem__(self, key: str) -> Any:
-        if torch.compiler.is_compiling() and self._simple:
+        if _kept_from_compilation and torch.compiler.is_compiling() and self._simple:
             return dict.__getitem__(self, key)
+        stack = _stack.get()
+        if stack:  # the usual case, without a search
+            newest = stack[-1]
+            lent = newest.values.get(id(self))
+            if (
+                lent is not None
+                and key in lent
+                and newest.open
+                and threading.get_ident() in newest.threads
+                and recomputation.current_pass() == -1
+            ):
+                return _as_asked(lent[key])
         own = self.own
         value = dict.__getitem__(self, key)
         if key not in own and own is self.own:  # asked last: another thread may open or end a block meanwhile
             return value
-        stack = _stack.get()
-        if stack and recomputation.current_pass() == -1:  # the usual case, without a search
-            newest = stack[-1]
-            lent = newest.values.get(id(self))
-            if lent is not None and key in lent and newest.open and threading.get_ident() in newest.threads:
-                return _as_asked(lent[key])
         block = self.seen(key)
         return own[key] if block is None else _as_asked(block.values[id(self)][key])
 
@@ -415,8 +441,6 @@ class LentDict(dict[str, Any]):
         return dict, (list({**dict(dict.items(self)), **self.own}.items()),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        import copy
-
         return copy.deepcopy({**dict(dict.items(self)), **self.own}, memo)
 
 
@@ -545,7 +569,8 @@ def _leave_alone(layer: nn.Module, args: Any, output: Any) -> None:
         lock.release()
 
 
-for _hook in (_lend_base, _add_term, _enter_alone, _leave_alone):
+_HOOKS = (_lend_base, _add_term, _enter_alone, _leave_alone, _keep_returned)
+for _hook in _HOOKS:
     _hook._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
@@ -220,7 +219,7 @@ class ModuleNet(nn.Module, MainNetInterface):
         return [self._materialize([(name, _member(value, b)) for name, value in values]) for b in range(sets)]
 
     def _materialize(self, values: Sequence[tuple[str, Value]]) -> nn.Module:
-        plain = copy.deepcopy(self.module)
+        plain = lending.plain_copy(self.module)
         own = self._own_values()
         for name in self._selected:
             parameter = nn.Parameter(

@@ -316,6 +316,19 @@ def test_moves_while_a_graph_lives() -> None:
     assert type(net.module[0]._parameters) is dict
 
 
+def test_copies_within_a_block() -> None:
+    net = ModuleNet(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)))
+    own = net.module(X)
+    with net.using({"0.weight": (torch.ones(1, 2), torch.ones(3, 1))}) as module:
+        copies = [copy.deepcopy(module), copy.deepcopy(net).module, pickle.loads(pickle.dumps(module))]
+        plain = net.materialize({"0.weight": (torch.ones(1, 2), torch.ones(3, 1))})
+        torch.testing.assert_close(plain(X), module(X))
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in [*plain.modules(), *net.modules()])
+    for twin in copies:
+        assert torch.equal(twin(X), own)
+        assert all(type(part._parameters) is dict for part in twin.modules())
+
+
 def test_a_module_that_was_taken_apart() -> None:
     net = ModuleNet(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)))
     nn.utils.parametrizations.weight_norm(net.module[1])
