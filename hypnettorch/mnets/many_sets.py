@@ -165,7 +165,10 @@ def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> An
     def merge(*parts: Any) -> Any:
         if isinstance(parts[0], Tensor):
             return join(list(parts))
-        _check_leaves(parts)
+        for slots in zip(*(_slots(part) for part in parts), strict=True):
+            store, key = slots[0]
+            store[key] = join([other[name] for other, name in slots])
+        _check_leaves(parts[:1])
         if isinstance(parts[0], (int, float, str)) and any(part != parts[0] for part in parts):
             raise TypeError(
                 f"module: expected a result of tensors, got {parts[0]!r} and others in different weight sets"
@@ -178,11 +181,33 @@ def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> An
 def _check_leaves(leaves: Sequence[Any]) -> None:
     """Raise if a leaf that is no tensor has tensors in it."""
     for leaf in leaves:
-        if not isinstance(leaf, Tensor) and tensors_within(leaf):
+        if not isinstance(leaf, Tensor) and not _slots(leaf) and tensors_within(leaf):
             raise TypeError(
                 f"module: expected a result of tensors, lists, dictionaries or types that are registered with "
                 f"torch.utils._pytree.register_pytree_node, got {type(leaf).__name__} with tensors in it"
             )
+
+
+_FILLED = ("transformers.cache_utils.Cache",)
+"""Types of objects that a model makes and fills with tensors, among others for whoever generates text."""
+
+
+def _slots(leaf: Any) -> list[tuple[Any, Any]]:
+    """Dictionaries and lists in an object of such a type, with the keys under which they have tensors."""
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(leaf).__mro__}
+    return _slots_within(vars(leaf)) if names.intersection(_FILLED) else []
+
+
+def _slots_within(store: Any, depth: int = 4) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    for key, value in list(store.items() if isinstance(store, dict) else enumerate(store)):
+        if isinstance(value, Tensor):
+            found.append((store, key))
+        elif depth and isinstance(value, (dict, list)):
+            found += _slots_within(value, depth - 1)
+        elif depth and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)):
+            found += _slots_within(vars(value), depth - 1)
+    return found
 
 
 class _Positional:
@@ -199,8 +224,9 @@ class _Positional:
             self._structure = None
             return output
         self._leaves, self._structure = trees.flatten(output)
+        self._slots = [slot for leaf in self._leaves for slot in _slots(leaf)]
         _check_leaves(self._leaves)
-        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)]
+        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)] + [store[key] for store, key in self._slots]
 
     def restore(self, tensors: Any) -> Any:
         """The output of the last call with other tensors in it."""
@@ -208,6 +234,8 @@ class _Positional:
             return tensors
         rest = iter(tensors)
         leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        for store, key in self._slots:
+            store[key] = next(rest)
         return trees.unflatten(leaves, self._structure)
 
 

@@ -383,6 +383,29 @@ def test_results_that_are_no_tensors() -> None:
         call(lambda y: (y, y.sum().item()))
 
 
+@pytest.mark.parametrize("looped", [False, True])
+def test_a_language_model_that_returns_its_cache(looped: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = gpt2()
+
+        def forward(self, ids: Tensor, **more: Any) -> Any:
+            output = self.model(ids, **more)
+            return output if not looped or output.logits.sum() < 1e9 else None
+
+    net, ids = ModuleNet(Model()), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    weights = stacked(net, scale=0.2)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = net.batched_forward(ids, weights, share_input=True, attention_mask=torch.tensor([[1, 1, 1], [0, 1, 1]]))
+        for b in range(SETS):
+            single = net(ids, weights=one(weights, b), attention_mask=torch.tensor([[1, 1, 1], [0, 1, 1]]))
+            torch.testing.assert_close(many.logits[b], single.logits, rtol=1e-4, atol=1e-5)
+            keys = [cache.past_key_values.layers[0].keys for cache in (many, single)]
+            torch.testing.assert_close(keys[0][b], keys[1], rtol=1e-4, atol=1e-5)
+
+
 def test_padding_is_seen() -> None:
     net = ModuleNet(nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 1).eval())
     weights, x = stacked(net), torch.randn(2, 5, 4)
