@@ -12,7 +12,9 @@ reads it by Python gets what *he* should see. In a backward pass that is what th
 
 from __future__ import annotations
 
+import copy
 import itertools
+import sys
 import threading
 import weakref
 from collections import deque
@@ -24,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import recomputation
+from hypnettorch.core import checks, recomputation
 from hypnettorch.core.low_rank import UpdatedWeight
 from hypnettorch.core.results import tensors_within
 from hypnettorch.core.threads import maker
@@ -69,12 +71,15 @@ class Block:
     Attributes:
         open: Whether the block is open.
         values: What is lent, by the dictionary in which it is and by name.
+        threads: The threads that make nodes in it.
         spans: Numbers of the autograd nodes made within the block, for each thread ``(first, end)``.
-        passes: The backward passes that came through an output of the block.
+        passes: The backward passes that came through an output of the block; ``None`` if no other
+            thread or task had blocks then.
         number: How many blocks there were before it.
         below: Numbers of the blocks that were open in its context before.
         opened_in: The backward pass in which it was opened, or -1.
         kept: Whether an output keeps it.
+        called: Whether the module that it follows was called in it.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -85,47 +90,64 @@ class Block:
         (True, <class 'dict'>)
     """
 
+    open = kept = called = False
+    below: frozenset[int] = frozenset()
+    passes: set[int] | None = None
+    followed: nn.Module | None = None
+    _inner: tuple[Block, ...] = ()
+
     def __init__(self, groups: Sequence[Group]) -> None:
         self._groups = groups
         self._stores: list[LentDict] = []
-        self._inner: list[Block] = []
-        self.open = self.kept = False
         self.values: dict[int, dict[str, Any]] = {}
         self.spans: dict[int, tuple[int, int | None]] = {}
-        self.passes: set[int] = set()
         self.number = next(_numbers)
-        self.below: frozenset[int] = frozenset()
 
     def __enter__(self) -> Block:
-        below = tuple(block for block in _stack.get() if block.open)
-        if below:
-            self.below |= {block.number for block in below}
+        if not _kept_from_compilation and "torch._dynamo" in sys.modules:
+            _keep_from_compilation()
+        stack = _stack.get()
+        if stack:
+            stack = tuple(block for block in stack if block.open)
+            self.below |= {block.number for block in stack}
         self.thread = threading.current_thread()
+        thread = threading.get_ident()
+        self.threads = {thread}
+        self.me = weakref.ref(self)
         self.opened_in = recomputation.current_pass()
         if self.opened_in == -1:
             recomputation.forget_failed_passes()
         if torch.is_grad_enabled():
-            self.spans[threading.get_ident()] = (recomputation.next_number(), None)
+            self.spans[thread] = (recomputation.next_number(), None)
+            if recomputation.several_threads(thread):
+                self.passes = set()
         with _lock:
             try:
                 for module, field, values in self._groups:
-                    store = _store(module, field)
+                    store = module.__dict__[field]
+                    if type(store) is not LentDict:
+                        store = _installed(module, field)
                     self._stores.append(store)
                     self.values[id(store)] = values
                     store.take(self, values)
             except BaseException:
-                self._leave()
+                for store in self._stores:
+                    if self in store.open:
+                        store.leave(self)
                 raise
+            if len(_opened) > len(stack):
+                self._tell_apart([block for block in _opened if block not in stack])
             self.open = True
             _opened.append(self)
-        _stack.set((*below, self))
+        _stack.set((*stack, self))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.open = False
         with _lock:
             _opened.remove(self)
-            self._leave()
+            for store in self._stores:
+                store.leave(self)
         stack = _stack.get()
         if stack and stack[-1] is self:
             _stack.set(stack[:-1])
@@ -135,14 +157,17 @@ class Block:
         if span is not None:
             self.spans[threading.get_ident()] = (span[0], recomputation.next_number())
 
-    def _leave(self) -> None:
-        for store in self._stores:
-            store.leave(self)
+    def _tell_apart(self, others: Sequence[Block]) -> None:
+        """Blocks of other threads or tasks are open at the same time: their nodes may have the numbers of this one."""
+        for block in (self, *others):
+            if block.passes is None and not block.kept:
+                block.passes = set()
 
     def __del__(self) -> None:
         if self.spans:
-            for store in self._stores:
-                store.forget(self)
+            with _lock:
+                for store in self._stores:
+                    store.forget(self.number)
 
     def made(self, number: int, ended: bool = False, thread: int | None = None) -> bool:
         """Whether a node was made within the block, going by its number."""
@@ -151,17 +176,24 @@ class Block:
 
     def note_thread(self) -> None:
         """Another thread than the one that opened the block makes nodes in it."""
-        if self.spans and threading.get_ident() not in self.spans:
-            self.spans[threading.get_ident()] = (0, None)
+        thread = threading.get_ident()
+        if thread not in self.threads:
+            self.threads.add(thread)
+            if self.spans:
+                self.spans[thread] = (0, None)
 
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
         if not self.spans:
             return
         for tensor in (output,) if isinstance(output, Tensor) else tensors_within(output):
-            if tensor.grad_fn is not None:
+            node: Any = tensor.grad_fn
+            if node is not None:
                 self.kept = True
-                tensor.grad_fn.register_prehook(self._pass_through)
+                if self.passes is None:
+                    node.metadata[f"hypnettorch {self.number}"] = self
+                else:
+                    node.register_prehook(self._pass_through)
 
     @contextmanager
     def following(self, module: nn.Module) -> Iterator[None]:
@@ -169,30 +201,47 @@ class Block:
         if not self.spans:
             yield
             return
-        hook = module.register_forward_hook(self._keep_returned)
+        self.followed = module
+        hook = module.register_forward_hook(_keep_returned)
         try:
             yield
         finally:
             hook.remove()
-            if not self.kept:  # nobody will know when its graph is gone
+            if not self.called:  # nobody will know when its graph is gone
                 span = (threading.get_ident(), self.spans[threading.get_ident()][0], recomputation.next_number())
                 for store in self._stores:
                     store.lost.append(span)
 
-    def _keep_returned(self, module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() in self.spans:
-            self.keep(output)
-
     def _pass_through(self, _: Any) -> None:
         """A backward pass comes to an output."""
-        self.passes.add(recomputation.current_pass())
+        if self.passes is not None:
+            self.passes.add(recomputation.current_pass())
 
     def adopt(self, inner: Block) -> None:
         """Let a block that is opened within this one live as long."""
         inner.below |= {self.number}
         if self.spans:
             inner.passes = self.passes
-            self._inner.append(inner)
+            self._inner = (*self._inner, inner)
+
+
+def _keep_returned(module: nn.Module, args: Any, output: Any) -> None:
+    thread, stack = threading.current_thread(), _stack.get()
+    for block in list(_opened):
+        made_elsewhere = block.thread is not thread and threading.get_ident() in block.threads
+        if block.followed is module and (made_elsewhere or block in stack):
+            block.called = True
+            block.keep(output)
+
+
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A copy of a module with its own values, of which no open block remains."""
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
+        for hooks in (part._forward_pre_hooks, part._forward_hooks):
+            for number in [number for number, hook in hooks.items() if hook in _HOOKS]:
+                del hooks[number]
+    return copied
 
 
 class LentDict(dict[str, Any]):
@@ -221,6 +270,8 @@ class LentDict(dict[str, Any]):
         """Come in the place of the ordinary dictionary."""
         self._plain = module.__dict__[self._field]
         self._changed = False
+        if dict.keys(self) != self._plain.keys():
+            dict.clear(self)
         dict.update(self, self._plain)
         if self._flat:
             self._flat = {name: module.__dict__[name] for name in _FLAT}
@@ -228,42 +279,48 @@ class LentDict(dict[str, Any]):
 
     def take(self, block: Block, values: dict[str, Any]) -> None:
         """Put the values of a block in place."""
+        own = self.own
         for key, value in values.items():
-            if key not in self.own:
-                self.own[key] = dict.__getitem__(self, key)
+            if key not in own:
+                own[key] = dict.__getitem__(self, key)
             if type(value) is UpdatedWeight:
-                self._simple = False
-                if value.term is not None and not self._hooks:
-                    self._hooks = _adding_hooks(self._module())  # type: ignore[arg-type]
+                self._expect_updates(value)
         self.open.append(block)
         if block.spans:
-            self.living[block.number] = weakref.ref(block)
+            self.living[block.number] = block.me
         dict.update(self, values if self._simple else {key: _base(value) for key, value in values.items()})
-        if self._flat and any(other.thread is not block.thread for other in self.open):
+        if self._flat and threading.active_count() > 1:
             _one_thread_at_a_time(self._module())  # type: ignore[arg-type]
+
+    def _expect_updates(self, value: UpdatedWeight) -> None:
+        self._simple = False
+        if value.term is not None and not self._hooks:
+            self._hooks = _adding_hooks(self._module())  # type: ignore[arg-type]
 
     def leave(self, block: Block) -> None:
         """Put back what was there before, or what the other open blocks lend."""
-        if block in self.open:
-            self.open.remove(block)
+        self.open.remove(block)
         dict.update(self, self.own)
         for other in self.open:
             dict.update(self, {key: _base(value) for key, value in other.values[id(self)].items()})
-        if not self.open:
-            if self._flat:
-                self._module().__dict__.update(self._flat)  # type: ignore[union-attr]
+        if self.open:
+            return
+        if self._flat:
+            self._module().__dict__.update(self._flat)
+        if not self.living:
             self._retire()
 
-    def forget(self, block: Block) -> None:
+    def forget(self, number: int) -> None:
         """A block that lent something here is gone."""
-        with _lock:
-            self.living.pop(block.number, None)
+        living = self.living
+        living.pop(number, None)
+        if not living and not self.open:
             self._retire()
 
     def _retire(self) -> None:
         """Give the module its dictionary again if nothing needs this one."""
         module = self._module()
-        if self.open or self.living or self.lost or module is None or module.__dict__.get(self._field) is not self:
+        if self.lost or module is None or module.__dict__.get(self._field) is not self:
             return
         if self._changed:
             self._plain.clear()
@@ -272,8 +329,7 @@ class LentDict(dict[str, Any]):
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._simple = [], True
-        self.own.clear()
-        dict.clear(self)
+        self.own = {}
 
     def seen(self, key: str) -> Block | None:
         """The block whose value of a lent tensor the reader sees."""
@@ -305,16 +361,26 @@ class LentDict(dict[str, Any]):
         return None
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self.own:
+        if _kept_from_compilation and torch.compiler.is_compiling() and self._simple:
             return dict.__getitem__(self, key)
-        if self._simple and recomputation.current_pass() == -1:  # the usual case: nobody sees anything else
-            stack = _stack.get()
-            if stack and self.open and stack[-1] is self.open[-1] and key in stack[-1].values[id(self)]:
-                if threading.get_ident() in stack[-1].spans or not stack[-1].spans:
-                    return dict.__getitem__(self, key)
+        stack = _stack.get()
+        if stack:  # the usual case, without a search
+            newest = stack[-1]
+            lent = newest.values.get(id(self))
+            if (
+                lent is not None
+                and key in lent
+                and newest.open
+                and threading.get_ident() in newest.threads
+                and recomputation.current_pass() == -1
+            ):
+                return _as_asked(lent[key])
+        own = self.own
+        value = dict.__getitem__(self, key)
+        if key not in own and own is self.own:  # asked last: another thread may open or end a block meanwhile
+            return value
         block = self.seen(key)
-        value = self.own[key] if block is None else block.values[id(self)][key]
-        return value.sum() if type(value) is UpdatedWeight else value
+        return own[key] if block is None else _as_asked(block.values[id(self)][key])
 
     def __setitem__(self, key: str, value: Any) -> None:
         block = self.seen(key) if key in self.own else None
@@ -375,24 +441,32 @@ class LentDict(dict[str, Any]):
         return dict, (list({**dict(dict.items(self)), **self.own}.items()),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        import copy
-
         return copy.deepcopy({**dict(dict.items(self)), **self.own}, memo)
 
 
 _spare: dict[tuple[int, str], LentDict] = {}
 
 
-def _store(module: nn.Module, field: str) -> LentDict:
-    """The dictionary of a module for what is lent; one that was used before is used again."""
-    store = module.__dict__[field]
-    if type(store) is LentDict:
-        return store
-    spare = _spare.get((id(module), field))
-    if spare is None:
-        spare = _spare[id(module), field] = LentDict(module, field)
-    spare.install(module)
-    return spare
+def _installed(module: nn.Module, field: str) -> LentDict:
+    """A dictionary for what is lent, in place; one that was used before is used again."""
+    store = _spare.get((id(module), field))
+    if store is None:
+        store = _spare[id(module), field] = LentDict(module, field)
+    store.install(module)
+    return store
+
+
+def _as_asked(value: Any) -> Any:
+    """What a reader gets of a lent tensor."""
+    if type(value) is UpdatedWeight:
+        value = value.sum()
+    if sys._getframe(3).f_code is _GET_PARAMETER:  # it wants an instance of nn.Parameter
+        value = value.view_as(value)
+        value._is_param = True
+    return value
+
+
+_GET_PARAMETER = nn.Module.get_parameter.__code__
 
 
 def _base(value: Value) -> Tensor:
@@ -401,7 +475,14 @@ def _base(value: Value) -> Tensor:
 
 def own_value(module: nn.Module, key: str) -> Any:
     """A module's own parameter or buffer, whatever block is open."""
-    store: Any = module._parameters if key in module._parameters else module._buffers
+    store: Any = module._parameters
+    if key not in store:
+        store = module._buffers
+        if key not in store:
+            raise checks.StateError(
+                f"module: expected the parameter '{key}' of {type(module).__name__} where it was, got a module that "
+                "was taken apart (parametrised, pruned, deleted); wrap it afterwards"
+            )
     return store.own[key] if type(store) is LentDict and key in store.own else store[key]
 
 
@@ -410,15 +491,15 @@ def _swapped(groups: Sequence[Group]) -> Iterator[None]:
     """What ``torch.compile`` traces; layers compute with the sum there."""
     before = []
     for module, field, values in groups:
-        store = module._parameters if field == "_parameters" else module._buffers
+        store: Any = module._parameters if field == "_parameters" else module._buffers
         for key, value in values.items():
-            before.append((store, key, store[key]))
-            store[key] = value.sum() if isinstance(value, UpdatedWeight) else value
+            before.append((store, key, dict.__getitem__(store, key)))
+            dict.__setitem__(store, key, value.sum() if isinstance(value, UpdatedWeight) else value)
     try:
         yield
     finally:
         for store, key, own in reversed(before):
-            store[key] = own
+            dict.__setitem__(store, key, own)
 
 
 class _Adding(threading.local):
@@ -465,7 +546,7 @@ def _add_term(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
     return output + weight.term(layer, *args, **kwargs, update=weight.update)  # type: ignore[misc]
 
 
-_alone: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()  # type: ignore[valid-type]
+_alone: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
 
 
 def _one_thread_at_a_time(layer: nn.Module) -> None:
@@ -477,12 +558,32 @@ def _one_thread_at_a_time(layer: nn.Module) -> None:
 
 
 def _enter_alone(layer: nn.Module, args: Any) -> None:
-    lock: Any = _alone.get(layer)
+    lock = _alone.get(layer)
     if lock is not None:
         lock.acquire()
 
 
 def _leave_alone(layer: nn.Module, args: Any, output: Any) -> None:
-    lock: Any = _alone.get(layer)
+    lock = _alone.get(layer)
     if lock is not None and lock._is_owned():
         lock.release()
+
+
+_HOOKS = (_lend_base, _add_term, _enter_alone, _leave_alone, _keep_returned)
+for _hook in _HOOKS:
+    _hook._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+
+def _keep_from_compilation() -> None:
+    """Let ``torch.compile``, where it runs a module within a block, run what is here as it is."""
+    from torch._dynamo.decorators import skip_code
+
+    functions = [function for cls in (Block, LentDict) for function in vars(cls).values()]
+    functions += [_as_asked, _installed, _base, _lend_base, _add_term, recomputation.block_of_running_node]
+    for function in functions:
+        if hasattr(function, "__code__"):
+            skip_code(function.__code__)
+    _kept_from_compilation.append(True)
+
+
+_kept_from_compilation: list[bool] = []

@@ -3,7 +3,8 @@
 Checkpointing, adjoint solvers and custom functions call modules during the backward pass, when the block that lent
 them weights has ended, or another one is open. The autograd node that is running tells which block it comes from: nodes
 are numbered in the order in which a thread makes them, and a block knows the numbers of its own. Blocks of different
-threads may have equal numbers; a backward pass therefore notes through which blocks' outputs it came.
+threads may have equal numbers; once several threads open blocks, a backward pass notes through which blocks' outputs it
+comes.
 
 Only this module calls private functions of torch; ``tests/core/test_recomputation.py`` checks what it relies on.
 """
@@ -45,9 +46,20 @@ class _Passes(threading.local):
 _passes = _Passes()
 
 
+_opening: set[int] = set()
+
+
+def several_threads(thread: int) -> bool:
+    """Whether more threads than this one open blocks."""
+    if not (len(_opening) == 1 and thread in _opening):
+        _opening.add(thread)
+    return len(_opening) > 1
+
+
 def forget_failed_passes() -> None:
     """Outside of a backward pass: there is none that this thread is in, whatever ended the last one."""
-    _passes.entries.clear()
+    if _passes.entries:
+        _passes.entries.clear()
 
 
 def block_of_running_node(
@@ -74,10 +86,15 @@ def block_of_running_node(
     if not entries or entries[-1][0] != current:
         entry: list[int | Block | None] = [current, found]
         entries.append(entry)
-        torch.autograd.Variable._execution_engine.queue_callback(lambda: entry in entries and entries.remove(entry))
+        torch.autograd.Variable._execution_engine.queue_callback(lambda: _end(entries, entry))
     else:
         entries[-1][1] = found
     return found
+
+
+def _end(entries: list[list[int | Block | None]], entry: list[int | Block | None]) -> None:
+    if entry in entries:
+        entries.remove(entry)
 
 
 def _find(current: int, number: int, blocks: Sequence[Block], lost: Sequence[tuple[int, int, int]]) -> Block | None:
@@ -85,7 +102,7 @@ def _find(current: int, number: int, blocks: Sequence[Block], lost: Sequence[tup
     outer = [entry for entry in _passes.entries if entry[0] != current]
     passes = {current, *(entry[0] for entry in outer)}
     matching = [block for block in blocks if block.made(number)]
-    reached = [block for block in matching if not passes.isdisjoint(block.passes)]
+    reached = [block for block in matching if block.passes is None or not passes.isdisjoint(block.passes)]
     ended = [block for block in reached if block.made(number, ended=True)]
     if ended:
         return _innermost(ended)

@@ -27,6 +27,8 @@ def tensors_within(value: Any, depth: int = 4) -> list[Tensor]:
         return [value]
     if depth == 0 or value is None or isinstance(value, _NO_CONTAINER):
         return []
+    if type(value) in (tuple, list):
+        return [tensor for part in value for tensor in tensors_within(part, depth - 1)]
     parts: list[Any] = list(getattr(value, "__dict__", {}).values())
     parts += [getattr(value, name, None) for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
     if isinstance(value, Mapping):

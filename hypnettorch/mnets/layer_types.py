@@ -38,7 +38,7 @@ class Kind:
     neutral: float | None = None
 
 
-Describe = Callable[[nn.Module, str], Kind]
+Describe = Callable[..., Kind]
 """Called with a layer and the name of one of its parameters."""
 
 Term = Callable[..., Tensor]

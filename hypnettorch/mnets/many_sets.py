@@ -12,11 +12,13 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.lending import Block, groups_of
@@ -43,6 +45,7 @@ def map_sets(
     loop: bool = False,
     module: nn.Module | None = None,
     chunk_size: int | None = None,
+    sets: int | None = None,
 ) -> Any:
     """Map a function over weight sets, one ``vmap`` for every different condition; a loop where ``vmap`` refuses.
 
@@ -54,6 +57,7 @@ def map_sets(
         loop: Call the function for each set instead.
         module: The module whose state the function may change.
         chunk_size: How many sets are evaluated at once, at most. Default: all.
+        sets: Number of sets, if it is known.
 
     Returns:
         The outputs with a leading dimension of sets on every tensor.
@@ -62,7 +66,8 @@ def map_sets(
         TypeError: If a result has tensors in it that ``torch.utils._pytree`` does not find, or differs between sets and
             is no tensor.
     """
-    sets = next(leaf.shape[0] for name in arguments if mapped[name] for leaf in trees.tensors(arguments[name]))
+    if sets is None:
+        sets = next(leaf.shape[0] for name in arguments if mapped[name] for leaf in trees.tensors(arguments[name]))
     if torch.compiler.is_compiling() and not loop:
         with mappable_attention():
             return _map_groups(function, arguments, mapped, conditions, chunk_size)
@@ -71,7 +76,7 @@ def map_sets(
     if not loop and not _is_known_to_loop(module):
         state = _State(module)
         try:
-            with state.lent(), _padding_is_seen(module), mappable_attention():
+            with state.lent(), _padding_is_seen(module), _no_recomputation(), mappable_attention():
                 result = _map_groups(function, arguments, mapped, conditions, chunk_size)
         except (NeedsLoop, RuntimeError) as problem:
             state.put_back()
@@ -114,7 +119,8 @@ def _map_groups(
     def evaluate(values: Mapping[str, Any], condition: Any) -> Any:
         mappable = _Positional(function, list(values), condition)
         run = torch.func.vmap(mappable, in_dims=in_dims, randomness="different", chunk_size=chunk_size)
-        return mappable.restore(run(*values.values()))
+        with _AutocastLayers() if torch._C._is_any_autocast_enabled() else nullcontext():
+            return mappable.restore(run(*values.values()))
 
     if conditions is None:
         return evaluate(arguments, None)
@@ -159,7 +165,10 @@ def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> An
     def merge(*parts: Any) -> Any:
         if isinstance(parts[0], Tensor):
             return join(list(parts))
-        _check_leaves(parts)
+        for slots in zip(*(_slots(part) for part in parts), strict=True):
+            store, key = slots[0]
+            store[key] = join([other[name] for other, name in slots])
+        _check_leaves(parts[:1])
         if isinstance(parts[0], (int, float, str)) and any(part != parts[0] for part in parts):
             raise TypeError(
                 f"module: expected a result of tensors, got {parts[0]!r} and others in different weight sets"
@@ -172,11 +181,33 @@ def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> An
 def _check_leaves(leaves: Sequence[Any]) -> None:
     """Raise if a leaf that is no tensor has tensors in it."""
     for leaf in leaves:
-        if not isinstance(leaf, Tensor) and tensors_within(leaf):
+        if not isinstance(leaf, Tensor) and not _slots(leaf) and tensors_within(leaf):
             raise TypeError(
                 f"module: expected a result of tensors, lists, dictionaries or types that are registered with "
                 f"torch.utils._pytree.register_pytree_node, got {type(leaf).__name__} with tensors in it"
             )
+
+
+_FILLED = ("transformers.cache_utils.Cache",)
+"""Types of objects that a model makes and fills with tensors, among others for whoever generates text."""
+
+
+def _slots(leaf: Any) -> list[tuple[Any, Any]]:
+    """Dictionaries and lists in an object of such a type, with the keys under which they have tensors."""
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(leaf).__mro__}
+    return _slots_within(vars(leaf)) if names.intersection(_FILLED) else []
+
+
+def _slots_within(store: Any, depth: int = 4) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    for key, value in list(store.items() if isinstance(store, dict) else enumerate(store)):
+        if isinstance(value, Tensor):
+            found.append((store, key))
+        elif depth and isinstance(value, (dict, list)):
+            found += _slots_within(value, depth - 1)
+        elif depth and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)):
+            found += _slots_within(vars(value), depth - 1)
+    return found
 
 
 class _Positional:
@@ -189,14 +220,22 @@ class _Positional:
 
     def __call__(self, *values: Any) -> Any:
         output = self._function(**dict(zip(self._names, values, strict=True)), condition=self._condition)
+        if isinstance(output, Tensor):
+            self._structure = None
+            return output
         self._leaves, self._structure = trees.flatten(output)
+        self._slots = [slot for leaf in self._leaves for slot in _slots(leaf)]
         _check_leaves(self._leaves)
-        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)]
+        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)] + [store[key] for store, key in self._slots]
 
-    def restore(self, tensors: Sequence[Tensor]) -> Any:
+    def restore(self, tensors: Any) -> Any:
         """The output of the last call with other tensors in it."""
+        if self._structure is None:
+            return tensors
         rest = iter(tensors)
         leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        for store, key in self._slots:
+            store[key] = next(rest)
         return trees.unflatten(leaves, self._structure)
 
 
@@ -207,7 +246,9 @@ class _State:
     """Attributes and buffers of a module and its submodules as they are."""
 
     def __init__(self, module: nn.Module | None) -> None:
-        self._modules = [] if module is None else list(module.modules())
+        parts = [] if module is None else list(module.modules())
+        self._with_buffers = [part for part in parts if part._buffers]
+        self._modules = [part for part in parts if not _only_computes(part)]
         self._attributes = [_attributes(part) for part in self._modules]
         self._contents = [
             [(value, _content(value)) for value in attributes.values() if isinstance(value, _CHANGEABLE)]
@@ -216,7 +257,7 @@ class _State:
         self._names = [list(part._buffers) for part in self._modules]
         self._buffers = [
             ((part, name), buffer.clone())
-            for part in self._modules
+            for part in self._with_buffers
             for name, buffer in part._buffers.items()
             if isinstance(buffer, Tensor)
         ]
@@ -226,7 +267,7 @@ class _State:
         """Let the modules have copies of their buffers within the block."""
         versions = [_version(copy) for _, copy in self._buffers]
         groups = groups_of(self._buffers)
-        with Block(groups):
+        with Block(groups) if groups else nullcontext():
             yield
         lent = {(id(part), name): value for part, _, values in groups for name, value in values.items()}
         self._written = versions != [_version(copy) for _, copy in self._buffers] or any(
@@ -259,6 +300,11 @@ class _State:
 
 _ABSENT = object()
 _CHANGEABLE = (list, dict, set, deque, Tensor)
+
+
+def _only_computes(module: nn.Module) -> bool:
+    """Whether calling a module changes none of its attributes: those of torch without hooks do not."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not module._forward_pre_hooks
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
@@ -311,6 +357,41 @@ def _refuse_padding(encoder: nn.TransformerEncoder, args: Sequence[Any], kwargs:
 
 
 @contextmanager
+def _no_recomputation() -> Iterator[None]:
+    """Ask for a loop where checkpointing would evaluate something again when ``vmap`` is over."""
+    if not torch.is_grad_enabled() or torch._C._autograd._saved_tensors_hooks_get_disabled_error_message() is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(RuntimeError):  # somebody else's hooks are in use
+            stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks("vmap: no checkpointing within it"))
+        yield
+
+
+class _AutocastLayers(TorchFunctionMode):
+    """Cast what layers of torch get as autocast does; ``vmap`` takes them apart and leaves the bias as it is."""
+
+    _layers = frozenset(
+        {F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self._layers:
+            device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
+            if torch.is_autocast_enabled(device):
+                dtype = torch.get_autocast_dtype(device)
+                args = [_lowered(arg, dtype) for arg in args]
+                kwargs = {name: _lowered(arg, dtype) for name, arg in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _lowered(value: Any, dtype: torch.dtype) -> Any:
+    lower = isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
+    return value.to(dtype) if lower else value
+
+
+@contextmanager
 def mappable_attention() -> Iterator[None]:
     """Keep attention off the fused kernels for which ``vmap`` has no rule."""
     from torch.nn.attention import SDPBackend, sdpa_kernel  # not loaded with torch
@@ -331,7 +412,10 @@ def count_sets(weights: Any) -> int:
         checks.fail("weights", "stacked tensors [B, *shape]", None)
     if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
         raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
-    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in trees.tensors(weights)]
+    leaves = list(weights.values()) if isinstance(weights, dict) else weights
+    if not isinstance(leaves, list) or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        leaves = trees.tensors(weights)
+    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in leaves]
     if not sizes or any(size != sizes[0] for size in sizes):  # no set of sizes: torch.compile would fix them
         checks.fail(
             "weights", "stacked tensors [B, *shape] with one and the same B", f"leading sizes {sorted(set(sizes))}"

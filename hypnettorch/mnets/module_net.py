@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
@@ -151,17 +150,15 @@ class ModuleNet(Network):
             )
         found = self._in_module()
         tensors = self._ready(found, weights) if condition is None else None
-        if tensors is not None:
-            named = list(zip(self._selected, tensors, strict=True))
-            groups = [
-                (owner, "_parameters", {key: tensors[i] for key, i in entries}) for owner, entries in found.plan
-            ]
-        else:
+        if tensors is None:
             named = self._resolve(weights)
-            groups = lending.groups_of(self._entries(named, condition))
-        versions = weight_updates.versions(named)
+            with weight_updates.only_read(named):
+                return self._evaluate(lending.groups_of(self._entries(named, condition)), args, kwargs)
+        before = weight_updates.versions(tensors)
+        groups = [(owner, "_parameters", {key: tensors[i] for key, i in entries}) for owner, entries in found.plan]
         output = self._evaluate(groups, args, kwargs)
-        weight_updates.check_versions(named, versions)
+        if before != weight_updates.versions(tensors):
+            weight_updates.fail_changed(zip(self._selected, tensors, strict=True), before)
         return output
 
     def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
@@ -222,11 +219,10 @@ class ModuleNet(Network):
             return self._materialize(self._resolve(weights))
         values = self._resolve(weights, stacked=True)
         sets = count_sets([value for _, value in values])
-        each = ([(name, trees.map_tensors(lambda t, b=b: t[b], value)) for name, value in values] for b in range(sets))
-        return [self._materialize(one) for one in each]
+        return [self._materialize([(name, _member(value, b)) for name, value in values]) for b in range(sets)]
 
     def _materialize(self, values: Sequence[tuple[str, Value]]) -> nn.Module:
-        plain = copy.deepcopy(self.module)
+        plain = lending.plain_copy(self.module)
         own = self._own_values()
         for name in self._selected:
             parameter = nn.Parameter(
@@ -244,7 +240,7 @@ class ModuleNet(Network):
             _register(plain, self._names.get(name, [name]), tensor)
         return plain
 
-    def batched_forward(  # type: ignore[override]
+    def batched_forward(
         self,
         *args: Any,
         weights: Any = None,
@@ -290,42 +286,33 @@ class ModuleNet(Network):
             checks.one_of(f"in_dims['{name}']", dim, (None, 0))
         if chunk_size is not None:
             checks.integer("chunk_size", chunk_size, 1)
-        own = {name for name in kwargs if not share_input and in_dims.get(name, 0) is not None}
         leaves, structure = trees.flatten((args, kwargs))
-        mine = [isinstance(leaf, Tensor) for leaf in leaves]
-        if own != set(kwargs) or share_input:
-            marks = (
-                trees.map_leaves(lambda _: not share_input, args),
-                {name: trees.map_leaves(lambda _, name=name: name in own, value) for name, value in kwargs.items()},
-            )
-            mine = [m and mark for m, mark in zip(mine, trees.flatten(marks)[0], strict=True)]
-        for i, (leaf, mapped) in enumerate(zip(leaves, mine, strict=True)):
-            if mapped:
-                _check_sets(self._label_of(i, args, kwargs), leaf, sets)
+        mapped: dict[int, Tensor] = {}
+        if not share_input:
+            for i, (leaf, argument) in enumerate(zip(leaves, _arguments_of_leaves(args, kwargs), strict=True)):
+                shared = isinstance(argument, str) and in_dims.get(argument, 0) is None
+                if isinstance(leaf, Tensor) and not shared:
+                    _check_sets(argument, leaf, sets)
+                    mapped[i] = leaf
 
         def one_set(tensors: dict[int, Tensor], weights: dict[str, Value], condition: Any) -> Any:
-            args, kwargs = trees.unflatten([tensors.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
-            return self._evaluate(lending.groups_of(self._entries(list(weights.items()), condition)), args, kwargs)
+            groups = lending.groups_of(self._entries(list(weights.items()), condition))
+            if not tensors:
+                return self._evaluate(groups, args, kwargs)
+            its = [tensors.get(i, leaf) for i, leaf in enumerate(leaves)]
+            return self._evaluate(groups, *trees.unflatten(its, structure))
 
         with weight_updates.only_read(list(tensors.items())):
             return map_sets(
                 one_set,
-                {"tensors": {i: leaf for i, leaf in enumerate(leaves) if mine[i]}, "weights": tensors},
+                {"tensors": mapped, "weights": tensors},
                 {"tensors": True, "weights": True},
                 None if condition is None else set_conditions(condition, sets),
                 loop=needs_loop(self.module),
                 module=self.module,
                 chunk_size=chunk_size,
+                sets=sets,
             )
-
-    @staticmethod
-    def _label_of(i: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> checks.Name:
-        """The argument in which a leaf of ``(args, kwargs)`` is."""
-        for position, value in [*enumerate(args), *kwargs.items()]:
-            i -= len(trees.flatten(value)[0])
-            if i < 0:
-                return position if isinstance(position, str) else ("args", position)
-        return "args"
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
@@ -459,15 +446,17 @@ class ModuleNet(Network):
                 return None
             weights = [weights[name] for name in self._selected]
         for value, (owner, key) in zip(weights, found.first, strict=True):
-            own = lending.own_value(owner, key)
+            store = owner._parameters
+            own = store.get(key) if type(store) is dict else lending.own_value(owner, key)
             if (
                 not isinstance(value, Tensor)
-                or value.dtype is not own.dtype
-                or value.shape != own.shape
-                or value.device != own.device
+                or own is None
+                or value.dtype is not own.dtype  # type: ignore[union-attr]
+                or value.shape != own.shape  # type: ignore[union-attr]
+                or value.device != own.device  # type: ignore[union-attr]
             ):
                 return None
-        return weights  # type: ignore[no-any-return]
+        return weights
 
     def _evaluate(self, groups: list[lending.Group], args: Any, kwargs: Any) -> Any:
         """Call the module with these weights."""
@@ -480,7 +469,10 @@ class ModuleNet(Network):
     @contextmanager
     def _using(self, values: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
         watched = [(name, value) for name, value in values if not weight_updates.is_trainable(value)]
-        with weight_updates.only_read(watched), lending.lend(lending.groups_of(self._entries(values, condition))) as block:
+        with (
+            weight_updates.only_read(watched),
+            lending.lend(lending.groups_of(self._entries(values, condition))) as block,
+        ):
             if block is None:
                 yield self.module
                 return
@@ -509,6 +501,11 @@ class _Found(NamedTuple):
 def _rescales(layer: nn.Module) -> bool:
     """Whether a layer rescales its weight in place when it is called."""
     return isinstance(layer, nn.Embedding) and layer.max_norm is not None
+
+
+def _member(value: Value, b: int) -> Value:
+    """What one weight set has of stacked values."""
+    return LowRank(value.A[b], value.B[b]) if isinstance(value, LowRank) else value[b]
 
 
 def _settled(update: LowRank, own: Tensor, places: Sequence[Place]) -> Value:
@@ -592,6 +589,15 @@ def _check_sets(name: checks.Name, value: Any, sets: int) -> None:
     """Raise unless a tensor has a leading dimension of weight sets."""
     if isinstance(value, Tensor) and (value.dim() == 0 or value.shape[0] != sets):
         checks.fail(name, f"a leading dimension of {sets} weight sets", f"shape {tuple(value.shape)}")
+
+
+def _arguments_of_leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[checks.Name]:
+    """The argument in which each leaf of ``(args, kwargs)`` is."""
+    names: list[checks.Name] = []
+    arguments: list[tuple[checks.Name, Any]] = [(("args", i), value) for i, value in enumerate(args)]
+    for name, value in [*arguments, *kwargs.items()]:
+        names += [name] * (1 if isinstance(value, Tensor) else len(trees.flatten(value)[0]))
+    return names
 
 
 def _check_module(module: Any) -> None:

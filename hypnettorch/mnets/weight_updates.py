@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -173,29 +173,34 @@ def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool, factor: bool
 
 
 @contextmanager
-def only_read(tensors: Sequence[tuple[str, Value]]) -> Iterator[None]:
+def only_read(named: Sequence[tuple[str, Value]]) -> Iterator[None]:
     """Raise if one of these weights was changed in place within the block."""
-    before = versions(tensors)
+    before = versions([value for _, value in named])
     yield
-    check_versions(tensors, before)
+    if before != versions([value for _, value in named]):
+        fail_changed(named, before)
 
 
-def versions(tensors: Sequence[tuple[str, Value]]) -> list[int]:
+def versions(values: Sequence[Value]) -> list[int]:
     """How often each value was changed in place, as far as that can be read."""
-    return [] if torch.compiler.is_compiling() else [_version(value) for _, value in tensors]
-
-
-def check_versions(tensors: Sequence[tuple[str, Value]], before: Sequence[int]) -> None:
-    """Raise if one of the weights was changed in place since."""
-    if versions(tensors) != before:
-        name = next(name for (name, value), version in zip(tensors, before, strict=True) if _version(value) != version)
-        raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
+    if torch.compiler.is_compiling():
+        return []
+    try:
+        return [value._version for value in values]  # type: ignore[union-attr]
+    except (AttributeError, RuntimeError):  # there are updates, or tensors of inference mode
+        return [_version(value) for value in values]
 
 
 def _version(value: Value) -> int:
     if isinstance(value, LowRank):
         return sum(_version(factor) for factor in value)
     return 0 if value.is_inference() else value._version
+
+
+def fail_changed(named: Iterable[tuple[str, Value]], before: Sequence[int]) -> NoReturn:
+    """Raise for the first weight that was changed."""
+    name = next(name for (name, value), version in zip(named, before, strict=True) if _version(value) != version)
+    raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
 
 
 def is_trainable(value: Value) -> bool:
