@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Stacked
-from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
+from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import Network, check_network, computes
 
@@ -74,7 +74,7 @@ class HyperModel(nn.Module):
     ) -> HyperModel:
         """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP`` with a split head.
 
-        Every weight starts with the variance of an ordinary initialisation (``apply_hyperfan_init``), scales of
+        Every weight starts with mean and variance of the module's own values (``apply_calibrated_init``), scales of
         normalisation layers at 1.
 
         Args:
@@ -107,7 +107,7 @@ class HyperModel(nn.Module):
             embedding_table=embedding_table,
             verbose=False,
         )
-        hnet.apply_hyperfan_init(mnet=net)
+        hnet.apply_calibrated_init(net)
         return cls(hnet, net)
 
     def forward(

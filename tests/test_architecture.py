@@ -389,7 +389,9 @@ def test_api_page_has_a_module() -> None:
 
 def test_users_modules_are_documented_and_machinery_is_not() -> None:
     documented = set(DOCUMENTED_MODULES)
-    assert {f"hypnettorch.{name}" for name in ("mnets.mlp", "hnets.wrapper", "hyper_model", "core.values")} <= documented
+    assert {
+        f"hypnettorch.{name}" for name in ("mnets.mlp", "hnets.wrapper", "hyper_model", "core.values")
+    } <= documented
     assert documented <= set(SOURCES)
     for package in ("core", "legacy", "compat.check", "hpsearch"):
         inside = {name for name in SOURCES if name.startswith(f"hypnettorch.{package}.")}

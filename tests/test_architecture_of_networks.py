@@ -76,9 +76,7 @@ def evaluations() -> Iterator[tuple[str, Callable[[], Any], int, int]]:
 
 
 @pytest.mark.parametrize(("call", "most_calls", "most_files"), [pytest.param(*e[1:], id=e[0]) for e in evaluations()])
-def test_an_evaluation_passes_through_few_functions(
-    call: Callable[[], Any], most_calls: int, most_files: int
-) -> None:
+def test_an_evaluation_passes_through_few_functions(call: Callable[[], Any], most_calls: int, most_files: int) -> None:
     call()
     with Calls() as calls:
         call()
@@ -103,11 +101,18 @@ def code_lines(source: str) -> int:
 
 
 def test_lines_are_counted() -> None:
-    assert code_lines('"""Docs."""\n\nx = 1  # one\n\n\ndef f():\n    """More\n    docs."""\n    return (\n        x\n    )\n') == 5
+    assert (
+        code_lines(
+            '"""Docs."""\n\nx = 1  # one\n\n\ndef f():\n    """More\n    docs."""\n    return (\n        x\n    )\n'
+        )
+        == 5
+    )
 
 
 def test_the_core_is_small() -> None:
-    files = [file for name in CORE for file in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).rglob("*.py"))]
+    files = [
+        file for name in CORE for file in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).rglob("*.py"))
+    ]
     assert sum(code_lines(file.read_text()) for file in files) < MOST_LINES
 
 

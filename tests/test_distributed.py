@@ -71,15 +71,20 @@ def test_two_processes_give_the_gradients_of_one(tmp_path: Path) -> None:
 
 def test_export_of_a_hyper_model() -> None:
     model, _, x, _ = build()
-    program = torch.export.export(model, (x,), {"cond_id": torch.tensor([1])})
+    program = torch.export.export(model, (x,), {"cond_id": torch.tensor(1)})
     for condition in (0, 2):
-        exported = program.module()(x, cond_id=torch.tensor([condition]))
+        exported = program.module()(x, cond_id=torch.tensor(condition))
         torch.testing.assert_close(exported, model(x, cond_id=condition))
+    xs = torch.stack([x, -x])
+    program = torch.export.export(model, (xs,), {"cond_id": torch.tensor([1, 0])})
+    for conditions in ([0, 2], [2, 2]):
+        exported = program.module()(xs, cond_id=torch.tensor(conditions))
+        torch.testing.assert_close(exported, model(xs, cond_id=conditions))
 
 
 def test_export_of_a_hyper_model_around_a_module() -> None:
     net = ModuleNet(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)))
     model = HyperModel(HMLP(net.hyper_shapes_learned, num_cond_embs=3, layers=[5], verbose=False), net)
     x = torch.randn(3, 1, 4, 4)
-    program = torch.export.export(model, (x,), {"cond_id": torch.tensor([1])})
-    torch.testing.assert_close(program.module()(x, cond_id=torch.tensor([2])), model(x, cond_id=2))
+    program = torch.export.export(model, (x,), {"cond_id": torch.tensor(1)})
+    torch.testing.assert_close(program.module()(x, cond_id=torch.tensor(2)), model(x, cond_id=2))

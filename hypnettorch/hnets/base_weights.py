@@ -14,9 +14,16 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
 from hypnettorch.core.values import Values
-from hypnettorch.hnets.hyperfan import fill_uniform
-from hypnettorch.hnets.partwise_hyperfan import Destinations, average_start
-from hypnettorch.hnets.targets import Plan, Start, Target, describe_targets, start_of
+from hypnettorch.hnets.initialization import (
+    Destinations,
+    Plan,
+    Start,
+    Target,
+    average_start,
+    describe_targets,
+    fill_uniform,
+    start_of,
+)
 from hypnettorch.hnets.wrapper import Wrapper, stacked_value
 
 INIT = "init"
@@ -94,12 +101,12 @@ def _check_base(base: Any, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
 
 def _ordinary_start(target: Target) -> Start:
     """Kaiming initialisation: weights keep the variance of rectified activations, biases are 0."""
-    if target.neutral is None and target.name == "bias":
+    if target.start is None and target.name == "bias":
         return Start(0.0, 0.0, 0.0)
-    if target.neutral is None and target.name == "weight":
+    if target.start is None and target.name == "weight":
         return Start(0.0, 0.0, 2 / target.fan_in)
-    return start_of(target, Plan("in", False, 1.0, 1.0))
+    return start_of(target, Plan())
 
 
 def _draw(value: Tensor, start: Start) -> None:
-    fill_uniform(value, start.mean, start.constant + start.generated)
+    fill_uniform(value, start.mean, start.variance)

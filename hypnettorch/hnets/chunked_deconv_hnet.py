@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.deconv_hnet import HDeconv, parse_image_shape
-from hypnettorch.hnets.partwise_hyperfan import Destinations, start_targets
-from hypnettorch.hnets.targets import Plan
 
 
 class ChunkedHDeconv(ChunkedHyperNetwork):
@@ -105,9 +103,3 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
             num_cond_embs,
             embedding_table,
         )
-
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
-        """Initialise for the targets: constants give each its variance."""
-        moments = self.hnet.draw(self.inner_inputs(plan), plan)
-        start_targets(self, destinations, plan, moments.repeat(self.num_chunks)[: self.num_outputs])
-        self.draw_chunk_embeddings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
-from hypnettorch.hnets import hyperfan, inputs, output_constants
+from hypnettorch.hnets import initialization, inputs, output_constants
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
-from hypnettorch.hnets.targets import Plan
+from hypnettorch.hnets.initialization import Destinations, Plan
 
 CHUNKS = "chunk_embs"
 """The kind of conditional tensor that holds chunk embeddings, and its key in ``weights``."""
@@ -159,16 +160,48 @@ class ChunkedHyperNetwork(HyperNetwork):
             expected = f"shape (N, {self._num_chunks}, {self._chunk_emb_size})"
             checks.fail("weights['chunk_embs']", expected, tuple(chunks.shape))
 
-    def inner_inputs(self, plan: Plan) -> hyperfan.Inputs:
-        """The inputs of the inner network, with chunk embeddings of variance 1."""
-        own = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._chunk_emb_size, 1.0)
-        size = self._uncond_in_size + self._chunk_emb_size
-        return hyperfan.Inputs(size, own.variance, self._cond_in_size, plan.cond_var)
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise for the targets: constants give each its variance."""
+        self.start_chunks(destinations, plan)
 
-    def draw_chunk_embeddings(self, normal: bool = True) -> None:
-        """Draw internal chunk embeddings from N(0, 1), or from the uniform distribution of this variance."""
+    def start_chunks(self, destinations: Destinations, plan: Plan, normal: bool = True) -> None:
+        """The same with a choice of the distribution of chunk embeddings, which a calibrated start leaves as they are.
+
+        Args:
+            destinations: Where each target ends up.
+            plan: Which start is wanted.
+            normal: Whether to draw chunk embeddings from N(0, 1), otherwise from the uniform distribution of variance 1.
+        """
+        initialization.check_internal(self.hnet)
+        if not plan.calibrated:
+            self.draw_chunk_embeddings(normal)
+        plan = plan.looked_up(self)
+        moments = self.hnet.draw(self._plan_of_chunks(plan))
+        if len(moments) > 1:
+            moments = moments.repeat(self.num_chunks)[: self.num_outputs]
+        initialization.settle(self, destinations, plan, moments)
+
+    def _plan_of_chunks(self, plan: Plan) -> Plan:
+        """The plan for the inner network, of which chunk embeddings of variance 1 are inputs, too."""
+        if plan.samples is None:
+            size = self._uncond_in_size + self._chunk_emb_size
+            return replace(plan, uncond_var=(self._uncond_in_size * plan.uncond_var + self._chunk_emb_size) / size)
+        request, values = plan.samples
+        rows = Request(self.chunk_inputs(request, values))
+        return plan.within(initialization.rows_of(rows, initialization.ROWS), values.part("hnet"))
+
+    def draw_chunk_embeddings(self, normal: bool = True, variances: Tensor | None = None) -> None:
+        """Draw internal chunk embeddings.
+
+        Args:
+            normal: Whether from N(0, variance), otherwise from the uniform distribution of this variance.
+            variances: The variance of each chunk ``[num_chunks]`` (default: 1).
+        """
         for _, embeddings in self._held_chunks():
-            nn.init.normal_(embeddings) if normal else hyperfan.fill_uniform(embeddings, 0.0, 1.0)
+            nn.init.normal_(embeddings) if normal else initialization.fill_uniform(embeddings, 0.0, 1.0)
+            if variances is not None:
+                with torch.no_grad():
+                    embeddings.mul_(variances.sqrt().unsqueeze(1).to(embeddings))
 
     def _held_chunks(self) -> Iterator[tuple[int | None, Tensor]]:
         """Internal chunk embeddings ``[num_chunks, chunk_emb_size]``, with the condition that they belong to."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hypnettorch.hnets import chunked_hyperfan, partwise_hyperfan
+from hypnettorch.hnets import initialization
 from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.mlp_hnet import HMLP
-from hypnettorch.hnets.targets import Plan
 
 
 class ChunkedHMLP(ChunkedHyperNetwork):
@@ -97,11 +96,6 @@ class ChunkedHMLP(ChunkedHyperNetwork):
             embedding_table,
         )
 
-    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
-        """Initialise for the targets: constants give each its variance."""
-        starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
-        chunked_hyperfan.initialize_exactly(self, plan, starts)
-
     def apply_chunked_hyperfan_init(
         self,
         method: str = "in",
@@ -112,29 +106,37 @@ class ChunkedHMLP(ChunkedHyperNetwork):
         cemb_normal_init: bool = False,
         mnet: Any = None,
         target_vars: Any = None,
+        cond_input: Tensor | None = None,
+        uncond_input: Tensor | None = None,
     ) -> None:
         """Initialise such that each chunk has, on average, the variance of an ordinary initialisation.
 
         The output layer is shared by all chunks, so the variance of the chunk embeddings is what tells them apart. With
         a :class:`~hypnettorch.mnets.module_net.ModuleNet` as ``mnet``, constants give each single tensor its variance,
-        and normalisation scales the value 1. The mathematics stand in :mod:`hypnettorch.hnets.chunked_hyperfan`.
+        and normalisation scales the value 1. The mathematics stand in
+        :func:`hypnettorch.hnets.initialization.apply_chunked_hyperfan_init`.
 
         Args:
             method: ``'in'``, ``'out'`` or ``'harmonic'``, see :meth:`HMLP.apply_hyperfan_init`.
             use_xavier: Xavier instead of Kaiming initialisation.
-            uncond_var: Variance of the unconditional input.
-            cond_var: Variance of the conditional input. ``None`` takes half of the largest variance for which no chunk
+            uncond_var: Mean square of an entry of the unconditional input: its variance, if its mean is 0.
+            cond_var: Mean square of an entry of the conditional input. ``None`` takes half of the largest variance for which no chunk
                 needs a negative one (with a ``ModuleNet`` 1), and rescales the internal embeddings to it.
             eps: Smallest variance of a chunk embedding (without effect with a ``ModuleNet``).
             cemb_normal_init: Draw chunk embeddings from a normal instead of a uniform distribution.
             mnet: The main network, see :meth:`HMLP.apply_hyperfan_init`.
             target_vars: Variances of the targets: a list (``None`` for the default) or a dictionary by ``name`` of
                 ``param_shapes_meta``.
+            cond_input: Samples of the conditional input, whose mean square replaces ``cond_var``.
+            uncond_input: Samples of the unconditional input, whose mean square replaces ``uncond_var``.
 
         Raises:
             ValueError: If an argument is wrong or parameters are external.
             RuntimeError: If the network uses batch norm (the class is a ``ValueError`` as well).
         """
-        chunked_hyperfan.initialize(
-            self, method, use_xavier, uncond_var, cond_var, eps, cemb_normal_init, mnet, target_vars
-        )
+        if uncond_input is not None:
+            uncond_var = float(uncond_input.detach().square().mean())
+        if cond_input is not None:
+            cond_var = float(cond_input.detach().square().mean())
+        plan = initialization.checked_plan(method, use_xavier, uncond_var, 0.0 if cond_var is None else cond_var)
+        initialization.apply_chunked_hyperfan_init(self, plan, cond_var, eps, cemb_normal_init, mnet, target_vars)

@@ -22,11 +22,10 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
-from hypnettorch.hnets import deconv_hyperfan, hyperfan
+from hypnettorch.hnets import deconv_hyperfan, initialization, output_constants
 from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, plan_upsamplings
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat
-from hypnettorch.hnets.partwise_hyperfan import Destinations, start_targets
-from hypnettorch.hnets.targets import Plan
+from hypnettorch.hnets.initialization import Destinations, Plan
 from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
 
 LAST_FILTERS = 128
@@ -176,15 +175,24 @@ class HDeconv(HyperNetwork):
         """Number of channels of the image."""
         return self._num_channels
 
+    @property
+    def activation(self) -> Callable[[Tensor], Tensor] | None:
+        """The nonlinearity of the hidden layers."""
+        return self._act_fn
+
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise for the targets: constants per pixel give each its variance."""
-        inputs = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
-        start_targets(self, destinations, plan, self.draw(inputs, plan))
+        plan = plan.looked_up(self)
+        initialization.settle(self, destinations, plan, self.draw(plan))
 
-    def draw(self, inputs: hyperfan.Inputs, plan: Plan) -> Tensor:
+    def draw(self, plan: Plan) -> Tensor:
         """Draw all parameters but the embeddings; returns the second moments ``[num_outputs]`` of the image."""
-        hyperfan.check_arguments(self, plan.method, inputs)
-        return deconv_hyperfan.initialize(self, inputs, plan.gain)
+        initialization.check_internal(self)
+        output_constants.keep(self, None, None)
+        moment = plan.moment(self._uncond_in_size, self._cond_in_size)
+        if moment == 0:
+            checks.fail("cond_var", "inputs of positive variance", f"{plan.cond_var} (uncond_var: {plan.uncond_var})")
+        return deconv_hyperfan.draw(self, moment, plan.gain)
 
     def start_at_zero(self) -> None:
         """Let the last layer draw zeros; gradients reach it in the first step, all other layers from the second.
@@ -192,7 +200,7 @@ class HDeconv(HyperNetwork):
         Raises:
             ValueError: If it is external, or divided by its spectral norm.
         """
-        hyperfan.let_produce_zeros(self, list(self.layers)[-1:])
+        initialization.let_produce_zeros(self, list(self.layers)[-1:])
 
 
 def parse_image_shape(hyper_img_shape: Any) -> tuple[int, int, int]:

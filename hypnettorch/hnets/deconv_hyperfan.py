@@ -33,13 +33,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypnettorch.core import checks
 from hypnettorch.core.values import Values
-from hypnettorch.hnets import hyperfan
 from hypnettorch.hnets.deconv_stages import Upsampling
-from hypnettorch.hnets.hyperfan import fill_uniform, gaussian_moments
+from hypnettorch.hnets.initialization import draw_norms, fill_uniform, gaussian_moments
 from hypnettorch.hnets.output_constants import DOUBLE
 
 if TYPE_CHECKING:
@@ -49,26 +47,19 @@ GRID = 17
 """At how many second moments the activation is evaluated; ``E[σ(z)²]`` is interpolated in between."""
 
 
-def initialize(hnet: HDeconv, inputs: hyperfan.Inputs, gain: float) -> Tensor:
+def draw(hnet: HDeconv, moment: float, gain: float) -> Tensor:
     """Draw all parameters of a deconvolutional hypernetwork but the embeddings.
 
     Args:
         hnet: The hypernetwork.
-        inputs: Its inputs.
+        moment: Mean square of an entry of its inputs.
         gain: ``c``.
 
     Returns:
         The second moments ``[num_outputs]`` of the image that it draws, on the CPU in double precision.
-
-    Raises:
-        ValueError: If the input has no variance.
     """
-    if inputs.variance == 0:
-        checks.fail("cond_var", "inputs of positive variance", f"{inputs.cond_var} (uncond_var: {inputs.uncond_var})")
     values = hnet.evaluation(None, None, None)
-    for layer in hnet.batchnorm_layers or ():
-        nn.init.ones_(layer.scale)  # type: ignore[arg-type]
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    draw_norms(hnet)
     first, *convs = hnet.layers
     _draw(values, first.weight_name, first.bias_name, gain / (hnet._uncond_in_size + hnet._cond_in_size))
     for attention in hnet.attentions:
@@ -77,7 +68,7 @@ def initialize(hnet: HDeconv, inputs: hyperfan.Inputs, gain: float) -> Tensor:
         fill_uniform(values[attention.gamma], 0.0, 0.0)
     for conv in convs:
         _draw(values, conv.weight_name, conv.bias_name, (1.0 if conv is convs[-1] else gain) / conv.fan_in)
-    return pixel_moments(hnet, inputs.variance, values)
+    return pixel_moments(hnet, moment, values)
 
 
 def _draw(values: Values, weight: str, bias: str | None, variance: float) -> None:
@@ -89,7 +80,7 @@ def _draw(values: Values, weight: str, bias: str | None, variance: float) -> Non
 
 @torch.no_grad()
 def pixel_moments(hnet: HDeconv, variance: float, values: Values) -> Tensor:
-    """Second moments ``[num_outputs]`` of the image that a network draws from inputs of this variance."""
+    """Second moments ``[num_outputs]`` of the image that a network draws from inputs of this mean square."""
     first, *convs = hnet.layers
     weight, _ = first.tensors(values)
     size = convs[0].step.before
@@ -97,7 +88,7 @@ def pixel_moments(hnet: HDeconv, variance: float, values: Values) -> Tensor:
     for conv in convs:
         if hnet.batchnorm_layers:
             moments /= moments.mean()
-        means, squares = _activated(moments, hnet._act_fn, weight)
+        means, squares = _activated(moments, hnet.activation, weight)
         moments = conv.step(squares, torch.ones(1, 1, *conv.step.kernel, **DOUBLE))
         if hnet.batchnorm_layers and conv is not convs[-1]:
             moments += _mean_removed(conv.step, means)

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.table import ROLES, Row
 from hypnettorch.core.values import Values, resolve
-from hypnettorch.hnets import assembly, hyperfan, inputs, partwise_hyperfan
+from hypnettorch.hnets import assembly, initialization, inputs, output_constants
 from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, check_hypernetwork, common_bias, normal
-from hypnettorch.hnets.targets import Plan
+from hypnettorch.hnets.initialization import Destinations, Plan
 from hypnettorch.mnets.network import Shapes
 
 HNETS = "hnets"
@@ -253,18 +254,50 @@ class HContainer(HyperNetwork):
             sizes["cond_id"] = len(request.ids)
         return [*lead, inputs.common_size(sizes)]
 
-    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
-        """Initialise each hypernetwork, and plain parameters, for the targets in which they end up."""
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise each hypernetwork, and plain parameters, for the targets in which they end up.
+
+        In a calibrated start, constants give targets their variance if a function computes with what it puts together,
+        or makes different ones of the same tensor.
+        """
+        groups = self._groups(destinations, plan)
+        mixed = groups is None
+        if groups is None:
+            shapes = [shape for hnet in self.internal_hnets for shape in hnet.target_shapes]
+            groups = initialization.destinations_of([*shapes, *self._uncond_shapes, *self._cond_shapes], 1.0)
+        traced = iter(groups)
+        for i, hnet in enumerate(self.internal_hnets):
+            hnet.start_at([next(traced) for _ in hnet.target_shapes], self._plan_of_member(i, plan))
+        for rows in self._plain_rows():
+            start = initialization.average_start(next(traced), plan)
+            for row in rows:
+                initialization.fill_uniform(row.value(), start.mean, start.variance)
+        output_constants.keep(self, None, None)
+        if mixed:
+            initialization.settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
+
+    def _groups(self, destinations: Destinations, plan: Plan) -> Destinations | None:
+        """Destinations of what is put together; ``None`` where a calibrated start cannot follow it."""
         inner = [[tuple(shape) for shape in hnet.target_shapes] for hnet in self.internal_hnets]
         plain = [[tuple(shape) for shape in shapes] for shapes in (self._uncond_shapes, self._cond_shapes)]
-        found = assembly.trace(self._assembly_fct, (inner, *plain), self.target_shapes)
-        traced = iter(partwise_hyperfan.trace_back(found, destinations))
-        for hnet in self.internal_hnets:
-            hnet.start_at([next(traced) for _ in hnet.target_shapes], plan)
-        for rows in self._plain_rows():
-            start = partwise_hyperfan.average_start(next(traced), plan)
-            for row in rows:
-                hyperfan.fill_uniform(row.value(), start.mean, start.variance)
+        try:
+            found = assembly.trace(self._assembly_fct, (inner, *plain), self.target_shapes)
+        except ValueError:
+            if plan.calibrated:
+                return None
+            raise
+        groups = initialization.trace_back(found, destinations)
+        if plan.calibrated and any(len({destination.target.start for destination in group}) > 1 for group in groups):
+            return None
+        return groups
+
+    def _plan_of_member(self, number: int, plan: Plan) -> Plan:
+        """The plan for one of the hypernetworks, all of which get the same inputs."""
+        if plan.samples is None:
+            return plan
+        request, values = plan.samples
+        ids = request.ids if request.cond is None else None
+        return plan.within(Request(request.uncond, request.cond, ids), values.part(f"{HNETS}.{number}"))
 
     def start_at_zero(self) -> None:
         """Let all hypernetworks, and plain parameters, start at zero."""

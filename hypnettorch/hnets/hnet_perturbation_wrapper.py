@@ -83,8 +83,8 @@ class HPerturbWrapper(Wrapper):
 
     Note:
         With handlers of one's own, ``batched_forward`` maps ``forward`` by ``torch.func.vmap``: a handler always sees
-        the inputs of one parameter set. ``apply_hyperfan_init`` initialises ``h`` and leaves the noise, of variance
-        ``σ²``, out of account.
+        the inputs of one parameter set. ``apply_hyperfan_init`` and ``apply_calibrated_init`` initialise
+        ``h`` and leave the noise, of variance ``σ²``, out of account.
 
     Example:
         >>> from hypnettorch.hnets import HMLP

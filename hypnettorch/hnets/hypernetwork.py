@@ -21,7 +21,7 @@ from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.table import ALL, Row, values_of
 from hypnettorch.core.values import NOTHING, Values, resolve
-from hypnettorch.hnets import inputs, output_constants, partwise_hyperfan
+from hypnettorch.hnets import initialization, inputs, output_constants
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.network import Fill, Network, Shapes, computes, is_network
 
@@ -93,14 +93,14 @@ class Produced:
     def flat(self) -> Tensor:
         """``[N, num_outputs]``."""
         if isinstance(self.value, Tensor):
-            return formats.from_padded(self.value, self.shapes, "flattened")  # type: ignore[no-any-return]
+            return formats.from_padded(self.value, self.shapes, "flattened")
         return formats.flatten(self.value, self.shapes)
 
     @property
     def tensors(self) -> list[Tensor]:
         """One tensor ``[N, *shape]`` per target."""
         if isinstance(self.value, Tensor):
-            return formats.from_padded(self.value, self.shapes, "stacked")  # type: ignore[no-any-return]
+            return formats.from_padded(self.value, self.shapes, "stacked")
         return list(self.value)
 
     def formatted(self, ret_format: str) -> Any:
@@ -172,7 +172,7 @@ class HyperNetwork(Network):
             **meta: Further entries for all.
         """
         single = not shape or not isinstance(shape[0], Sequence)
-        shapes = [tuple(shape)] if single else [tuple(one) for one in shape]  # type: ignore[arg-type, union-attr]
+        shapes: list[Any] = [tuple(shape)] if single else [tuple(one) for one in shape]  # type: ignore[arg-type]
         roles = [role] * len(shapes) if role is None or isinstance(role, str) else list(role)
         own = [dict(meta, **entry) for entry in metas or [{}] * len(shapes)]
         family = Family(kind, shapes, single, external, init, roles, layer, block, table, own, condition_key)
@@ -839,41 +839,116 @@ class HyperNetwork(Network):
         uncond_var: float = 1.0,
         cond_var: float = 1.0,
         mnet: Any = None,
+        cond_input: Tensor | None = None,
+        uncond_input: Tensor | None = None,
     ) -> None:
-        """Initialise such that the produced weights have the variance of an ordinary initialisation.
+        """Initialise such that the produced weights have the variance that their fans ask for.
 
         All parameters but the embeddings of conditions are drawn anew. An inner network is initialised for the targets
         in which its output ends up; where a produced tensor is used in several of them, for their average variance.
         Batch norm scales and gains start at 1, shifts at 0. Where the parameters cannot give each target its own start,
-        constants do (:attr:`output_scale`, :attr:`output_offset`).
+        constants do (:attr:`output_scale`, :attr:`output_offset`). The mathematics stand in
+        :mod:`hypnettorch.hnets.initialization`.
 
         Args:
             method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
                 mean of the two variances).
             use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
-            uncond_var: Variance of the unconditional input.
-            cond_var: Variance of the conditional input.
+            uncond_var: Mean square of an entry of the unconditional input: its variance, if its mean is 0.
+            cond_var: Mean square of an entry of the conditional input.
             mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
                 than one dimension count as weights and vectors as the bias of the weight before them.
+            cond_input: Samples of the conditional input, as ``forward`` takes them, for which to measure what enters
+                the output layer. They replace both variances.
+            uncond_input: Samples of the unconditional input, likewise. If only one of the two is given, the other is
+                that of conditions which the network knows, or drawn from N(0, 1).
 
         Raises:
-            ValueError: If an argument is wrong, parameters are external, a neutral value other than 0 is needed where
-                there are no biases, or an assembly function computes with the weights.
+            ValueError: If an argument is wrong, ``mnet`` takes tensors of other shapes, parameters are external, a
+                neutral value other than 0 is needed where there are no biases, or an assembly function computes with
+                the weights.
             NotImplementedError: If the class, or that of an inner network, has no such initialisation.
         """
-        partwise_hyperfan.apply_hyperfan_init(self, method, use_xavier, uncond_var, cond_var, mnet)
+        initialization.apply_hyperfan_init(
+            self, method, use_xavier, uncond_var, cond_var, mnet, cond_input, uncond_input
+        )
 
-    def start_at(self, destinations: Any, plan: Any) -> None:
-        """Initialise such that each target starts as the main network wants it.
+    def apply_calibrated_init(
+        self,
+        mnet: Any = None,
+        cond_input: Tensor | None = None,
+        uncond_input: Tensor | None = None,
+        target_var: Any = None,
+    ) -> None:
+        """Initialise such that the main network starts as it would by itself.
+
+        Hidden layers are drawn, embeddings stay as they are, and what is produced for some conditions is measured and
+        brought to scale: each target has mean and second moment of an ordinary start of the main network. Scales of
+        normalisation layers are 1, shifts 0; where targets share the weights that produce them, they vary by 0.01, so
+        that an optimiser can move them. The mathematics stand in :mod:`hypnettorch.hnets.initialization`.
 
         Args:
-            destinations: For each target where it ends up (:mod:`hypnettorch.hnets.partwise_hyperfan`).
-            plan: Which initialisation (:class:`hypnettorch.hnets.targets.Plan`).
+            mnet: The main network, whose table says how each target starts. Without it weights have the variance
+                ``1 / (3 fan_in)``, as in ``torch.nn.Linear``, and vectors that of the bias of the weight before them.
+            cond_input: Samples of the conditional input, as ``forward`` takes them, for which to measure. Default: the
+                conditions that the network holds, otherwise draws from N(0, 1).
+            uncond_input: Samples of the unconditional input. Default: draws from N(0, 1).
+            target_var: Variances of the targets that replace those of the main network: a number for all that vary, a
+                list (``None`` for the default), or a dictionary by name of the tensor
+                (:attr:`param_names <hypnettorch.mnets.network.Network.param_names>` of ``mnet``) or by ``name`` of
+                ``param_shapes_meta``.
+
+        Raises:
+            ValueError: If an argument is wrong, ``mnet`` takes tensors of other shapes, parameters are external, or samples
+                are needed and cannot be drawn.
+            NotImplementedError: If the class, or that of an inner network, has no such initialisation.
+
+        Example:
+            >>> from hypnettorch.hnets import HMLP
+            >>> from hypnettorch.mnets import MLP
+            >>> mnet = MLP(n_in=100, n_out=2, hidden_layers=[200], no_weights=True, verbose=False)
+            >>> hnet = HMLP(mnet.hyper_shapes_learned, num_cond_embs=5, verbose=False)
+            >>> hnet.apply_calibrated_init(mnet)
+            >>> weights = hnet(cond_id=3)
+            >>> bool(0.5 < weights[0].var() * 300 < 2)
+            True
+        """
+        initialization.apply_calibrated_init(self, mnet, cond_input, uncond_input, target_var)
+
+    def start_at(self, destinations: initialization.Destinations, plan: initialization.Plan) -> None:
+        """Initialise such that each target starts as the plan says: both starts are made of this method.
+
+        A class says here how what enters its output layer becomes targets. Classes that do not, but implement
+        :meth:`generate`, keep their parameters in a calibrated start, and have constants bring their output to scale.
+
+        Args:
+            destinations: For each target where it ends up.
+            plan: Which start (:class:`hypnettorch.hnets.initialization.Plan`).
 
         Raises:
             NotImplementedError: If the class has no such initialisation.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
+        if not plan.calibrated or not computes(type(self), "generate"):
+            raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
+        initialization.settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
+
+    def sample_inputs(self, count: int) -> Request:
+        """Inputs for which to measure the network if it holds no conditions: draws from N(0, 1).
+
+        Args:
+            count: Number of conditions.
+        """
+        like = self._like()
+        sizes = (self._uncond_in_size, self._cond_in_size)
+        uncond, cond = (like.new_empty(count, size).normal_() if size else None for size in sizes)
+        given: dict[str, Any] = {}
+        for family in self._families:
+            if family.kind != EMBEDDINGS:
+                drawn = [like.new_empty(count, *shape) for shape in family.shapes]
+                for tensor in drawn:
+                    family.init(tensor)
+                given[family.kind] = drawn[0] if family.single else drawn
+        return Request(uncond, cond, None, given)
 
     def start_at_zero(self) -> None:
         """Change as little as it takes to produce zeros, in such a way that gradients change that.
@@ -929,7 +1004,7 @@ def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Ten
 def _by_forward(network: Any, request: Request, values: Values) -> Tensor:
     """What a hypernetwork produces by its public method, called with the documented keywords."""
     call = network.forward if values.sets is None else network.batched_forward
-    return call(**arguments_of(network, request, values), ret_format="flattened")  # type: ignore[no-any-return]
+    return call(**arguments_of(network, request, values), ret_format="flattened")
 
 
 def arguments_of(network: Any, request: Request, values: Values) -> dict[str, Any]:
@@ -1029,7 +1104,7 @@ def _fit_table(
             state_dict.update({prefix + single.name(c, i): row for c, row in enumerate(rows.unbind())})
         return
     if key not in state_dict:
-        names = {}
+        names: dict[str, Tensor] = {}
         while prefix + single.name(len(names), i) in state_dict:
             name = prefix + single.name(len(names), i)
             names[name] = state_dict.pop(name)

@@ -335,7 +335,9 @@ def _given_variances(value: Any, targets: Sequence[Target], rows: Sequence[Row |
     if not isinstance(value, Mapping):
         if value is not None and not isinstance(value, (list, tuple)):
             number = checks.number("target_var", value, 0)
-            starts = [target.start or (None if row is None else row.start) for target, row in zip(targets, rows)]
+            starts = [
+                target.start or (None if row is None else row.start) for target, row in zip(targets, rows, strict=True)
+            ]
             varies = [(start or _start_by_role(target))[1] > 0 for target, start in zip(targets, starts, strict=True)]
             return [number if vary else None for vary in varies]
         return per_target("target_var", value, [target.name for target in targets])
@@ -531,12 +533,16 @@ def _samples(hnet: Any, cond_input: Any, uncond_input: Any) -> Samples:
     count = max(4, min(count, ELEMENTS // max(hnet._uncond_in_size, 1))) if ids is None else count
     given = [value for value in (cond_input, uncond_input) if value is not None]
     count = len(given[0]) if given else count
-    drawn = hnet.sample_inputs(count)
-    cond = cond_input if cond_input is not None or ids is not None else drawn.cond
-    uncond = drawn.uncond if uncond_input is None else uncond_input
+    needs_cond = cond_input is None and ids is None
+    needs_uncond = uncond_input is None and hnet._uncond_in_size > 0
+    uncond, cond = uncond_input, cond_input
+    other: dict[str, Any] = {}
+    if needs_cond or needs_uncond:
+        drawn = hnet.sample_inputs(count)
+        uncond = drawn.uncond if needs_uncond else uncond
+        cond, other = (drawn.cond, dict(drawn.given)) if needs_cond else (cond, {})
     if ids is not None and uncond is not None:
         ids = [ids[i % len(ids)] for i in range(len(uncond))]
-    other = dict(drawn.given) if ids is None else {}
     return Samples(*hnet.read(uncond, cond, ids, other or None, None, "flattened"))
 
 
@@ -557,7 +563,8 @@ def rows_of(request: Any, most: int) -> Any:
         return tensor if tensor is None or len(tensor) != count else tensor[chosen.to(tensor.device)]
 
     given = trees.map_tensors(some, dict(request.given))
-    return replace(request, uncond=some(request.uncond), cond=some(request.cond), given=given)
+    ids = [request.ids[i] for i in chosen.tolist()] if len(request.ids or ()) == count else request.ids
+    return replace(request, uncond=some(request.uncond), cond=some(request.cond), ids=ids, given=given)
 
 
 def measured_moments(hnet: Any, plan: Plan, expected: Tensor) -> Tensor:
@@ -578,9 +585,7 @@ def measured_moments(hnet: Any, plan: Plan, expected: Tensor) -> Tensor:
     tensors = formats.from_padded(produced, hnet.target_shapes, "stacked") if isinstance(produced, Tensor) else produced
     single = len(expected) == 1
     shares = [expected] * len(tensors) if single else formats.unflatten(expected, hnet.target_shapes)
-    ratios = [
-        (tensor.double().square().cpu() / share).mean() for tensor, share in zip(tensors, shares, strict=True)
-    ]
+    ratios = [(tensor.double().square().cpu() / share).mean() for tensor, share in zip(tensors, shares, strict=True)]
     factors = _trusted(torch.stack(ratios), hnet.target_shapes)
     return expected * (factors if single else output_constants.per_weight(hnet, factors))
 
@@ -805,7 +810,8 @@ def _first(value: float | None, default: float) -> float:
 
 def _bring_to_scale(hnet: Any, plan: Plan, weights: Sequence[Tensor], starts: Sequence[Start]) -> None:
     """Scale the rows of each target such that what they produce has the variance that it should have."""
-    activations = hnet.last_layer(*plan.samples)[0]
+    request, values = plan.samples  # type: ignore[misc]
+    activations = hnet.last_layer(request, values)[0]
     ratios = []
     for weight, start in zip(weights, starts, strict=True):
         some = activations[: max(4, ELEMENTS // len(weight))]

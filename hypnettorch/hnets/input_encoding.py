@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
+from hypnettorch.hnets.initialization import Destinations, Plan
 from hypnettorch.hnets.module_part import ModulePart
-from hypnettorch.hnets.partwise_hyperfan import Destinations
-from hypnettorch.hnets.targets import Plan
 from hypnettorch.hnets.wrapper import Wrapper, check_input, check_without_conditions
 
 
@@ -197,6 +196,13 @@ class HEncodedInput(Wrapper):
         elif self._moment is not None:
             plan = replace(plan, uncond_var=self._moment)
         super().start_at(destinations, plan)
+
+    def sample_inputs(self, count: int) -> Request:
+        """What is encoded is drawn from U(0, 1), the other input from N(0, 1)."""
+        drawn = super().sample_inputs(count)
+        if self._is_conditional:
+            return replace(drawn, cond=torch.rand_like(drawn.cond))  # type: ignore[arg-type]
+        return replace(drawn, uncond=torch.rand_like(drawn.uncond))  # type: ignore[arg-type]
 
 
 def _outside(values: Tensor) -> bool:

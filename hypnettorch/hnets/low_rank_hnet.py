@@ -13,8 +13,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
 from hypnettorch.core.values import Values
 from hypnettorch.hnets.hypernetwork import Produced, Request
-from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
-from hypnettorch.hnets.targets import Plan, Target
+from hypnettorch.hnets.initialization import Destination, Destinations, Plan, destinations_of
 from hypnettorch.hnets.wrapper import Pairs, Wrapper, stacked_value
 from hypnettorch.mnets.network import Network, Shapes, is_network
 
@@ -149,11 +148,9 @@ class HLowRank(Wrapper):
         """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
         factors: list[list[Destination]] = []
         for group, (_, shape) in zip(destinations, self._factor_pairs(), strict=True):
-            fan = int(plan.gain) * shape[1]
-            rows = Target(tuple(shape), "weight", fan, fan, None)
             weights = [replace(d, target=replace(d.target, name="weight", partner=None)) for d in group]
-            factors += [weights, [Destination(rows, rows.size)]]
-        self.hnet.start_at(factors, plan)
+            factors += [weights, *destinations_of([shape], 1 / shape[1])]
+        super().start_at(factors, plan)
         nn.init.zeros_(self.gates)
 
     def _factor_pairs(self) -> list[tuple[list[int], list[int]]]:

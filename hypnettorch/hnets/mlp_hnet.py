@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
-from hypnettorch.hnets import hyperfan, partwise_hyperfan
+from hypnettorch.hnets import initialization, output_constants
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat, sizes_of
-from hypnettorch.hnets.targets import Plan
+from hypnettorch.hnets.initialization import Destination, Destinations, Given, Plan
 from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
 
 
@@ -106,11 +106,11 @@ class HMLP(HyperNetwork):
 
     def _declare_hidden(self, sizes: Sequence[int]) -> list[Stage]:
         """The stages of the hidden layers in order of use."""
-        external, stages = self._no_uncond_weights, []
+        stages: list[Stage] = []
         for i, (fan_in, size) in enumerate(pairwise(sizes)):
             stages.append(self._linear(f"layers.{i}", fan_in, size))
             if self._use_batch_norm:
-                stages.append(self.norm(f"norms.{i}", size, external))
+                stages.append(self.norm(f"norms.{i}", size, self._no_uncond_weights))
             if self._dropout_rate > 0:
                 stages.append(Elementwise(self._dropout))
             if self._act_fn is not None:
@@ -130,11 +130,11 @@ class HMLP(HyperNetwork):
 
     def generate(self, request: Request, values: Values) -> Tensor | list[Tensor]:
         """The equation."""
-        x = request.cond if request.uncond is None else concat(request)
+        x: Any = request.cond if request.uncond is None else concat(request)
         for stage in self._hidden:
             x = stage(x, values)
         if len(self._pieces) == 1:
-            return self._pieces[0](x, values)  # type: ignore[no-any-return]
+            return self._pieces[0](x, values)
         lead = x.shape[:-1]
         rows = [piece(x, values) for piece in self._pieces]
         return [row.view((*lead, *shape)) for row, shape in zip(rows, self.target_shapes, strict=True)]
@@ -149,14 +149,33 @@ class HMLP(HyperNetwork):
         x = chain(self._hidden, concat(request), values)
         return x, [piece.tensors(values) for piece in self._pieces]
 
-    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
-        """Initialise for the targets, each of which has rows of the output layer of its own."""
-        given = hyperfan.Inputs(self._uncond_in_size, plan.uncond_var, self._cond_in_size, plan.cond_var)
-        hyperfan.check_arguments(self, plan.method, given)
-        starts = [partwise_hyperfan.average_start(group, plan) for group in destinations]
-        hyperfan.initialize_full(self, self._act_fn, given, plan, starts)
+    @property
+    def activation(self) -> Callable[[Tensor], Tensor] | None:
+        """The nonlinearity of the hidden layers."""
+        return self._act_fn
 
-    def apply_hyperfan_init(
+    @property
+    def has_plain_output(self) -> bool:
+        """Whether a multiple of rows and bias of the output layer produces the same multiple of the weights."""
+        return not self._use_spectral_norm and type(self).generate is HMLP.generate
+
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise for the targets, each of which has rows of the output layer of its own."""
+        initialization.start_full(self, destinations, plan)
+
+    def draw(self, plan: Plan) -> Tensor:
+        """Draw all parameters but the embeddings, for targets that share the output layer.
+
+        Args:
+            plan: Which start, with samples that are looked up.
+
+        Returns:
+            The second moment ``[1]`` of what is produced; for a calibrated start it is 0 on average over the samples.
+        """
+        output_constants.keep(self, None, None)
+        return initialization.draw_shared(self, plan, centred=plan.calibrated)
+
+    def apply_hyperfan_init(  # type: ignore[override]
         self,
         method: str = "in",
         use_xavier: bool = False,
@@ -167,17 +186,19 @@ class HMLP(HyperNetwork):
         w_var: Any = None,
         b_val: Any = None,
         b_var: Any = None,
+        cond_input: Tensor | None = None,
+        uncond_input: Tensor | None = None,
     ) -> None:
-        """Initialise such that the produced weights have the variance of an ordinary initialisation.
+        """Initialise such that the produced weights have the variance that their fans ask for.
 
-        The mathematics stand in :mod:`hypnettorch.hnets.hyperfan`.
+        The mathematics stand in :mod:`hypnettorch.hnets.initialization`.
 
         Args:
             method: ``'in'`` (activations keep their variance), ``'out'`` (gradients do), or ``'harmonic'`` (harmonic
                 mean of the two variances).
             use_xavier: Xavier instead of Kaiming initialisation: no factor 2 for rectified units.
-            uncond_var: Variance of the unconditional input.
-            cond_var: Variance of the conditional input.
+            uncond_var: Mean square of an entry of the unconditional input: its variance, if its mean is 0.
+            cond_var: Mean square of an entry of the conditional input.
             mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more
                 than one dimension count as weights and vectors as the bias of the weight before them.
             w_val: Mean of the rows of the output layer: a list (one entry per target, ``None`` for the default) or a
@@ -185,20 +206,20 @@ class HMLP(HyperNetwork):
             w_var: Their variance.
             b_val: Mean of the output layer's biases.
             b_var: Their variance. By default batch norm scales and gains start at 1 and shifts at 0 whatever the input.
+            cond_input: Samples of the conditional input, for which to measure what enters the output layer. They
+                replace both variances.
+            uncond_input: Samples of the unconditional input, likewise.
 
         Raises:
-            ValueError: If ``method`` is unknown, the parameters are external, or a neutral value other than 0 is
-                needed but the output layer has no bias.
+            ValueError: If ``method`` is unknown, ``mnet`` takes tensors of other shapes, the parameters are external, or
+                a neutral value other than 0 is needed but the output layer has no bias.
         """
-        hyperfan.initialize(
-            self,
-            self._act_fn,
-            hyperfan.Inputs(self._uncond_in_size, uncond_var, self._cond_in_size, cond_var),
-            method,
-            use_xavier,
-            mnet,
-            hyperfan.Given(w_val, w_var, b_val, b_var),
-        )
+        plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var)
+        targets = initialization.describe_targets(self.target_shapes, mnet)
+        destinations = [[Destination(target, target.size)] for target in targets]
+        names, given = [target.name for target in targets], Given(w_val, w_var, b_val, b_var)
+        with initialization.measuring(self, plan, cond_input, uncond_input) as measured:
+            initialization.start_full(self, destinations, measured, names, given)
 
     def start_at_zero(self) -> None:
         """Let the output layer produce zeros; gradients reach it in the first step, all other layers from the second.
@@ -206,7 +227,7 @@ class HMLP(HyperNetwork):
         Raises:
             ValueError: If it is external, or divided by its spectral norm.
         """
-        hyperfan.let_produce_zeros(self, self._pieces)
+        initialization.let_produce_zeros(self, self._pieces)
 
 
 def refit_head(network: HMLP, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

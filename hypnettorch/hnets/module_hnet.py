@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,12 +17,10 @@ from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
+from hypnettorch.hnets.initialization import Destinations, Plan, check_internal
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.module_part import ModulePart
-from hypnettorch.hnets.partwise_hyperfan import Destinations
-from hypnettorch.hnets.targets import Plan
 from hypnettorch.hnets.wrapper import Wrapper
-from hypnettorch.mnets.network import Network
 
 HIDDEN_OF_CHUNKS = (100, 100)
 """Hidden layers of a chunked head: a linear one would change all chunks alike."""
@@ -175,57 +172,32 @@ class ModuleHNet(Wrapper):
             if len(own) != len(shape) or any(size not in (None, n) for size, n in zip(shape, own, strict=True)):
                 checks.fail(name, f"shape {wanted}", tuple(value.shape))
 
-    def apply_hyperfan_init(
-        self,
-        method: str = "in",
-        use_xavier: bool = False,
-        uncond_var: float = 1.0,
-        cond_var: float = 1.0,
-        mnet: Network | None = None,
-        cond_input: Tensor | None = None,
-    ) -> None:
-        """Initialise the head such that the produced weights have the variance of an ordinary initialisation.
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise the head for the targets, and for features as large as they are. The trunk stays as it is.
 
-        The trunk stays as it is. How large its features are is measured on a copy of it, in the mode that it is in.
+        How large they are is measured in the mode that the trunk is in, without samples for conditions that are drawn.
+        """
+        check_internal(self)
+        if plan.samples is None:
+            count = max(16, min(1000, MEASURED // max(self._cond_in_size, 1)))
+            drawn = self.sample_inputs(count)
+            uncond = None if drawn.uncond is None else drawn.uncond * plan.uncond_var**0.5
+            cond = None if drawn.cond is None else drawn.cond * plan.cond_var**0.5
+            plan = plan.within(Request(uncond, cond), self.evaluation(None, None, None))
+        super().start_at(destinations, plan)
 
-        Args:
-            method: ``'in'``, ``'out'`` or ``'harmonic'`` (:meth:`hypnettorch.hnets.mlp_hnet.HMLP.apply_hyperfan_init`).
-            use_xavier: Xavier instead of Kaiming initialisation.
-            uncond_var: Variance of the unconditional input.
-            cond_var: Variance of the conditional input.
-            mnet: The main network, which says what each target is.
-            cond_input: Conditions ``[N, *cond_in_size]`` for which to measure the features. By default they are drawn
-                from N(0, cond_var).
+    def sample_inputs(self, count: int) -> Request:
+        """Draws from N(0, 1).
 
         Raises:
-            ValueError: If an argument is wrong, parameters are external, or the shape of conditions is open and none
-                are given.
+            ValueError: If the shape of conditions is open.
         """
-        checks.number("uncond_var", uncond_var, 0)
-        checks.number("cond_var", cond_var, 0)
-        moment = self._feature_moment(uncond_var, cond_var, cond_input)
-        self.hnet.apply_hyperfan_init(method, use_xavier, cond_var=moment, mnet=mnet)
-
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
-        """Initialise the head for the targets, and for features as large as they are."""
-        moment = self._feature_moment(plan.uncond_var, plan.cond_var)
-        super().start_at(destinations, replace(plan, cond_var=moment))
-
-    def _feature_moment(self, uncond_var: float, cond_var: float, cond: Tensor | None = None) -> float:
-        """The mean square of the features."""
-        if not self.unconditional_params:
-            raise ValueError("hyperfan: expected internal unconditional parameters, got external ones only")
-        if cond is None and None in self._cond_shape:
+        if None in self._cond_shape:
             checks.fail("cond_input", "conditions for which to measure the features, since their shape is open", None)
-        number = max(16, min(1000, MEASURED // max(self._cond_in_size, 1))) if cond is None else len(cond)
         like = next(iter(self.trunk.parameters()), self._like())
-        shape = (number, *self._cond_shape) if self._cond_shape else None
-        if cond is None and shape is not None:
-            cond = cond_var**0.5 * like.new_empty(shape).normal_()  # type: ignore[arg-type]
-        uncond = uncond_var**0.5 * like.new_empty(number, self._uncond_in_size).normal_()
-        with torch.no_grad():
-            features = copy.deepcopy(self.trunk)(_join(uncond if self._uncond_in_size else None, cond))
-            return float(features.square().mean())
+        shapes = (self._uncond_in_size,) if self._uncond_in_size else (), self._cond_shape
+        uncond, cond = (like.new_empty(count, *shape).normal_() if shape else None for shape in shapes)  # type: ignore[arg-type]
+        return Request(uncond, cond)
 
 
 def _parse_shape(cond_in_size: Any) -> tuple[int | None, ...]:

@@ -50,8 +50,8 @@ def apply(network: Any, produced: Tensor | Sequence[Tensor]) -> Tensor | Sequenc
     if isinstance(produced, Tensor):
         flat = produced[..., : network.num_outputs]
         if scale is not None:
-            flat = flat * _per_weight(network, scale)
-        return flat if offset is None else flat + _per_weight(network, offset)
+            flat = flat * per_weight(network, scale)
+        return flat if offset is None else flat + per_weight(network, offset)
     tensors = list(produced)
     if scale is not None:
         tensors = [tensor * own for tensor, own in zip(tensors, _per_target(network, scale), strict=True)]
@@ -64,7 +64,7 @@ def expanded(network: Any, name: str, neutral: float) -> Tensor:
     """A constant ``[num_outputs]``, also if nothing set it."""
     constant = network._buffers[name]
     if constant is not None:
-        return _per_weight(network, constant)
+        return per_weight(network, constant)
     return network._like().new_full((network.num_outputs,), neutral)
 
 
@@ -93,12 +93,13 @@ def start(network: Any, means: Sequence[float], variances: Sequence[float], mome
     wanted = torch.tensor([variance or NEUTRAL_VARIANCE for variance in variances], **DOUBLE)
     signs = torch.ones_like(moments)
     if len(moments) == network.num_outputs:
-        wanted = _per_weight(network, wanted)
+        wanted = per_weight(network, wanted)
         signs = torch.randint(2, moments.shape, device="cpu") * 2 - 1
     keep(network, signs * (wanted / moments).sqrt(), torch.tensor(list(means), **DOUBLE))
 
 
-def _per_weight(network: Any, constant: Tensor) -> Tensor:
+def per_weight(network: Any, constant: Tensor) -> Tensor:
+    """A constant ``[num_outputs]``, of one per target or weight."""
     if len(constant) == network.num_outputs:
         return constant
     sizes = [math.prod(shape) for shape in network.target_shapes]

@@ -30,6 +30,9 @@ from hypnettorch.hnets.hypernetwork import Request
 from hypnettorch.hnets.wrapper import Wrapper, check_without_conditions
 from hypnettorch.layers.stages import Linear
 
+STEPS = 16
+"""Length of sequences for which a network is measured if a user gives none."""
+
 State = tuple[Tensor, ...]
 """The tensors ``[N, size]`` of a state, the first of which is the condition."""
 
@@ -113,8 +116,8 @@ class HRecurrent(Wrapper):
         TypeError: If an argument has the wrong type.
 
     Note:
-        The variance ``cond_var`` of ``apply_hyperfan_init`` is that of the state, which is less than 1. The cell is
-        left as it is.
+        The variance ``cond_var`` of ``apply_hyperfan_init`` is that of the state, which is less than 1; samples are
+        sequences. The cell is left as it is.
 
     Example:
         >>> from hypnettorch.hnets import HMLP
@@ -205,6 +208,11 @@ class HRecurrent(Wrapper):
     def condition_owners(self) -> list[str]:
         """Nothing depends on an id."""
         return []
+
+    def sample_inputs(self, count: int) -> Request:
+        """Sequences of ``STEPS`` draws from N(0, 1)."""
+        sequences = self._like().new_empty(STEPS, max(4, count // 4), self._cond_in_size).normal_()
+        return replace(super().sample_inputs(count), cond=sequences)
 
     def _refuse_id(self, cond_id: Any) -> NoReturn:
         checks.fail("cond_id", "no id, since the condition follows a sequence (cond_input)", cond_id)

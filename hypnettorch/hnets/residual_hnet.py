@@ -11,8 +11,7 @@ from hypnettorch.core import formats
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import base_weights
 from hypnettorch.hnets.hypernetwork import Produced, Request
-from hypnettorch.hnets.partwise_hyperfan import Destinations
-from hypnettorch.hnets.targets import Plan
+from hypnettorch.hnets.initialization import Destinations, Plan
 from hypnettorch.hnets.wrapper import Pairs, Wrapper
 from hypnettorch.mnets.network import Network
 
@@ -47,9 +46,10 @@ class HResidual(Wrapper):
         TypeError: If an argument has the wrong type.
 
     Note:
-        The constructor leaves ``h`` as it is; :meth:`start_at_base` lets the sum start at ``ω₀``. So does
-        ``apply_hyperfan_init``, after it has initialised ``h`` for the targets (of which the hidden layers keep
-        something) and has drawn ``ω₀`` with the full variance that the targets should have, unless a user gave ``ω₀``.
+        The constructor leaves ``h`` as it is; :meth:`start_at_base` lets the sum start at ``ω₀``. So do
+        ``apply_hyperfan_init`` and ``apply_calibrated_init``, after they have initialised ``h`` for the targets (of
+        which the hidden layers keep something) and have drawn ``ω₀`` with the full variance that the targets should
+        have, unless a user gave ``ω₀``.
 
     References:
         Ortiz, Guttag, Dalca, "Magnitude Invariant Parametrizations Improve Hypernetwork Learning", ICLR 2024,

@@ -11,8 +11,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import base_weights
 from hypnettorch.hnets.hypernetwork import Produced, Request
-from hypnettorch.hnets.partwise_hyperfan import Destination, Destinations
-from hypnettorch.hnets.targets import Plan, Target
+from hypnettorch.hnets.initialization import Destinations, Plan, destinations_of
 from hypnettorch.hnets.wrapper import Wrapper, stacked_value
 from hypnettorch.mnets.network import Network, Shapes, check_network
 
@@ -44,8 +43,8 @@ class HScaling(Wrapper):
         TypeError: If an argument has the wrong type.
 
     Note:
-        ``apply_hyperfan_init`` gives the output of ``h`` variance 1, closes the gates, and draws ``ω₀`` with the
-        variance that the targets should have, unless a user gave ``ω₀``.
+        ``apply_hyperfan_init`` and ``apply_calibrated_init`` give the output of ``h`` variance 1, close the gates, and
+        draw ``ω₀`` with the variance that the targets should have, unless a user gave ``ω₀``.
 
     References:
         Ha, Dai, Le, "HyperNetworks", ICLR 2017, https://arxiv.org/abs/1609.09106, section 3.2 and appendix A.2.3
@@ -125,9 +124,7 @@ class HScaling(Wrapper):
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Let ``h`` have variance 1, close the gates, and draw ``ω₀`` unless a user gave it."""
-        fan = int(plan.gain)
-        factors = [Target(tuple(shape), "weight", fan, fan, None) for shape in self.hnet.target_shapes]
-        self.hnet.start_at([[Destination(target, target.size)] for target in factors], plan)
+        super().start_at(destinations_of(self.hnet.target_shapes, 1.0), plan)
         nn.init.zeros_(self.gates)
         if self._draws_base:
             base_weights.start(self, destinations, plan)

@@ -55,8 +55,8 @@ class HSetInput(Wrapper):
         TypeError: If an argument has the wrong type.
 
     Note:
-        The variance ``cond_var`` of ``apply_hyperfan_init`` is that of the pooled encodings. The encoder is left as it
-        is. ``condition_inputs`` gives back ids, which ``h`` looks up.
+        The variance ``cond_var`` of ``apply_hyperfan_init`` is that of the pooled encodings; samples are sets. The
+        encoder is left as it is. ``condition_inputs`` gives back ids, which ``h`` looks up.
 
     Example:
         >>> from hypnettorch.hnets import HMLP

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
 from hypnettorch.core.values import Values
-from hypnettorch.hnets import assembly, inputs, output_constants, partwise_hyperfan
+from hypnettorch.hnets import assembly, initialization, inputs, output_constants
 from hypnettorch.hnets.chunked_hypernetwork import CHUNKS, generate_from_rows, refuse_chunks
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, common_bias
+from hypnettorch.hnets.initialization import Destinations, Plan, Start
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.output_constants import DOUBLE, NEUTRAL_VARIANCE
-from hypnettorch.hnets.targets import Plan, Start
 from hypnettorch.mnets.network import Shapes
 
 RESERVED = (
@@ -125,7 +125,7 @@ class StructuredHMLP(HyperNetwork):
                 no_uncond_weights=no_uncond_weights,
                 no_cond_weights=no_cond_weights or not owns_embeddings,
                 num_cond_embs=num_cond_embs if owns_embeddings else 0,
-                embedding_table=embedding_table and owns_embeddings,
+                embedding_table=embedding_table,
                 **options[i],
             )
             self.include(f"hnets.{i}", net, block=i, numbered=i == 0, hnet_ind=i)
@@ -277,8 +277,7 @@ class StructuredHMLP(HyperNetwork):
         chunks: list[list[Tensor]] = []
         lead: list[int] = []
         for i, (net, count) in enumerate(zip(self.internal_hnets, self._num_per_chunk, strict=True)):
-            embeddings = self._embeddings_of(i, request, values)
-            rows = inputs.chunk_rows(request.uncond, embeddings, request.cond, not self._cond_chunk_embs)
+            rows = self._rows_of_kind(i, request, values)
             produced = generate_from_rows(net, rows, values.part(f"hnets.{i}")).tensors
             lead = [*rows.shape[:-2], rows.shape[-2] // count]
             tensors = [
@@ -287,6 +286,11 @@ class StructuredHMLP(HyperNetwork):
             chunks += [list(chunk) for chunk in zip(*[tensor.unbind(len(lead)) for tensor in tensors], strict=True)]
         return assembly.assemble(self._assembly_fct, (chunks,), lead, self.target_shapes)
 
+    def _rows_of_kind(self, kind: int, request: Request, values: Values) -> Tensor:
+        """The inputs of an inner network, for all its chunks of all conditions."""
+        embeddings = self._embeddings_of(kind, request, values)
+        return inputs.chunk_rows(request.uncond, embeddings, request.cond, not self._cond_chunk_embs)
+
     def _embeddings_of(self, kind: int, request: Request, values: Values) -> Tensor | None:
         """The chunk embeddings of one kind in this evaluation."""
         if self._chunk_emb_sizes[kind] == 0:
@@ -294,22 +298,43 @@ class StructuredHMLP(HyperNetwork):
         k = self._embedded().index(kind)
         return request.given[CHUNKS][k] if self._cond_chunk_embs else values[f"{CHUNKS}.{k}"]
 
-    def start_at(self, destinations: partwise_hyperfan.Destinations, plan: Plan) -> None:
-        """Initialise each inner network for the targets in which its chunks end up."""
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise each inner network for the targets in which its chunks end up.
+
+        In a calibrated start constants give each target its variance, as all chunks of a kind share an output layer.
+        """
+        plan = plan.looked_up(self)
+        plans = [self._plan_of_kind(i, plan) for i in range(len(self._num_per_chunk))]
+        if plan.calibrated:
+            for net, inner in zip(self.internal_hnets, plans, strict=True):
+                net.draw(inner)
+            initialization.settle(self, destinations, plan, torch.ones(1, **DOUBLE))
+            return
         shapes = [[tuple(shape) for shape in net.target_shapes] for net in self.internal_hnets]
         counts = self._num_per_chunk
         structure = [kind for kind, count in zip(shapes, counts, strict=True) for _ in range(count)]
         found = assembly.trace(self._assembly_fct, (structure,), self.target_shapes)
-        traced = iter(partwise_hyperfan.trace_back(found, destinations))
+        traced = iter(initialization.trace_back(found, destinations))
         produced: list[list[Start]] = []
-        for i, (net, count) in enumerate(zip(self.internal_hnets, counts, strict=True)):
+        for net, count, inner in zip(self.internal_hnets, counts, plans, strict=True):
             chunks = [[next(traced) for _ in net.target_shapes] for _ in range(count)]
             of_tensor = [[d for tensor in chunk for d in tensor] for chunk in zip(*chunks, strict=True)]
-            net.start_at(of_tensor, replace(plan, uncond_var=self._variance_beside_condition(i, plan)))
-            produced += [[partwise_hyperfan.average_start(tensor, plan) for tensor in of_tensor]] * count
+            net.start_at(of_tensor, inner)
+            produced += [initialization.average_starts(of_tensor, plan)] * count
         output_constants.keep(self, None, None)
-        if partwise_hyperfan.want_exactness(destinations):
-            self._correct(produced, structure, [partwise_hyperfan.average_start(group, plan) for group in destinations])
+        if initialization.want_exactness(destinations):
+            self._correct(produced, structure, initialization.average_starts(destinations, plan))
+
+    def _plan_of_kind(self, kind: int, plan: Plan) -> Plan:
+        """The plan for an inner network, of which chunk embeddings are inputs, too."""
+        if plan.samples is None:
+            return replace(plan, uncond_var=self._variance_beside_condition(kind, plan))
+        request, values = plan.samples
+        size = self._uncond_in_size + self._chunk_emb_sizes[kind]
+        rows = self._rows_of_kind(kind, request, values)
+        uncond, cond = (part if part.shape[-1] else None for part in (rows[:, :size], rows[:, size:]))
+        inner = initialization.rows_of(Request(uncond, cond), initialization.ROWS)
+        return plan.within(inner, values.part(f"hnets.{kind}"))
 
     def _correct(
         self, produced: Sequence[Sequence[Start]], structure: Sequence[Sequence[Sequence[int]]], wanted: Sequence[Start]

@@ -13,6 +13,7 @@ from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of, check_hypernetwork
+from hypnettorch.hnets.initialization import Destinations, Plan
 
 Pairs = list[LowRank]
 """The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
@@ -208,9 +209,22 @@ class Wrapper(HyperNetwork):
         """Change as little as it takes to produce zeros, in such a way that gradients change that."""
         self.hnet.start_at_zero()
 
-    def start_at(self, destinations: Any, plan: Any) -> None:
-        """Initialise ``h`` for the targets."""
-        self.hnet.start_at(destinations, plan)
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise ``h`` for the targets, and for what :meth:`before` makes of samples."""
+        self.hnet.start_at(destinations, self.inner_plan(plan))
+
+    def inner_plan(self, plan: Plan) -> Plan:
+        """The plan for ``h``."""
+        if plan.samples is None:
+            return plan
+        request, values = plan.samples
+        return plan.within(self.before(self.select(request, values), values), values.part("hnet"))
+
+    def sample_inputs(self, count: int) -> Request:
+        """Draws from N(0, 1), and what ``h`` draws for conditional tensors besides embeddings."""
+        drawn = super().sample_inputs(count)
+        inside = getattr(self.hnet, "sample_inputs", None)
+        return drawn if self._families or inside is None else replace(drawn, given=inside(count).given)
 
 
 def check_without_conditions(hnet: Any, reason: str) -> int:

@@ -155,7 +155,7 @@ class Modulation:
         ids = values.ckpt_id
         if not isinstance(ids, list):
             return list(self.layer.get_weights(ids))  # type: ignore[arg-type]
-        return [torch.stack(tensors) for tensors in zip(*map(self.layer.get_weights, ids), strict=True)]  # type: ignore[arg-type]
+        return [torch.stack(tensors) for tensors in zip(*map(self.layer.get_weights, ids), strict=True)]
 
     def _reads_checkpoint(self, values: Values) -> bool:
         return values.ckpt_id is not None and not any(name in values.given for name in self.names)

@@ -10,3 +10,6 @@
 
 The documented paths ``hypnettorch.mnets.mnet_interface`` and ``hypnettorch.hnets.hnet_interface`` lead here.
 """
+
+import hypnettorch.hnets
+import hypnettorch.mnets  # noqa: F401 - the packages that load what is here come first, in whatever order a program asks

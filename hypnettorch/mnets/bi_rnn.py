@@ -76,8 +76,8 @@ class BiRNN(Network):
         if mlp_args is not None:
             _check_width("mlp_args", mlp_args, width)
             perceptron_net = MLP(**{"verbose": False, **mlp_args, "no_weights": no_weights})
-            block, meta = 2 * len(layers), {"birnn_layer_type": "out_mlp", "birnn_layer_id": -1}
-            self.include("out_mlp", perceptron_net, block, **meta)
+            block = 2 * len(layers)
+            self.include("out_mlp", perceptron_net, block, birnn_layer_type="out_mlp", birnn_layer_id=-1)
         self._set_flags()
         if verbose:
             print(f"Created a bidirectional RNN of {len(layers)} layers with {self.num_params} weights.")
@@ -138,7 +138,7 @@ class BiRNN(Network):
             raise checks.StateError("use_lstm: some layers are LSTMs and others not")
         return kinds.pop()
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: Tensor,
         weights: Any = None,

@@ -123,9 +123,9 @@ class ConvDeclaration:
         stage = LocalConv(
             self._next("layers"), self.shape, channels, kernel_size, stride, padding, spectral_norm=spectral_norm
         )
-        fans = {"fan_in": self.shape[0] * kernel_size**2, "fan_out": channels * kernel_size**2}
+        fan_in, fan_out = self.shape[0] * kernel_size**2, channels * kernel_size**2
         self.shape = stage.out_shape
-        return [self._net.affine(stage, self._options.no_weights, LAYERS, **fans)]
+        return [self._net.affine(stage, self._options.no_weights, LAYERS, fan_in=fan_in, fan_out=fan_out)]
 
     def linear(self, size: int) -> list[Stage]:
         """Linear map of vectors."""
@@ -150,9 +150,7 @@ class ConvDeclaration:
         if not options.use_batch_norm:
             return []
         size, external = self.shape[0], options.no_weights
-        return [
-            self._net.norm(self._next("norms"), size, external, options.bn_track_stats, options.distill_bn_stats)
-        ]
+        return [self._net.norm(self._next("norms"), size, external, options.bn_track_stats, options.distill_bn_stats)]
 
     def max_pool(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> list[Stage]:
         """Maximum over patches."""

@@ -79,7 +79,8 @@ class LocalConv(Affine):
     ) -> None:
         fan_in, height, width = in_shape
         layer = LocalConv2dLayer(fan_in, fan_out, height, width, kernel_size, stride, padding, no_weights=True)
-        super().__init__(name, *layer.param_shapes, **options)
+        weight_shape, bias_shape = layer.param_shapes
+        super().__init__(name, weight_shape, bias_shape, **options)
         self.geometry = (kernel_size, stride, padding)
         self.out_shape = (fan_out, layer.out_height, layer.out_width)
 

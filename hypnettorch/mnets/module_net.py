@@ -91,9 +91,7 @@ class ModuleNet(Network):
         if stats_per_condition:
             if not self._normalizing:
                 checks.fail("stats_per_condition", "a module that keeps running statistics", "none of them")
-            self.statistics = nn.ModuleList(
-                RunningStatistics(module.get_submodule(norm)) for norm in self._normalizing
-            )
+            self.statistics = nn.ModuleList(RunningStatistics(module.get_submodule(norm)) for norm in self._normalizing)
         self.base_from_file: bool | None = None
         self._saves_base = save_base
         self.register_state_dict_post_hook(_leave_out)
@@ -145,9 +143,7 @@ class ModuleNet(Network):
         """
         if type(weights) is Stacked:
             stacked, share_input = weights.weights, weights.share_input
-            return self.batched_forward(
-                *args, weights=stacked, share_input=share_input, condition=condition, **kwargs
-            )
+            return self.batched_forward(*args, weights=stacked, share_input=share_input, condition=condition, **kwargs)
         found = self._in_module()
         tensors = self._ready(found, weights) if condition is None else None
         if tensors is None:
@@ -451,9 +447,9 @@ class ModuleNet(Network):
             if (
                 not isinstance(value, Tensor)
                 or own is None
-                or value.dtype is not own.dtype  # type: ignore[union-attr]
-                or value.shape != own.shape  # type: ignore[union-attr]
-                or value.device != own.device  # type: ignore[union-attr]
+                or value.dtype is not own.dtype
+                or value.shape != own.shape
+                or value.device != own.device
             ):
                 return None
         return weights

@@ -177,12 +177,8 @@ class MultiNet(Network):
             first, row = next(iter(joint.rows.items()))
             if names.count(joint.name) > 1:
                 joint.name = f"{first}.{joint.name}"
-            self.declare(
-                joint.name, joint.shape, row.role, row.layer, external=True, order=(0, i), **_fans(row)
-            )
-        return {
-            net: [(joints[key].name, joints[key].rows[net].shape) for key in own] for net, own in keys.items()
-        }
+            self.declare(joint.name, joint.shape, row.role, row.layer, external=True, order=(0, i), **_fans(row))
+        return {net: [(joints[key].name, joints[key].rows[net].shape) for key in own] for net, own in keys.items()}
 
 
 def _key(mode: str, net: str, row: Row) -> tuple[Any, ...]:

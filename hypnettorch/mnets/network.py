@@ -194,7 +194,9 @@ class Network(nn.Module):
         self._norms.append((name, layer))
         if distill:
             self._distilled.append(size)
-        self._declare_pair(name, layer, [size], {"scale": ("bn_scale", 1.0), "bias": ("bn_shift", 0.0)}, external, block)
+        self._declare_pair(
+            name, layer, [size], {"scale": ("bn_scale", 1.0), "bias": ("bn_shift", 0.0)}, external, block
+        )
         return Norm(name, layer)
 
     def modulation(
@@ -372,7 +374,8 @@ class Network(nn.Module):
         """
         if type(weights) is Stacked:
             stacked, share_input = weights.weights, weights.share_input
-            return self.batched_forward(x, stacked, share_input, condition, distilled_params, **options)
+            ids: Any = condition
+            return self.batched_forward(x, stacked, share_input, ids, distilled_params, **options)
         prepared = self.prepare(x, None)
         return self.compute(prepared, self.evaluation(weights, distilled_params, condition, x), **options)
 
@@ -802,7 +805,7 @@ class Network(nn.Module):
                 owner, key = (row.owner, row.key) if row.owner is not None else plain._place(row.name)
                 value = tensors.get(row.name)
                 if value is not None:
-                    owner.register_parameter(key, nn.Parameter(value.detach().clone()))  # type: ignore[union-attr]
+                    owner.register_parameter(key, nn.Parameter(value.detach().clone()))
                 rows.append(Row(**{**vars(row), "owner": owner, "key": key}))
             plain.table = Table()
             plain._extend(rows)

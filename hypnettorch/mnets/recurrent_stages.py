@@ -297,7 +297,9 @@ class Cell(nn.Module):
         """
 
     @abstractmethod
-    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation
+    ) -> tuple[Tensor, Tensor]:
         """Outputs and internal states of one step or of a whole sequence, from its states."""
 
     def _activate(self, x: Tensor) -> Tensor:
@@ -321,7 +323,9 @@ class ElmanCell(Cell):
         """``h_t``."""
         return (self._unit(a, modulation),)
 
-    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation
+    ) -> tuple[Tensor, Tensor]:
         """``y_t`` and ``h_t``."""
         return self._unit(maps["ho"](states[0]), modulation), states[0]
 
@@ -359,6 +363,8 @@ class LSTMCell(Cell):
             return modulate(out.sigmoid() * self._activate(c), modulation), c
         return out.sigmoid() * self._activate(modulate(c, modulation)), c
 
-    def outputs(self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation
+    ) -> tuple[Tensor, Tensor]:
         """``h_t`` and ``c_t``."""
         return states[0], states[1]

@@ -147,7 +147,9 @@ class SimpleRNN(Network):
             linear = self.linear(f"layers.{i}", fan_in, size, bool(self._has_bias), external=self._no_weights)
             self._layers.append(_Layer(linear, self._declare_modulation([size], modulated), i == len(sizes) - 2))
         cells = [layer.stage.modulation for layer in self._layers if isinstance(layer.stage, Cell)]
-        self._cm_rnn_start_ind = len(self._input_modulation) + sum(len(layer.modulation) for layer in self._layers[:num_pre])
+        self._cm_rnn_start_ind = len(self._input_modulation) + sum(
+            len(layer.modulation) for layer in self._layers[:num_pre]
+        )
         self._num_fc_cm_layers = sum(len(layer.modulation) for layer in self._layers[recurrent.stop :])
         self._num_rec_cm_layers = sum(0 if cell is None else cell.num_layers for cell in cells)
 
@@ -183,7 +185,7 @@ class SimpleRNN(Network):
 
     # ---------------------------------------------------------------------------------------------- the equation
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: Tensor,
         weights: Any = None,
@@ -228,9 +230,7 @@ class SimpleRNN(Network):
             checks.fail("x", f"at most {self._context_mod_num_ts} time steps (context_mod_num_ts)", x.shape[TIME])
         return x
 
-    def compute(
-        self, x: Tensor, values: Values, return_hidden: bool = False, return_hidden_int: bool = False
-    ) -> Any:
+    def compute(self, x: Tensor, values: Values, return_hidden: bool = False, return_hidden_int: bool = False) -> Any:
         """The equation."""
         if return_hidden_int and not return_hidden:
             checks.fail("return_hidden_int", "False, since return_hidden is False", True)

@@ -177,7 +177,7 @@ class FixedTargetRegularizer:
         checks.integer("task_id", task_id, 1, hnet.num_known_conds)
         self._tasks = _check_tasks(range(task_id) if tasks is None else tasks, task_id)
         _check_internal(hnet)
-        usable = can_factorize(hnet) and has_exact_type(hnet)  # type: ignore[arg-type]
+        usable = can_factorize(hnet) and has_exact_type(hnet)
         if target_form == "gram" and not usable:
             checks.fail("target_form", f"'stored' or 'auto' for {type(hnet).__name__}", "'gram'")
         self._distances: list[FactorDistance] = []
@@ -218,9 +218,7 @@ class FixedTargetRegularizer:
         return torch.stack(distances).sum() / len(self._tasks)
 
 
-def flatten_and_remove_out_heads(
-    mnet: Network, weights: Sequence[Tensor], allowed_outputs: Sequence[int]
-) -> Tensor:
+def flatten_and_remove_out_heads(mnet: Network, weights: Sequence[Tensor], allowed_outputs: Sequence[int]) -> Tensor:
     """Weights of a main network as a vector, without those of other output units.
 
     Args:
@@ -375,9 +373,7 @@ def _flat(values: Sequence[Sequence[Tensor]], tasks: list[int], hnet: HyperNetwo
     return torch.cat([tensor.flatten() for j in tasks for tensor in values[j]]).unflatten(0, (len(tasks), -1))
 
 
-def _head_masks(
-    mnet: Network, hnet: HyperNetwork, heads: list[list[int]], device: torch.device
-) -> Tensor:
+def _head_masks(mnet: Network, hnet: HyperNetwork, heads: list[list[int]], device: torch.device) -> Tensor:
     """Per task which weights count ``[K, num_outputs]``."""
     positions: Sequence[int] = range(len(mnet.param_shapes))
     if len(hnet.target_shapes) != len(mnet.param_shapes):

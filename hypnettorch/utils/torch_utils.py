@@ -52,6 +52,7 @@ def get_optimizer(
         TypeError: If a list is given without ``pgroup_ids``.
 
     Example:
+        >>> from torch import nn
         >>> weight, bias = nn.Linear(2, 3).parameters()
         >>> optimizer = get_optimizer([weight, bias], lr=[0.1, 0.01], use_adam=True, pgroup_ids=[0, 1])
         >>> [group["lr"] for group in optimizer.param_groups]

@@ -49,7 +49,9 @@ def test_names_inside_of_another_module() -> None:
             self.first, self.second = mlp(), mlp()
 
     model, other = Model(), Model()
-    old = {f"{key}.{name}": value for key in ("first", "second") for name, value in old_names(getattr(model, key)).items()}
+    old = {
+        f"{key}.{name}": value for key in ("first", "second") for name, value in old_names(getattr(model, key)).items()
+    }
     x = torch.randn(5, 3)
     for tensors in (model.state_dict(), old):
         other.load_state_dict(tensors, strict=True)
@@ -82,7 +84,9 @@ def test_strict_loading_is_strict(change: str, old: bool) -> None:
         tensors["_internal_params.9" if old else "layers.9.weight"] = torch.zeros(1)
     else:
         tensors[key] = torch.zeros(3)
-    with pytest.raises(RuntimeError, match="_internal_params" if old and change != "shape" else r"norms\.0\.bias|layers\.9"):
+    with pytest.raises(
+        RuntimeError, match="_internal_params" if old and change != "shape" else r"norms\.0\.bias|layers\.9"
+    ):
         mlp().load_state_dict(tensors, strict=True)
 
 

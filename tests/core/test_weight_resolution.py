@@ -146,7 +146,12 @@ def test_dtypes_that_a_product_would_meet_are_refused() -> None:
         ((), tensors(GAIN), ValueError, r"2 \(context-modulation tensors\), 4 \(param_shapes\) tensors, got 1"),
         ((), tensors(GAIN, SHIFT, BIAS, WEIGHT), ValueError, r"weights\[2\]: expected shape \(2, 3\)"),
         ((), {}, ValueError, "weights"),
-        ((), {"weights": []}, ValueError, r"weights: .*\['internal_weights', 'mod_weights'\], or by names .*, got keys \['weights'\]"),
+        (
+            (),
+            {"weights": []},
+            ValueError,
+            r"weights: .*\['internal_weights', 'mod_weights'\], or by names .*, got keys \['weights'\]",
+        ),
         ((), {"mod_weights": tensors(GAIN)}, ValueError, r"weights\['mod_weights'\]: expected 2 entries, got 1"),
         ((), {"mod_weights": torch.zeros(2, 2)}, TypeError, r"weights\['mod_weights'\]"),
         ((), {"mod_weights": tensors(GAIN, WEIGHT)}, ValueError, r"weights\['mod_weights'\]\[1\]"),

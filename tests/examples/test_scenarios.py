@@ -173,8 +173,8 @@ def test_options_of_scenarios() -> None:
         complete({"cl_scenario": 2, "split_head_cl3": True, "method": "ewc"})
     split = complete({"cl_scenario": 3, "split_head_cl3": True, "online_ewc": True})
     assert command_line.without_effect(split) == [
-        "--split_head_cl3 has no effect with --method=hnet",
         "--online_ewc has no effect with --method=hnet",
+        "--split_head_cl3 has no effect with --method=hnet",
     ]
 
 

@@ -22,9 +22,18 @@ from hypnettorch.hnets import (
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings, init_conditional_embeddings
-from hypnettorch.hnets.partwise_hyperfan import Destination, average, average_start, trace_back
+from hypnettorch.hnets.initialization import (
+    METHODS,
+    Destination,
+    Plan,
+    Target,
+    average,
+    average_start,
+    describe_targets,
+    start_of,
+    trace_back,
+)
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking
-from hypnettorch.hnets.targets import METHODS, Plan, Target, describe_targets, start_of
 from hypnettorch.mnets import MLP, MainNetInterface, ResNet
 from tests.hnets.assemblies import HandWritten, hnets_around_plain, in_order
 
@@ -276,7 +285,7 @@ def test_arguments() -> None:
             hnet.apply_hyperfan_init(cond_var=-1.0)
         with pytest.raises(TypeError, match="mnet"):
             hnet.apply_hyperfan_init(mnet=3)
-        with pytest.warns(UserWarning, match="mnet"):
+        with pytest.raises(ValueError, match="mnet"):
             hnet.apply_hyperfan_init(mnet=mlp(17))
     with pytest.raises(ValueError, match="internal unconditional parameters"):
         structured(mnet, no_uncond_weights=True).apply_hyperfan_init(mnet=mnet)

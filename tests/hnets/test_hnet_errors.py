@@ -247,8 +247,8 @@ def test_initialisation_needs_internal_parameters(cls: type) -> None:
 
 
 @both
-def test_initialisation_warns_of_another_main_network(cls: type) -> None:
-    with pytest.warns(UserWarning, match="mnet"):
+def test_initialisation_refuses_another_main_network(cls: type) -> None:
+    with pytest.raises(ValueError, match="mnet"):
         getattr(build(cls), INITIALISATIONS[cls])(cond_var=0.01, mnet=MLP(verbose=False))
 
 

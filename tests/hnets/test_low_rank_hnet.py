@@ -24,7 +24,7 @@ from hypnettorch.hnets import (
     HScaling,
     HSetInput,
 )
-from hypnettorch.hnets.targets import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP, ModuleNet
 from hypnettorch.testing import check_hypernetwork

@@ -373,7 +373,7 @@ def test_other_networks_start_as_documented() -> None:
     assert hnet.output_scale.eq(1).all()
     assert hnet.output_offset.eq(0).all()
     assert not any(name.startswith("output_") for name in hnet.state_dict())
-    with pytest.warns(UserWarning, match="do not fit"):
+    with pytest.raises(ValueError, match="mnet"):
         hnet.apply_hyperfan_init(mnet=net)
 
 

@@ -23,7 +23,7 @@ from hypnettorch.hnets import (
     HyperNetInterface,
     StructuredHMLP,
 )
-from hypnettorch.hnets.targets import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from hypnettorch.mnets.module_net import ModuleNet

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.hnets import HMLP, ChunkedHMLP, HContainer, HDeconv, HEncodedInput, HResidual, HScaling
-from hypnettorch.hnets.targets import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from hypnettorch.mnets.module_net import ModuleNet

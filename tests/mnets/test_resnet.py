@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypnettorch.mnets.stages import Elementwise, Run
 from torch import Tensor
 
 from hypnettorch.hnets import HMLP
 from hypnettorch.mnets import ResNet
 from hypnettorch.mnets.residual import PaddedShortcut, Residual
-from hypnettorch.mnets.stages import Elementwise, Run
 
 NOTHING = Run([], [])
 

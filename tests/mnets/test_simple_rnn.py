@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypnettorch.mnets.recurrent_steps import STEPS
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hypnettorch.hnets import ChunkedHMLP
-from hypnettorch.hnets.targets import describe_targets
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.mnets import SimpleRNN
-from hypnettorch.mnets.recurrent_steps import STEPS
 from tests.mnets.recurrent_networks import VARIANTS, draw, make, sequences, step_by_step
 
 both_kinds = pytest.mark.parametrize("use_lstm", [False, True], ids=["elman", "lstm"])

@@ -62,9 +62,9 @@ class LabellingRNN(SimpleRNN):
             checks.fail("x", f"rows of {self._num_steps} steps with {self._n_in} inputs", tuple(x.shape))
         return super().prepare(x.unflatten(-1, (self._num_steps, self._n_in)).movedim(-2, TIME), sets)
 
-    def compute(self, x: Tensor, values: Values, **options: bool) -> Any:
+    def compute(self, x: Tensor, values: Values, return_hidden: bool = False, return_hidden_int: bool = False) -> Any:
         """The logits of the labels, and what the options ask for."""
-        outputs = super().compute(x, values, **options)
+        outputs = super().compute(x, values, return_hidden, return_hidden_int)
         if isinstance(outputs, tuple):
             return self._logits(outputs[0]), *outputs[1:]
         return self._logits(outputs)

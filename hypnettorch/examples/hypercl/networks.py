@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from hypnettorch.core import checks
 from hypnettorch.examples.hypercl.labelling_rnn import LabellingRNN
 from hypnettorch.examples.hypercl.model import TaskModel
@@ -15,6 +17,9 @@ from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
 from hypnettorch.utils.sim_utils import get_hypernet, get_mnet_model
 
 ONE_LABEL = (1,)
+
+LATER_TASKS = 32
+"""For how many embeddings like those of later tasks the start is measured."""
 
 
 def make_model(options: Options, in_shape: Sequence[int], label_shape: Sequence[int] = ONE_LABEL) -> TaskModel:
@@ -27,6 +32,9 @@ def make_model(options: Options, in_shape: Sequence[int], label_shape: Sequence[
     hnet = get_hypernet(options, "cpu", options.hnet_type, mnet.hyper_shapes_learned, 1, verbose=False)
     if options.std_normal_emb != 1:
         init_chunk_embeddings(hnet, normal_std=options.std_normal_emb)
+    if not options.uncalibrated:
+        tasks = None if options.use_cond_chunk_embs else torch.randn(LATER_TASKS, options.cond_emb_size)
+        hnet.apply_calibrated_init(mnet, cond_input=tasks)
     return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
 
 

@@ -32,7 +32,7 @@ def draw(folder: Path) -> list[Path]:
 
     Raises:
         ImportError: If matplotlib is missing.
-        CheckpointError: If the file holds something else.
+        ~hypnettorch.examples.hypercl.errors.CheckpointError: If the file holds something else.
     """
     file = folder / "results.json"
     with content_of(file, "the results of a run"):

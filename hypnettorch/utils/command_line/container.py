@@ -13,7 +13,7 @@ from torch import Tensor
 from hypnettorch.core import checks
 from hypnettorch.hnets import HContainer
 from hypnettorch.hnets.hypernetwork import HyperNetwork
-from hypnettorch.hnets.targets import describe_targets
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.mnets import ModuleNet
 from hypnettorch.mnets.network import Network
 from hypnettorch.utils.command_line.options import names

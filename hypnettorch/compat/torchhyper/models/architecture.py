@@ -24,7 +24,9 @@ class _ForDownstream(nn.Module):
     Its linear layers are ``nn.Linear`` among its ``modules()``, so that ``apply(function)`` reaches them.
     """
 
-    def __init__(self, hnet: hypernetwork.HyperNetwork, head: HMLP, input_size: int, downstream_network: nn.Module) -> None:
+    def __init__(
+        self, hnet: hypernetwork.HyperNetwork, head: HMLP, input_size: int, downstream_network: nn.Module
+    ) -> None:
         super().__init__()
         self.hnet = hnet
         self.linear_layers = LinearLayers(head)
