@@ -59,6 +59,7 @@ def save_peft_adapter(
 
     Example:
         >>> import tempfile
+        >>> from torch import nn
         >>> net = ModuleNet(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), include='0.weight')
         >>> adapter = {'0.weight': (torch.ones(2, 4), torch.ones(3, 2))}
         >>> folder = tempfile.mkdtemp()
