@@ -571,12 +571,12 @@ def _leave_alone(layer: nn.Module, args: Any, output: Any) -> None:
 
 _HOOKS = (_lend_base, _add_term, _enter_alone, _leave_alone, _keep_returned)
 for _hook in _HOOKS:
-    _hook._torchdynamo_disable = True  # type: ignore[attr-defined]
+    _hook._torchdynamo_disable = True  # type: ignore[union-attr]
 
 
 def _keep_from_compilation() -> None:
     """Let ``torch.compile``, where it runs a module within a block, run what is here as it is."""
-    from torch._dynamo.decorators import skip_code
+    from torch._dynamo.eval_frame import skip_code
 
     functions = [function for cls in (Block, LentDict) for function in vars(cls).values()]
     functions += [_as_asked, _installed, _base, _lend_base, _add_term, recomputation.block_of_running_node]

@@ -450,9 +450,9 @@ class ModuleNet(nn.Module, MainNetInterface):
             if (
                 not isinstance(value, Tensor)
                 or own is None
-                or value.dtype is not own.dtype  # type: ignore[union-attr]
-                or value.shape != own.shape  # type: ignore[union-attr]
-                or value.device != own.device  # type: ignore[union-attr]
+                or value.dtype is not own.dtype
+                or value.shape != own.shape
+                or value.device != own.device
             ):
                 return None
         return weights
