@@ -369,7 +369,10 @@ def _no_recomputation() -> Iterator[None]:
 
 
 class _AutocastLayers(TorchFunctionMode):
-    """Cast what layers of torch get as autocast does; ``vmap`` takes them apart and leaves the bias as it is."""
+    """Cast what layers of torch get as autocast does.
+
+    ``vmap`` takes them apart: it leaves the bias as it is, and has no kernels of batch norm for two dtypes.
+    """
 
     _layers = frozenset(
         {F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
@@ -383,6 +386,8 @@ class _AutocastLayers(TorchFunctionMode):
                 dtype = torch.get_autocast_dtype(device)
                 args = [_lowered(arg, dtype) for arg in args]
                 kwargs = {name: _lowered(arg, dtype) for name, arg in kwargs.items()}
+        if func in (F.batch_norm, F.instance_norm) and args[0].dtype in (torch.bfloat16, torch.float16):
+            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
         return func(*args, **kwargs)
 
 

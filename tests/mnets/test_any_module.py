@@ -450,6 +450,10 @@ AUTOCAST = {
     "conv": (lambda: nn.Sequential(nn.Conv2d(1, 2, 2), nn.GroupNorm(1, 2), nn.ConvTranspose2d(2, 1, 2)), (2, 1, 4, 4)),
     "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True), (2, 5, 4)),
     "no bias": (lambda: nn.Linear(3, 2, bias=False), (5, 3)),
+    "norms": (
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.InstanceNorm1d(3, True)).eval(),
+        (2, 2, 4),
+    ),
 }
 
 
