@@ -184,7 +184,8 @@ class HyperModel(nn.Module):
         if cond_id is not None:
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
-            many = many or (cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__"))
+            if not isinstance(cond_id, int):
+                many = many or (cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__"))
             arguments.update(self.hnet.condition_inputs(cond_id))
         return many, arguments
 

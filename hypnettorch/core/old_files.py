@@ -1,7 +1,7 @@
 """Files of earlier versions, whose keys are positions, read by names.
 
-Up to version 1.0 a network held its tensors in one list: ``_internal_params.<i>`` is the ``i``-th internal tensor in the
-documented order (``_weights.<i>`` in some networks of hypnettorch 0.0.4), and other lists show some of them once more.
+Before version 1.0 a network held its tensors in one list: ``_internal_params.<i>`` is the ``i``-th internal tensor in
+the documented order (``_weights.<i>`` in some networks of hypnettorch 0.0.4); other lists show some of them once more.
 :func:`rename` runs before a network loads a ``state_dict`` and brings the keys into the present form; a file of the
 present form is left as it is.
 """

@@ -131,8 +131,7 @@ def resolve(
         tensors = dict(zip(table.learned_names, weights, strict=True))
         return tensors, tensors
     chosen = _chosen(table, weights, forms, stacked)
-    if dtype is not None and not autocast.autocast_is_on(x.device):
-        _check_dtypes(table, chosen, dtype)
+    check_dtypes(table, chosen, x)
     tensors = {row.name: row.value() for row in table.shared if row.owner is not None and row.name not in chosen}
     tensors.update(chosen)
     return tensors, chosen
@@ -229,11 +228,13 @@ def _are(weights: list[Any], shapes: Sequence[tuple[int, ...]], stacked: bool, d
     return True
 
 
-def _check_dtypes(table: Table, chosen: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Raise where a product would meet two dtypes."""
-    for name, tensor in chosen.items():
-        if tensor.dtype != dtype and table.by_name[name].role in ("weight", "bias"):
-            raise TypeError(f"weights['{name}']: expected dtype {dtype} as the input, got {tensor.dtype}")
+def check_dtypes(table: Table, given: Mapping[str, Tensor], x: Any) -> None:
+    """Raise where a product of an input and of passed weights would meet two dtypes."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or autocast.autocast_is_on(x.device):
+        return
+    for name, tensor in given.items():
+        if tensor.dtype != x.dtype and table.by_name[name].role in ("weight", "bias"):
+            raise TypeError(f"weights['{name}']: expected dtype {x.dtype} as the input, got {tensor.dtype}")
 
 
 def _fits(row: Row, tensor: Tensor, stacked: bool) -> bool:

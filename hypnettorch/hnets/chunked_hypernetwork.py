@@ -170,7 +170,8 @@ class ChunkedHyperNetwork(HyperNetwork):
         Args:
             destinations: Where each target ends up.
             plan: Which start is wanted.
-            normal: Whether to draw chunk embeddings from N(0, 1), otherwise from the uniform distribution of variance 1.
+            normal: Whether to draw chunk embeddings from N(0, 1), otherwise from the uniform distribution of
+                variance 1.
         """
         initialization.check_internal(self.hnet)
         if not plan.calibrated:

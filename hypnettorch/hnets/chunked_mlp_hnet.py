@@ -120,8 +120,9 @@ class ChunkedHMLP(ChunkedHyperNetwork):
             method: ``'in'``, ``'out'`` or ``'harmonic'``, see :meth:`HMLP.apply_hyperfan_init`.
             use_xavier: Xavier instead of Kaiming initialisation.
             uncond_var: Mean square of an entry of the unconditional input: its variance, if its mean is 0.
-            cond_var: Mean square of an entry of the conditional input. ``None`` takes half of the largest variance for which no chunk
-                needs a negative one (with a ``ModuleNet`` 1), and rescales the internal embeddings to it.
+            cond_var: Mean square of an entry of the conditional input. ``None`` takes half of the largest variance for
+                which no chunk needs a negative one (with a ``ModuleNet`` 1), and rescales the internal embeddings to
+                it.
             eps: Smallest variance of a chunk embedding (without effect with a ``ModuleNet``).
             cemb_normal_init: Draw chunk embeddings from a normal instead of a uniform distribution.
             mnet: The main network, see :meth:`HMLP.apply_hyperfan_init`.

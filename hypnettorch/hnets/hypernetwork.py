@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.table import ALL, Row, values_of
-from hypnettorch.core.values import NOTHING, Values, resolve
+from hypnettorch.core.values import NOTHING, Values, check_dtypes, resolve
 from hypnettorch.hnets import initialization, inputs, output_constants
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.network import Fill, Network, Shapes, computes, is_network
@@ -899,8 +899,8 @@ class HyperNetwork(Network):
                 ``param_shapes_meta``.
 
         Raises:
-            ValueError: If an argument is wrong, ``mnet`` takes tensors of other shapes, parameters are external, or samples
-                are needed and cannot be drawn.
+            ValueError: If an argument is wrong, ``mnet`` takes tensors of other shapes, parameters are external, or
+                samples are needed and cannot be drawn.
             NotImplementedError: If the class, or that of an inner network, has no such initialisation.
 
         Example:
@@ -995,7 +995,10 @@ def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Ten
     """What a hypernetwork produces by its equation, with the constants of its output."""
     if network.table.required:
         network.check_complete(values.tensors, values.given or None)
-    produced = network.generate(network.select(request, values), values)
+    request = network.select(request, values)
+    if values.given:
+        check_dtypes(network.table, values.given, request.uncond if request.cond is None else request.cond)
+    produced = network.generate(request, values)
     if network._buffers["output_scale"] is not None or network._buffers["output_offset"] is not None:
         return output_constants.apply(network, produced)
     return produced

@@ -211,8 +211,8 @@ class HMLP(HyperNetwork):
             uncond_input: Samples of the unconditional input, likewise.
 
         Raises:
-            ValueError: If ``method`` is unknown, ``mnet`` takes tensors of other shapes, the parameters are external, or
-                a neutral value other than 0 is needed but the output layer has no bias.
+            ValueError: If ``method`` is unknown, ``mnet`` takes tensors of other shapes, the parameters are external,
+                or a neutral value other than 0 is needed but the output layer has no bias.
         """
         plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var)
         targets = initialization.describe_targets(self.target_shapes, mnet)

@@ -177,8 +177,19 @@ class MultiNet(Network):
             first, row = next(iter(joint.rows.items()))
             if names.count(joint.name) > 1:
                 joint.name = f"{first}.{joint.name}"
-            self.declare(joint.name, joint.shape, row.role, row.layer, external=True, order=(0, i), **_fans(row))
+            start = _common_start(list(joint.rows.values()))
+            meta = _fans(row)
+            self.declare(joint.name, joint.shape, row.role, row.layer, external=True, order=(0, i), start=start, **meta)
         return {net: [(joints[key].name, joints[key].rows[net].shape) for key in own] for net, own in keys.items()}
+
+
+def _common_start(rows: Sequence[Row]) -> tuple[float, float] | None:
+    """Mean and variance with which a tensor of several networks starts: the average of what they ask for."""
+    starts = [row.start for row in rows if row.start is not None]
+    if len(starts) < len(rows):
+        return None
+    mean, variance = (sum(column) / len(rows) for column in zip(*starts, strict=True))
+    return mean, variance
 
 
 def _key(mode: str, net: str, row: Row) -> tuple[Any, ...]:

@@ -40,8 +40,8 @@ def test_a_name_is_taken_once() -> None:
     with pytest.raises(ValueError, match="is no attribute of Network"):
         net.linear("forward", 2, 3)
     table = Table()
-    with pytest.raises(ValueError, match="'a.b'"):
-        table.extend([Row("a.b", (1,), None)])
+    table.extend([Row("a.b", (1,), None)])
+    with pytest.raises(ValueError, match=r"'a\.b'"):
         table.extend([Row("a.b", (1,), None)])
 
 

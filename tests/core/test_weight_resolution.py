@@ -123,7 +123,7 @@ def test_names() -> None:
         resolve((), {NAMES[WEIGHT]: weight.T})
     with pytest.raises(TypeError, match=r"weights\['layer.weight'\]"):
         resolve((), {NAMES[WEIGHT]: 1.0})
-    with pytest.raises(ValueError, match="by names as 'mods.gain'"):
+    with pytest.raises(ValueError, match=r"by names as 'mods\.gain'"):
         resolve((), {"layer.wieght": weight})
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypnettorch.mnets.recurrent_steps import STEPS
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hypnettorch.hnets import ChunkedHMLP
 from hypnettorch.hnets.initialization import describe_targets
+from hypnettorch.legacy.recurrent import STEPS
 from hypnettorch.mnets import SimpleRNN
 from tests.mnets.recurrent_networks import VARIANTS, draw, make, sequences, step_by_step
 

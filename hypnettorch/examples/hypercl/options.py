@@ -37,8 +37,8 @@ class Own:
         si_eps: si: damping of importances.
         chunk_emb_size: chunked_hmlp: size of chunk embeddings.
         std_normal_emb: chunked_hmlp: standard deviation of chunk embeddings.
-        uncalibrated: Leave the hypernetwork as its constructor draws it, as in hypnettorch 0.0.4, instead of letting the
-            main network start as it would by itself.
+        uncalibrated: Leave the hypernetwork as its constructor draws it, as in hypnettorch 0.0.4, instead of letting
+            the main network start as it would by itself.
         resume: Continue the run in out_dir, with its options.
         seeds: Number of runs, with random_seed, random_seed + 1, ...; reports mean and deviation.
         ckpt_iter: Steps from one checkpoint to the next within a task; 0: only between tasks.
