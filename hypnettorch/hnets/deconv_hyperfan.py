@@ -1,7 +1,7 @@
 r"""Hyperfan initialisation of deconvolutional hypernetworks: constants per pixel bring each target to its variance.
 
-All targets share the kernels, so that (other than in :class:`~hypnettorch.hnets.mlp_hnet.HMLP`) no choice of weights gives each
-its own variance. But the image may be scaled, pixel by pixel, once it is known how large its pixels are.
+All targets share the kernels, so that (other than in :class:`~hypnettorch.hnets.mlp_hnet.HMLP`) no choice of weights
+gives each its own variance. But the image may be scaled, pixel by pixel, once it is known how large its pixels are.
 
 **Second moments.** Weights are drawn independently, with mean 0. A pixel ``p`` of a layer then has the same second
 moment ``m(p)`` in all of its channels:
