@@ -175,11 +175,6 @@ class HDeconv(HyperNetwork):
         """Number of channels of the image."""
         return self._num_channels
 
-    @property
-    def activation(self) -> Callable[[Tensor], Tensor] | None:
-        """The nonlinearity of the hidden layers."""
-        return self._act_fn
-
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise for the targets: constants per pixel give each its variance."""
         plan = plan.looked_up(self)

@@ -88,7 +88,7 @@ def pixel_moments(hnet: HDeconv, variance: float, values: Values) -> Tensor:
     for conv in convs:
         if hnet.batchnorm_layers:
             moments /= moments.mean()
-        means, squares = _activated(moments, hnet.activation, weight)
+        means, squares = _activated(moments, hnet._act_fn, weight)
         moments = conv.step(squares, torch.ones(1, 1, *conv.step.kernel, **DOUBLE))
         if hnet.batchnorm_layers and conv is not convs[-1]:
             moments += _mean_removed(conv.step, means)

@@ -12,6 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import Produced, Request
+from hypnettorch.hnets.initialization import Destinations, Plan
 from hypnettorch.hnets.wrapper import Wrapper
 
 OUTPUT = "output_handler(...)"
@@ -165,6 +166,10 @@ class HPerturbWrapper(Wrapper):
         if output.dim() != flat.dim():
             checks.fail(OUTPUT, f"{flat.dim()} dimensions", f"shape {tuple(output.shape)}")
         return output
+
+    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise ``h`` for the targets; noise and output handler are left out of account."""
+        self.start_inner(destinations, plan)
 
 
 def _inputs_of(request: Request) -> dict[str, Any]:

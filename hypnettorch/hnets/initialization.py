@@ -659,7 +659,7 @@ def draw_hidden(hnet: Any, plan: Plan) -> float:
     moment, like = plan.moment(hnet._uncond_in_size, hnet._cond_in_size), hnet.layer_weight_tensors[-1]
     for _ in hidden:
         variance = 1.0 if hnet.batchnorm_layers else plan.gain * moment
-        moment = gaussian_moments(hnet.activation, variance, like)[1]
+        moment = gaussian_moments(hnet._act_fn, variance, like)[1]
     return moment
 
 
@@ -869,7 +869,7 @@ def apply_chunked_hyperfan_init(
     checks.number("eps", eps, 0)
     if inner.batchnorm_layers:
         raise checks.StateError("apply_chunked_hyperfan_init: expected a network without batch norm, got one with")
-    if len(inner.layer_weight_tensors) > 1 and not isinstance(inner.activation, nn.ReLU):
+    if len(inner.layer_weight_tensors) > 1 and not isinstance(inner._act_fn, nn.ReLU):
         warnings.warn("the chunked hyperfan initialisation is exact for ReLU activations only", stacklevel=3)
 
     targets = describe_targets(hnet.target_shapes, mnet)

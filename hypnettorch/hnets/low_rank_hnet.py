@@ -150,7 +150,7 @@ class HLowRank(Wrapper):
         for group, (_, shape) in zip(destinations, self._factor_pairs(), strict=True):
             weights = [replace(d, target=replace(d.target, name="weight", partner=None)) for d in group]
             factors += [weights, *destinations_of([shape], 1 / shape[1])]
-        super().start_at(factors, plan)
+        self.start_inner(factors, plan)
         nn.init.zeros_(self.gates)
 
     def _factor_pairs(self) -> list[tuple[list[int], list[int]]]:

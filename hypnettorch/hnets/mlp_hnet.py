@@ -150,11 +150,6 @@ class HMLP(HyperNetwork):
         return x, [piece.tensors(values) for piece in self._pieces]
 
     @property
-    def activation(self) -> Callable[[Tensor], Tensor] | None:
-        """The nonlinearity of the hidden layers."""
-        return self._act_fn
-
-    @property
     def has_plain_output(self) -> bool:
         """Whether a multiple of rows and bias of the output layer produces the same multiple of the weights."""
         return not self._use_spectral_norm and type(self).generate is HMLP.generate

@@ -112,7 +112,7 @@ class HResidual(Wrapper):
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise ``h`` for the targets, let it produce zeros, and draw ``ω₀`` unless a user gave it."""
-        super().start_at(destinations, plan)
+        self.start_inner(destinations, plan)
         self.start_at_base()
         if self._draws_base:
             base_weights.start(self, destinations, plan)

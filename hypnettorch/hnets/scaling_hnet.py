@@ -124,7 +124,7 @@ class HScaling(Wrapper):
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Let ``h`` have variance 1, close the gates, and draw ``ω₀`` unless a user gave it."""
-        super().start_at(destinations_of(self.hnet.target_shapes, 1.0), plan)
+        self.start_inner(destinations_of(self.hnet.target_shapes, 1.0), plan)
         nn.init.zeros_(self.gates)
         if self._draws_base:
             base_weights.start(self, destinations, plan)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
@@ -13,7 +14,7 @@ from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of, check_hypernetwork
-from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.initialization import Destinations, Plan, destinations_of, settle
 
 Pairs = list[LowRank]
 """The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
@@ -210,15 +211,22 @@ class Wrapper(HyperNetwork):
         self.hnet.start_at_zero()
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
-        """Initialise ``h`` for the targets, and for what :meth:`before` makes of samples."""
-        self.hnet.start_at(destinations, self.inner_plan(plan))
+        """Initialise ``h`` for the targets, and for what :meth:`before` makes of samples.
 
-    def inner_plan(self, plan: Plan) -> Plan:
-        """The plan for ``h``."""
-        if plan.samples is None:
-            return plan
-        request, values = plan.samples
-        return plan.within(self.before(self.select(request, values), values), values.part("hnet"))
+        In a calibrated start constants bring what :meth:`after` makes of weights to scale.
+        """
+        if plan.calibrated and (type(self).after, type(self).generate) != (Wrapper.after, Wrapper.generate):
+            self.start_inner(destinations_of(self.hnet.target_shapes, 1.0), plan)
+            settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
+        else:
+            self.start_inner(destinations, plan)
+
+    def start_inner(self, destinations: Destinations, plan: Plan) -> None:
+        """Initialise ``h`` for destinations of what it produces, with the samples that it gets."""
+        if plan.samples is not None:
+            request, values = plan.samples
+            plan = plan.within(self.before(self.select(request, values), values), values.part("hnet"))
+        self.hnet.start_at(destinations, plan)
 
     def sample_inputs(self, count: int) -> Request:
         """Draws from N(0, 1), and what ``h`` draws for conditional tensors besides embeddings."""

@@ -61,6 +61,8 @@ def test_what_is_referred_to_exists(name: str) -> None:
     assert exists(name), f"{name}: no such name; {', '.join(REFERENCES[name])}"
 
 
-@pytest.mark.parametrize("name", ["hypnettorch.mnets.nothing", "hypnettorch.mnets.mlp.MPL", "hypnettorch.mnets.mlp.MLP.x"])
+@pytest.mark.parametrize(
+    "name", ["hypnettorch.mnets.nothing", "hypnettorch.mnets.mlp.MPL", "hypnettorch.mnets.mlp.MLP.x"]
+)
 def test_what_does_not_exist_is_noticed(name: str) -> None:
     assert not exists(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from hypnettorch.hnets import (
     StructuredHMLP,
 )
 from hypnettorch.hnets.factors import can_factorize
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Request
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
+from hypnettorch.hnets.wrapper import Wrapper
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP, ModuleNet
 from tests.hnets import calibrated
@@ -366,7 +368,33 @@ class Negated(HMLP):
         return -5 * super().generate(request, values)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("build", [Rows, lambda shapes: Negated(shapes, **KNOWN)], ids=["own", "changed"])
+class Shifted(Wrapper):
+    """``3 h(-e) + 2``."""
+
+    def __init__(self, hnet: Any) -> None:
+        super().__init__(hnet)
+        self.wrap(hnet)
+
+    def before(self, request: Request, values: Values) -> Request:
+        """The negative of the inputs."""
+        ids = request.ids
+        cond = request.cond if ids is None else self.hnet.conditions(ids, values.part("hnet"))["embeddings"]
+        return replace(request, cond=-cond, ids=None)
+
+    def after(self, produced: Produced, request: Request, values: Values) -> Tensor:
+        """Other weights."""
+        return 3 * produced.flat + 2
+
+
+USERS: dict[str, Any] = {
+    "own": Rows,
+    "changed": lambda shapes: Negated(shapes, **KNOWN),
+    "wrapper": lambda shapes: Shifted(HMLP(shapes, **KNOWN)),
+    "wrapper, chunked": lambda shapes: Shifted(chunked(shapes)),
+}
+
+
+@pytest.mark.parametrize("build", USERS.values(), ids=USERS)
 def test_classes_of_users(build: Any) -> None:
     """Constants bring what they produce to scale."""
     torch.manual_seed(0)
