@@ -84,7 +84,7 @@ def convnet():
 
 net = ModuleNet(convnet(), stats_per_condition=True)
 hnet = HMLP(net.hyper_shapes_learned, num_cond_embs=4, layers=(8,), verbose=False)
-hnet.apply_hyperfan_init(mnet=net)
+hnet.apply_calibrated_init(net)
 all_weights = HyperModel(hnet, net)
 
 # %%
@@ -97,7 +97,7 @@ all_weights = HyperModel(hnet, net)
 
 net = ModuleNet(convnet(), include=nn.BatchNorm2d, stats_per_condition=True)
 hnet = HMLP(net.hyper_shapes_learned, num_cond_embs=4, layers=(), verbose=False)
-hnet.apply_hyperfan_init(mnet=net)
+hnet.apply_calibrated_init(net)
 batch_norm = HyperModel(hnet, net)
 
 print(f"generated: {all_weights.hnet.num_outputs} numbers, or {batch_norm.hnet.num_outputs} for batch norm only")

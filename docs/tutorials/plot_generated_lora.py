@@ -98,7 +98,7 @@ hnet = HLowRank(
     rank={"*.qkv.weight": 8, "*": 4},
     verbose=False,
 )
-hnet.apply_hyperfan_init(mnet=net)
+hnet.apply_calibrated_init(net)
 weights = sum(weight.numel() for weight in net.initial_weights())
 print(f"{hnet.internal_hnet.num_outputs} outputs instead of {weights}")
 

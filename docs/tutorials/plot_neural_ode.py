@@ -67,7 +67,7 @@ training, test = swing(500), swing(100)  # [N, 61, 2]
 
 dynamics = MLP(n_in=2, n_out=2, hidden_layers=[24], activation_fn=nn.Tanh(), no_weights=True, verbose=False)
 generator = HMLP(dynamics.hyper_shapes_learned, cond_in_size=32, no_cond_weights=True, layers=(32,), verbose=False)
-generator.apply_hyperfan_init(mnet=dynamics)
+generator.apply_calibrated_init(dynamics)
 encoder = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 32))
 hnet = HSetInput(generator, encoder, verbose=False)
 

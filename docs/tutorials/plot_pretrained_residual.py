@@ -112,7 +112,7 @@ print([bool((w == w0).all()) for w, w0 in zip(residual(cond_id=2), net.initial_w
 # For comparison, the same hypernetwork generates the weights alone.
 
 scratch = hypernetwork()
-scratch.apply_hyperfan_init(mnet=net)
+scratch.apply_calibrated_init(net)
 
 # %%
 # Training

@@ -77,7 +77,7 @@ class HyperRNN(nn.Module):
         self.size = size
         self.cell = ModuleNet(Cell(len(SYMBOLS), size))
         generator = linear_generator(self.cell.hyper_shapes_learned)
-        generator.apply_hyperfan_init(mnet=self.cell)
+        generator.apply_calibrated_init(self.cell)
         self.hyper = HRecurrent(generator, input_size=len(SYMBOLS), cell="gru", verbose=False)
         self.output = nn.Linear(size, len(SYMBOLS))
 

@@ -182,6 +182,10 @@ class ChunkedHyperNetwork(HyperNetwork):
             moments = moments.repeat(self.num_chunks)[: self.num_outputs]
         initialization.settle(self, destinations, plan, moments)
 
+    def scale_output(self, factor: float) -> None:
+        """Multiply what the inner network produces."""
+        self.hnet.scale_output(factor)
+
     def _plan_of_chunks(self, plan: Plan) -> Plan:
         """The plan for the inner network, of which chunk embeddings of variance 1 are inputs, too."""
         if plan.samples is None:

@@ -189,6 +189,11 @@ class HDeconv(HyperNetwork):
             checks.fail("cond_var", "inputs of positive variance", f"{plan.cond_var} (uncond_var: {plan.uncond_var})")
         return deconv_hyperfan.draw(self, moment, plan.gain)
 
+    def scale_output(self, factor: float) -> None:
+        """Multiply kernels and bias of the last layer."""
+        if not self._use_spectral_norm and type(self).generate is HDeconv.generate:
+            initialization.scale_layers(list(self.layers)[-1:], factor)
+
     def start_at_zero(self) -> None:
         """Let the last layer draw zeros; gradients reach it in the first step, all other layers from the second.
 

@@ -932,6 +932,9 @@ class HyperNetwork(Network):
             raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
         initialization.settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
 
+    def scale_output(self, factor: float) -> None:
+        """Multiply what is produced by a factor, if parameters can; constants do the rest of a calibrated start."""
+
     def sample_inputs(self, count: int) -> Request:
         """Inputs for which to measure the network if it holds no conditions: draws from N(0, 1).
 

@@ -25,7 +25,9 @@ fan-in, the output is measured for samples of conditions, and brought to scale.
 
 Either way a network with rows of its own for each target (:class:`~hypnettorch.hnets.mlp_hnet.HMLP`) has the scale in
 these rows, ``Var(rows) = Var(target) / (d · q)`` for ``d`` units, and the neutral value in their bias. Where targets
-share the weights that produce them, constants scale and shift them (:mod:`hypnettorch.hnets.output_constants`).
+share the weights that produce them, constants scale and shift them (:mod:`hypnettorch.hnets.output_constants`). In the
+calibrated start the shared output layer has the scale of the targets on average, and constants only what differs: so an
+optimiser whose steps have a size of their own (Adam) changes weights as fast as those of a full network.
 
 What a chunk generator produces with one row of its output layer, in different chunks, is correlated, as rectified
 activations have a mean. Through the layers of a main network that adds up. So the calibrated start sets the bias of a
@@ -688,6 +690,14 @@ def draw_shared(hnet: Any, plan: Plan, centred: bool) -> Tensor:
     return torch.full([1], moment or 1.0, **output_constants.DOUBLE)
 
 
+def scale_layers(layers: Sequence[nn.Module], factor: float) -> None:
+    """Multiply all parameters of some layers."""
+    with torch.no_grad():
+        for layer in layers:
+            for tensor in layer.parameters():
+                tensor.mul_(factor)
+
+
 def settle(hnet: Any, destinations: Destinations, plan: Plan, moments: Tensor) -> None:
     """Let constants give each target its start (:func:`hypnettorch.hnets.output_constants.start`).
 
@@ -698,12 +708,24 @@ def settle(hnet: Any, destinations: Destinations, plan: Plan, moments: Tensor) -
         moments: Second moments of the output without constants: ``[1]``, or one per weight if they differ.
     """
     output_constants.keep(hnet, None, None)
+    starts = average_starts(destinations, plan)
     if plan.calibrated:
+        hnet.scale_output(_typical_scale(hnet, starts, measured_moments(hnet, plan, moments)))
         moments = measured_moments(hnet, plan, moments)
     elif len(moments) == 1:
         moments = moments.expand(len(hnet.target_shapes))
-    starts = average_starts(destinations, plan)
     output_constants.start(hnet, [start.mean for start in starts], [start.variance for start in starts], moments)
+
+
+def _typical_scale(hnet: Any, starts: Sequence[Start], moments: Tensor) -> float:
+    """By what the output has to be multiplied on average: what parameters can do leaves constants near 1 to the rest.
+
+    An optimiser that changes parameters at a rate of its own then changes weights as fast as those of a full network.
+    """
+    sizes = torch.tensor([math.prod(shape) for shape in hnet.target_shapes], **output_constants.DOUBLE)
+    variances = torch.tensor([start.variance for start in starts], **output_constants.DOUBLE)
+    own = output_constants.per_target_mean(hnet, moments)
+    return float(((variances / own * sizes).sum() / sizes.sum()).sqrt()) or 1.0
 
 
 def let_produce_zeros(hnet: Any, layers: Sequence[nn.Module]) -> None:

@@ -158,6 +158,11 @@ class HMLP(HyperNetwork):
         """Initialise for the targets, each of which has rows of the output layer of its own."""
         initialization.start_full(self, destinations, plan)
 
+    def scale_output(self, factor: float) -> None:
+        """Multiply weights and biases of the output layer."""
+        if self.has_plain_output:
+            initialization.scale_layers(self._pieces, factor)
+
     def draw(self, plan: Plan) -> Tensor:
         """Draw all parameters but the embeddings, for targets that share the output layer.
 

@@ -106,6 +106,13 @@ def per_weight(network: Any, constant: Tensor) -> Tensor:
     return torch.cat([value.expand(size) for value, size in zip(constant.unbind(), sizes, strict=True)])
 
 
+def per_target_mean(network: Any, constant: Tensor) -> Tensor:
+    """The mean over each target ``[num_targets]`` of a constant of one per target or weight."""
+    if len(constant) != network.num_outputs:
+        return constant
+    return torch.stack([part.mean() for part in formats.unflatten(constant, network.target_shapes)])
+
+
 def _per_target(network: Any, constant: Tensor) -> Sequence[Tensor]:
     if len(constant) == network.num_outputs:
         return formats.unflatten(constant, network.target_shapes)

@@ -325,6 +325,11 @@ class StructuredHMLP(HyperNetwork):
         if initialization.want_exactness(destinations):
             self._correct(produced, structure, initialization.average_starts(destinations, plan))
 
+    def scale_output(self, factor: float) -> None:
+        """Multiply what the inner networks produce."""
+        for net in self.internal_hnets:
+            net.scale_output(factor)
+
     def _plan_of_kind(self, kind: int, plan: Plan) -> Plan:
         """The plan for an inner network, of which chunk embeddings are inputs, too."""
         if plan.samples is None:

@@ -559,17 +559,14 @@ def _leave_out(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) 
 
 def _complete(net: ModuleNet, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
     """Let tied parameters stand under all of their names; a file that has nothing of the base leaves it as it is."""
-    base = set()
-    for name, names in net._names.items():
-        keys = [f"{prefix}module.{alias}" for alias in names]
-        found = next((state_dict[key] for key in keys if key in state_dict), None)
-        if name in net._selected:
-            base.add(found is not None)
-            if found is None:
-                found = net._own_values()[name]
-        if found is not None:
-            state_dict.update(dict.fromkeys(keys, found))
-    net.base_from_file = True in base
+    keys = {name: [f"{prefix}module.{alias}" for alias in names] for name, names in net._names.items()}
+    found = {name: next((state_dict[key] for key in keys[name] if key in state_dict), None) for name in keys}
+    net.base_from_file = any(found[name] is not None for name in net._selected)
+    if not net.base_from_file:
+        found |= net._own_values()
+    for name, value in found.items():
+        if value is not None:
+            state_dict.update(dict.fromkeys(keys[name], value))
 
 
 def _tie_again(net: ModuleNet, _: Any) -> None:

@@ -35,6 +35,8 @@ from tests.hnets.calibrated import FREE, HNETS, KNOWN, MAIN, chunked, conditions
 
 SEEDS = 3
 
+pytestmark = pytest.mark.filterwarnings("ignore:seq_lengths:UserWarning")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
@@ -52,7 +54,7 @@ def moment(weight: Tensor, mean: float = 0.0) -> float:
 
 def spread(output: Any) -> float:
     """The standard deviation of logits."""
-    return float((output[0] if isinstance(output, tuple) else output).std())
+    return float((output[0] if isinstance(output, tuple) else output).detach().std())
 
 
 @pytest.fixture(scope="module")

@@ -414,7 +414,6 @@ def test_summary_counts_all_weights(capsys: pytest.CaptureFixture[str]) -> None:
         ({"context_mod_num_ts": 0}, "context_mod_num_ts"),
         ({"context_mod_num_ts": 3, "use_context_mod": True}, "context_mod_num_ts"),
         ({"context_mod_num_ts": 3, "context_mod_last_step": True}, "context_mod_last_step"),
-        ({"context_mod_separate_layers_per_ts": True}, "context_mod_separate_layers_per_ts"),
         (
             {"use_context_mod": True, "context_mod_gain_offset": True, "context_mod_gain_softplus": True},
             "context_mod_gain_softplus",
