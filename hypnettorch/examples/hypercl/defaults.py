@@ -12,7 +12,8 @@ from typing import Any
 # sample is put aside for validation.
 DIGITS: dict[str, Any] = {"hnet_type": "hmlp", "lr": 1e-3, "val_set_size": 0, "num_threads": 1}
 
-# Ehret et al. 2021, https://arxiv.org/abs/2006.12109, with fewer tasks, units and steps.
+# Ehret et al. 2021, https://arxiv.org/abs/2006.12109, with fewer tasks, units and steps. The step size goes with large
+# weights: from a calibrated start 2000 steps end at 94 % instead of 99 %.
 COPY: dict[str, Any] = {
     "net_type": "simple_rnn",
     "srnn_rec_layers": "64",
@@ -22,6 +23,7 @@ COPY: dict[str, Any] = {
     "cond_emb_size": 32,
     "chunk_emb_size": 32,
     "std_normal_emb": 0.1,
+    "calibrated": False,
     "beta": 10.0,
     "ewc_lambda": 3.0,
     "si_lambda": 0.01,

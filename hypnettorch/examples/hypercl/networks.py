@@ -32,7 +32,7 @@ def make_model(options: Options, in_shape: Sequence[int], label_shape: Sequence[
     hnet = get_hypernet(options, "cpu", options.hnet_type, mnet.hyper_shapes_learned, 1, verbose=False)
     if options.std_normal_emb != 1:
         init_chunk_embeddings(hnet, normal_std=options.std_normal_emb)
-    if not options.uncalibrated:
+    if options.calibrated:
         tasks = None if options.use_cond_chunk_embs else torch.randn(LATER_TASKS, options.cond_emb_size)
         hnet.apply_calibrated_init(mnet, cond_input=tasks)
     return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)

@@ -37,8 +37,8 @@ class Own:
         si_eps: si: damping of importances.
         chunk_emb_size: chunked_hmlp: size of chunk embeddings.
         std_normal_emb: chunked_hmlp: standard deviation of chunk embeddings.
-        uncalibrated: Leave the hypernetwork as its constructor draws it, as in hypnettorch 0.0.4, instead of letting
-            the main network start as it would by itself.
+        calibrated: Let the main network start as it would by itself, instead of leaving the hypernetwork as its
+            constructor draws it, as in hypnettorch 0.0.4.
         resume: Continue the run in out_dir, with its options.
         seeds: Number of runs, with random_seed, random_seed + 1, ...; reports mean and deviation.
         ckpt_iter: Steps from one checkpoint to the next within a task; 0: only between tasks.
@@ -62,7 +62,7 @@ class Own:
     si_eps: float = 1e-3
     chunk_emb_size: int = 8
     std_normal_emb: float = 1.0
-    uncalibrated: bool = False
+    calibrated: bool = True
     resume: bool = False
     seeds: int = 1
     ckpt_iter: int = 500
@@ -96,7 +96,7 @@ def add_options(parser: argparse.ArgumentParser) -> set[str]:
     cli_args.data_args(parser, show_data_dir=True, ddata_dir="./datasets")
     cli_args.miscellaneous_args(parser, big_data=False)
     parser.set_defaults(out_dir="")
-    return {action.dest for action in group._group_actions} | {"chunk_emb_size", "std_normal_emb", "uncalibrated"}
+    return {action.dest for action in group._group_actions} | {"chunk_emb_size", "std_normal_emb", "calibrated"}
 
 
 _parser = argparse.ArgumentParser(add_help=False)
