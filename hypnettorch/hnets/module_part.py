@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from hypnettorch.core import lending
+from hypnettorch.core.lending import Place
 from hypnettorch.core.table import Row, order_of
 from hypnettorch.core.values import Values
 from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
 from hypnettorch.mnets.layer_types import describe_parameter
 from hypnettorch.mnets.network import Network
-
-Place = tuple[nn.Module, str]
-"""Where a module keeps a tensor: the submodule, and the key of the tensor in it."""
 
 
 class ModulePart:
@@ -72,34 +69,16 @@ class ModulePart:
     def _evaluate(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         if not tensors:
             return self._function(x)
-        with replaced([(place, tensor) for own, tensor in tensors.items() for place in self._places[own]]):
-            return self._function(x)
+        entries = [(place, tensor) for own, tensor in tensors.items() for place in self._places[own]]
+        with lending.lend(lending.groups_of(entries)) as block:
+            output: Tensor = self._function(x)
+            if block is not None:
+                block.keep(output)
+        return output
 
     def _evaluate_mapped(self, x: Tensor, tensors: Mapping[str, Tensor], condition: None) -> Tensor:
         with mappable_attention():
             return self._evaluate(x, tensors)
-
-
-@contextmanager
-def replaced(tensors: list[tuple[Place, Tensor]]) -> Iterator[None]:
-    """Within the block modules hold other tensors; afterwards each holds exactly what it held before.
-
-    Args:
-        tensors: What to put where: in the place of a parameter or a buffer.
-    """
-    held: list[tuple[dict[str, Any], str, Any]] = []
-    try:
-        for (owner, key), tensor in tensors:
-            entries: dict[str, Any] = owner._parameters if key in owner._parameters else owner._buffers
-            held.append((entries, key, entries[key]))
-            entries[key] = tensor
-        for owner in {id(owner): owner for (owner, _), _ in tensors if isinstance(owner, nn.RNNBase)}.values():
-            held.append((owner.__dict__, "_flat_weights", owner._flat_weights))
-            owner.__dict__["_flat_weights"] = [getattr(owner, key, None) for key in owner._flat_weights_names]
-        yield
-    finally:
-        for entries, key, before in reversed(held):
-            entries[key] = before
 
 
 def _places_of(module: nn.Module, parameter: nn.Parameter) -> list[Place]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.hnets import HMLP, HEncodedInput, HLowRank, HPerturbWrapper, HResidual, ModuleHNet
 from hypnettorch.hnets.hnet_helpers import init_conditional_embeddings
@@ -165,8 +168,10 @@ def test_a_layer_under_two_names(external: bool) -> None:
     first = hnet(cond_id=0, weights=one, ret_format="flattened")
     batched = hnet.batched_forward(cond_id=0, weights={"uncond_weights": sets}, ret_format="flattened")
     torch.testing.assert_close(batched[1], first)
-    with pytest.raises(RuntimeError):
-        hnet(cond_input=torch.randn(2, 3).float(), weights=one)
+    broken = hnet.trunk.last.register_forward_pre_hook(lambda *_: [][0])
+    with pytest.raises(IndexError):
+        hnet(cond_id=0, weights=one)
+    broken.remove()
     assert all(a is b for a, b in zip([*hnet.parameters(), *hnet.buffers()], tensors, strict=True))
     assert hnet.trunk.first is hnet.trunk.second
     torch.testing.assert_close(copy.deepcopy(hnet)(cond_id=0, weights=one, ret_format="flattened"), first)
@@ -187,6 +192,60 @@ def test_tied_weights_change_together() -> None:
     sets = torch.stack([weight, torch.zeros(3, 3)])
     batched = hnet.batched_forward(cond_id=0, weights={"trunk.0.weight": sets}, ret_format="flattened")
     torch.testing.assert_close(batched[0], changed(cond_id=0, ret_format="flattened"))
+
+
+class Waits(nn.Module):
+    """Two layers; between them each of two threads waits until the other one is as far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 4)
+        self.barrier: threading.Barrier | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.barrier is not None:
+            self.barrier.wait(timeout=60)
+        y: Tensor = self.last(x)
+        return y
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_threads_with_weights_of_their_own(external: bool) -> None:
+    trunk = Waits()
+    hnet = module_hnet(trunk, no_uncond_weights=external)
+    sets = [{"uncond_weights": [torch.randn(shape) for shape in hnet.unconditional_param_shapes]} for _ in range(2)]
+    expected = [hnet(cond_id=0, weights=weights, ret_format="flattened") for weights in sets]
+    before = [tensor.clone() for tensor in (*hnet.parameters(), *hnet.buffers())]
+    trunk.barrier = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda weights: hnet(cond_id=0, weights=weights, ret_format="flattened"), sets))
+    for got, wanted in zip(made, expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert all(torch.equal(a, b) for a, b in zip((*hnet.parameters(), *hnet.buffers()), before, strict=True))
+
+
+class Checkpointed(nn.Module):
+    """A perceptron whose activations are computed again in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = perceptron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = checkpoint(self.inside, x, use_reentrant=False)
+        return y
+
+
+def test_what_the_trunk_computes_again_sees_the_weights() -> None:
+    plain, again = module_hnet(perceptron()), module_hnet(Checkpointed())
+    weights = [torch.randn(shape) for shape in plain.unconditional_param_shapes]
+    gradients = []
+    for hnet in (plain, again):
+        own = [weight.clone().requires_grad_() for weight in weights]
+        made = hnet(cond_input=torch.ones(2, 3), weights={"uncond_weights": own}, ret_format="flattened")
+        gradients.append(torch.autograd.grad(made.square().sum(), own))
+    torch.testing.assert_close(*gradients)
 
 
 def test_one_graph_with_weights() -> None:
