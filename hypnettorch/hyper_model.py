@@ -184,9 +184,12 @@ class HyperModel(nn.Module):
         if cond_id is not None:
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
+            none = False
             if not isinstance(cond_id, int):
-                many = many or (cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__"))
-            arguments.update(self.hnet.condition_inputs(cond_id))
+                listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
+                none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
+                many = many or listed
+            arguments.update(_no_condition(self.hnet) if none else self.hnet.condition_inputs(cond_id))
         return many, arguments
 
     def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:
@@ -229,6 +232,14 @@ class _Joint(nn.Module):
         if isinstance(mnet, Network) and computes(type(mnet)):
             return mnet(*args, weights=Stacked(weights, share_input), condition=condition, **kwargs)
         return mnet.batched_forward(*args, weights=weights, share_input=share_input, condition=condition, **kwargs)
+
+
+def _no_condition(hnet: Any) -> dict[str, Any]:
+    """Arguments of a hypernetwork that stand for an empty list of ids."""
+    found = hnet.condition_inputs(0)
+    if "cond_id" in found:
+        checks.fail("cond_id", f"at least one id, since {type(hnet).__name__} looks them up itself", "none")
+    return trees.map_tensors(lambda tensor: tensor[:0], found)
 
 
 def _target_names(mnet: Any, shapes: list[list[int]]) -> list[str]:

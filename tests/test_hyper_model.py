@@ -56,6 +56,26 @@ def test_one_condition_is_the_main_network(kind: str) -> None:
 
 
 @kinds
+@pytest.mark.parametrize("table", [False, True])
+def test_no_condition_is_an_empty_batch(kind: str, table: bool) -> None:
+    both = model(kind, {"use_batch_norm": True}, embedding_table=table)
+    for cond_id in ([], (), torch.zeros(0, dtype=torch.long)):
+        assert both(inputs(0), cond_id=cond_id).shape == (0, 5, 2)
+        assert both(inputs(), cond_id=cond_id, share_input=True).shape == (0, 5, 2)
+        assert [len(weight) for weight in both.weights(cond_id=cond_id).values()] == [0] * 6
+    both(inputs(0), cond_id=[]).sum().backward()
+    assert not any(param.grad.any() for param in both.parameters() if param.grad is not None)
+    for wrong in ("", {}):
+        with pytest.raises((TypeError, ValueError), match="cond_id"):
+            both(inputs(), cond_id=wrong)
+
+
+@pytest.mark.parametrize("kind", ["HMLP", "ChunkedHMLP"])
+def test_no_vector_is_an_empty_batch(kind: str) -> None:
+    assert model(kind)(inputs(0), cond_input=torch.zeros(0, 3)).shape == (0, 5, 2)
+
+
+@kinds
 def test_many_conditions_are_a_loop(kind: str) -> None:
     both = model(kind)
     x = inputs(3)

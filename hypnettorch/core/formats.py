@@ -107,7 +107,7 @@ def from_padded(flat: Tensor, shapes: Shapes, ret_format: str) -> Any:
     if ret_format == "flattened":
         surplus = flat.shape[-1] - num_elements(shapes)
         return flat.split([flat.shape[-1] - surplus, surplus], dim=-1)[0] if surplus else flat
-    if flat.shape[-2] > 1 or ret_format == "stacked":
+    if flat.shape[-2] != 1 or ret_format == "stacked":
         return from_stacked(_views(flat, shapes), shapes, ret_format)
     row = _views(flat.squeeze(-2), shapes)
     return row if ret_format == "squeezed" else [row]

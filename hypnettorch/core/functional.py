@@ -45,7 +45,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             y = F.linear(x, weight)
             return y + per_set(bias, y, 1)
         return F.linear(x, weight, bias)
-    rows = x.reshape(x.shape[0], -1, x.shape[-1])
+    rows = x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
     if bias is None:
         y = torch.bmm(rows, weight.mT)
     elif torch.is_autocast_enabled(x.device.type):
@@ -94,7 +94,11 @@ def map_images(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         >>> map_images(torch.nn.MaxPool2d(2), torch.ones(3, 5, 1, 8, 8)).shape
         torch.Size([3, 5, 1, 4, 4])
     """
-    return function(x) if x.dim() == 4 else split_sets(function(join_sets(x)), x.shape[0])
+    if x.dim() == 4:
+        return function(x)
+    if x.shape[0] == 0:
+        return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return split_sets(function(join_sets(x)), x.shape[0])
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
@@ -121,6 +125,9 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 
     if x.dim() == 4:
         return F.conv2d(x, weight, bias, stride, padding)
     sets = x.shape[0]
+    if sets == 0:  # a convolution has at least one group
+        images = conv2d(x.flatten(0, 1), weight.sum(0) if weight.dim() == 5 else weight, None, stride, padding)
+        return images.view(*x.shape[:2], *images.shape[1:])
     if weight.dim() == 5:
         joined_bias = bias if bias is None else bias.expand(sets, weight.shape[1]).flatten()
         y = F.conv2d(join_sets(x), weight.flatten(0, 1), joined_bias, stride, padding, groups=sets)

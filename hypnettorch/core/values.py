@@ -119,7 +119,7 @@ def resolve(
         ValueError: If nothing fits.
         TypeError: If ``weights`` or an entry has the wrong type.
     """
-    if weights is None:
+    if weights is None or (isinstance(weights, (list, tuple)) and not weights and not table.learned):
         held: dict[str, Any] = {}
         for row in table.shared:
             if row.owner is not None:

@@ -123,7 +123,7 @@ class ChunkedHyperNetwork(HyperNetwork):
     def _generate_chunks(self, rows: Tensor, count: int, inner: Values) -> Tensor:
         """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""
         chunks = generate_from_rows(self.hnet, rows, inner).flat
-        return chunks.reshape(*rows.shape[:-2], -1, count * self._chunk_size)
+        return chunks.reshape(*rows.shape[:-2], rows.shape[-2] // count, count * self._chunk_size)
 
     def _generate_in_blocks(self, rows: Tensor, inner: Values) -> Tensor:
         """The same for all chunks, of which the backward pass computes a block at a time again."""

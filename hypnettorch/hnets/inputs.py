@@ -69,7 +69,7 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
             return cond_id
     if isinstance(cond_id, (Mapping, set)):
         raise TypeError(f"cond_id: expected an id or a sequence of ids, got {type(cond_id).__name__}")
-    ids = cond_id if hasattr(cond_id, "__len__") else [cond_id]
+    ids = cond_id if hasattr(cond_id, "__len__") and getattr(cond_id, "ndim", 1) else [cond_id]
     if len(ids) == 0:
         checks.fail("cond_id", "at least one id", "none")
     found = []
@@ -184,9 +184,9 @@ def _expanded(part: Tensor, lead: list[int]) -> Tensor:
 
 
 def _common_shape(shapes: Sequence[Sequence[int]]) -> list[int]:
-    """The shape to which all of some shapes, none of them with a 0, can be expanded."""
+    """The shape to which all of some shapes can be expanded."""
     sizes = zip_longest(*[reversed(shape) for shape in shapes], fillvalue=1)
-    return [max(column) for column in sizes][::-1]
+    return [0 if 0 in column else max(column) for column in sizes][::-1]
 
 
 def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tensor | None]:
@@ -214,7 +214,7 @@ def common_size(sizes: Mapping[str, int]) -> int:
     Raises:
         RuntimeError: If two sizes differ and neither is 1 (the class is a ``ValueError`` as well).
     """
-    size = max([1, *sizes.values()])
+    size = 0 if 0 in sizes.values() else max([1, *sizes.values()])
     for name, own in sizes.items():
         if own not in (1, size):
             raise checks.StateError(f"{name}: expected batch size 1 or {size} as the other inputs, got {own}")

@@ -189,6 +189,8 @@ class BatchNormLayer(BufferSets):
             torch.Size([2, 5, 3])
         """
         self._check_tensors(inputs, 1, running_mean, running_var, weight, bias)
+        if inputs.shape[0] == 0:
+            return inputs
         size = inputs.shape[0], self._num_features
         given = self._given_stats(running_mean, running_var, stats_id)
         if given is not None:

@@ -278,6 +278,9 @@ class HyperNetInterface(MainNetInterface):
 HyperNetInterface.register(HyperNetwork)
 lists.install_views(HyperNetwork, VIEWS)
 names.install(HyperNetwork, {"_num_cond_embs": lambda net: net.num_known_conds})
-names.install(ChunkedHyperNetwork, {"_cemb_shape": lambda net: [net.num_chunks, net.chunk_emb_size]})
+names.install(
+    ChunkedHyperNetwork,
+    {"_cemb_shape": lambda net: [net.num_chunks, net.chunk_emb_size], "_hnet": lambda net: net.hnet},
+)
 HyperNetwork._preprocess_forward_args = _preprocess_forward_args  # type: ignore[attr-defined]
 HyperNetwork._flat_to_ret_format = _flat_to_ret_format  # type: ignore[attr-defined]

@@ -86,9 +86,9 @@ class BiRNN(Network):
         """Add the networks of a bidirectional layer and return how many outputs each of them has."""
         number = len(self._rnns)
         nets = SimpleRNN(**args), SimpleRNN(**args)
-        names = f"rnns.{number}.forward_rnn", f"rnns.{number}.backward_rnn"
+        names = f"forward_rnns.{number}", f"backward_rnns.{number}"
         for i, (name, net) in enumerate(zip(names, nets, strict=True)):
-            kind = name.rpartition(".")[2]
+            kind = "backward_rnn" if i else "forward_rnn"
             self.include(name, net, 2 * number + i, birnn_layer_type=kind, birnn_layer_id=number)
         self._rnns.append(names)
         return nets[0].n_out

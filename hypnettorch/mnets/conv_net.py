@@ -125,7 +125,8 @@ class ConvNet(Classifier):
         size = height * width * channels
         if x.dim() == len(lead) or math.prod(x.shape[len(lead) :]) % size != 0:
             checks.fail("x", f"rows of {height}·{width}·{channels} = {size} entries", f"shape {tuple(x.shape)}")
-        images = x.reshape(*lead, -1, height, width, channels)
+        count = math.prod(x.shape[len(lead) :]) // size
+        images = x.reshape(*lead, count, height, width, channels)
         if sets is None:
             return images.permute(0, 3, 1, 2)
         return images.permute(1, 2, 3, 0, 4).contiguous().permute(3, 0, 4, 1, 2)

@@ -82,6 +82,10 @@ SCOPES = {
     "a variable of the module": "from hypnettorch.mnets import mlp\nfor mlp in g(): mlp.x",
     "another import": "def f():\n  from hypnettorch.mnets import mlp\ndef g():\n  from mine import mlp\n  mlp.x",
     "a method's class": "class C:\n  from hypnettorch.mnets import mlp\n  def f(self): mlp.x",
+    "a comprehension": "from hypnettorch.mnets import mlp\n[mlp.x for mlp in g()]",
+    "a pattern": "from hypnettorch.mnets import mlp\ndef f(x):\n  match x:\n    case {'a': [*_], **mlp}: mlp.x",
+    "a part of a pattern": "from hypnettorch.mnets import mlp\ndef f(x):\n  match x:\n    case [1, mlp]: mlp.x",
+    "the rest of a pattern": "from hypnettorch.mnets import mlp\ndef f(x):\n  match x:\n    case [*mlp]: mlp.x",
     "a relative import": "from hypnettorch.mnets import mlp\ndef f():\n  from .mine import mlp\n  mlp.x",
 }
 
@@ -109,6 +113,22 @@ def test_import_is_seen_from_within(tmp_path: Path, capsys: pytest.CaptureFixtur
         "hyperlight.NONE3",
         "hyperlight",
     ]
+
+
+SEEN = {
+    "a fallback": "try:\n  import hyperlight as hl\nexcept ImportError:\n  hl = None\nhl.NONE",
+    "what is deleted": "import hyperlight as hl\nhl.NONE\ndel hl",
+    "a comprehension's variable": "import hyperlight as hl\n[hl.x for hl in hl.NONE]\n{hl: hl.y for hl in ()}",
+    "a default": "import hyperlight as hl\ndef f(hl=hl.NONE): hl.x\nlambda hl: hl.y",
+    "a base": "import hyperlight as hl\nclass C(hl.NONE):\n  hl = 3\n  hl.x",
+    "a comprehension within": "import hyperlight as hl\ndef f(): return [a for b in c for a in hl.NONE if a]",
+}
+
+
+@pytest.mark.parametrize("case", SEEN)
+def test_import_is_not_hidden_by(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, check(tmp_path, SEEN[case]))
+    assert [line.partition(" (")[0].split()[1] for line in lines] == ["hyperlight", "hyperlight.NONE"]
 
 
 REWRITTEN = {

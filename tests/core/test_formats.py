@@ -110,6 +110,13 @@ def test_unknown_target_format_is_refused() -> None:
         formats.convert(FLAT, SHAPE_LIST, "flattened", "dense")
 
 
+def test_no_weight_set_is_an_empty_list() -> None:
+    shapes = [[2, 3], [2]]
+    for empty in (torch.zeros(0, 8), torch.zeros(0, 9)):
+        assert formats.from_padded(empty, shapes, "sequential") == formats.from_padded(empty, shapes, "squeezed") == []
+        assert [tuple(part.shape) for part in formats.from_padded(empty, shapes, "stacked")] == [(0, 2, 3), (0, 2)]
+
+
 def test_num_elements() -> None:
     assert formats.num_elements([]) == 0
     assert formats.num_elements([[], [0, 3], [2, 3]]) == 1 + 0 + math.prod([2, 3])

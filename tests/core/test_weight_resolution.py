@@ -179,3 +179,11 @@ def test_what_does_not_fit_is_refused(
 def test_stacked_weights_that_do_not_fit_are_refused(weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve((WEIGHT, BIAS), weights, stacked=True)
+
+
+def test_no_weights_where_none_are_needed() -> None:
+    net = MLP(n_in=3, n_out=2, verbose=False)
+    x = torch.randn(4, 3)
+    assert torch.equal(net(x, weights=[]), net(x))
+    with pytest.raises(ValueError, match="weights"):
+        MLP(n_in=3, n_out=2, no_weights=True, verbose=False)(x, weights=[])

@@ -164,6 +164,15 @@ def birnn(rnn_args: Mapping[str, Any], mlp_args: Mapping[str, Any]) -> Case:
     )
 
 
+def deep_birnn() -> Case:
+    """A BiRNN of two layers, all of whose networks have tensors of the same shapes."""
+    layer = {"n_in": 8, "rnn_layers": [4], "fc_layers": []}
+    return Case(
+        lambda: BiRNN(rnn_args=[layer, layer], mlp_args={"n_in": 8, "n_out": 2, "hidden_layers": [3]}, verbose=False),
+        lambda: [call(torch.randn(3, 2, 8), seq_lengths=torch.tensor([3, 2]))],
+    )
+
+
 def squeezer(**options: Any) -> Case:
     return main(ChunkSqueezer, (5, 7), n_in=7, n_out=2, inp_chunk_dim=3, out_chunk_dim=4, cemb_size=2, **options)
 
@@ -489,6 +498,7 @@ CASES: dict[str, Case] = {
     "lstm-modulated": rnn(**MODULATED, use_lstm=True, fc_layers_pre=[4], context_mod_inputs=True),
     "lstm-no-weights-modulated": rnn(**MODULATED, **EXTERNAL, use_lstm=True),
     "birnn": birnn({}, {}),
+    "birnn-two-layers": deep_birnn(),
     "birnn-everything": birnn({**MODULATED, "use_lstm": True}, {**MODULATED, **NORMED}),
     "chunk-squeezer": squeezer(),
     "chunk-squeezer-dynamic": squeezer(dynamic_biases=[0, 1, 2], **NORMED, use_spectral_norm=True),

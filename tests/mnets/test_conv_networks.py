@@ -161,6 +161,17 @@ def test_sets_stay_joined_in_memory() -> None:
         assert joined.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_no_weight_set_is_an_empty_batch(name: str, options: dict[str, Any]) -> None:
+    net = build(name, **options).double()
+    x, weights = images(net, 2), draw(net.hyper_shapes_learned, SETS)
+    expected = net.batched_forward(x, weights, share_input=True)
+    none = [weight[:0].requires_grad_() for weight in weights]
+    for got in (net.batched_forward(x, none, share_input=True), net.batched_forward(x.expand(0, *x.shape), none)):
+        assert got.shape == (0, *expected.shape[1:])
+    got.sum().backward()
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_wrong_input(name: str) -> None:
     net = build(name)

@@ -57,6 +57,29 @@ def test_recurrent_network_with_modulation_of_each_step():
     assert net._num_fc_cm_layers == 1
 
 
+@pytest.mark.parametrize("no_weights", [False, True])
+def test_recurrent_network_with_a_gate_for_its_outputs(no_weights):
+    class Gated(SimpleRNN):
+        """Appends one more modulation, with the options of the others."""
+
+        def __init__(self, **kwargs):
+            super().__init__(n_in=3, **OPTIONS, **kwargs)
+            if self._use_context_mod:
+                self._add_context_mod_layers([[self._fc_layers[-1]]])
+            self._is_properly_setup()
+
+    assert Gated().context_mod_layers is None
+    options = {"context_mod_no_weights": no_weights, "context_mod_gain_offset": True}
+    net = Gated(use_context_mod=True, **options)
+    plain = SimpleRNN(n_in=3, use_context_mod=True, **OPTIONS, **options)
+    assert (net._context_mod_no_weights, net._context_mod_gain_offset) == (no_weights, True)
+    assert net._context_mod_gain_softplus is False
+    assert net.param_shapes == [*plain.param_shapes, [2], [2]]
+    gate = net.context_mod_layers[-1]
+    assert (gate.gain is None) is no_weights
+    assert len(net.internal_params) == len(plain.internal_params) + (0 if no_weights else 2)
+
+
 @pytest.mark.parametrize(("no_gains", "no_shifts"), [(False, False), (True, False), (False, True)])
 def test_context_modulation_layer(no_gains, no_shifts):
     layer = ContextModLayer(4, no_gains=no_gains, no_shifts=no_shifts)
@@ -80,6 +103,8 @@ def test_hypernetworks(chunked, no_uncond_weights):
         assert list(hnet._cemb_shape) == [3, 5]
         embeddings = torch.randn(*hnet._cemb_shape)
         assert embeddings.shape == (hnet.num_chunks, 5)
+        assert isinstance(hnet._hnet, HMLP)
+        assert hnet._hnet.target_shapes == [[4]]
 
 
 def test_subclass_of_a_hypernetwork_counts_its_embeddings():

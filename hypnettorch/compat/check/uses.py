@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, *_COMPREHENSIONS)
 
 
 class Use(NamedTuple):
@@ -53,7 +54,7 @@ def find_uses(tree: ast.Module, packages: Collection[str], exported: Callable[[s
     """The names of packages that a program imports, and the attributes that it reads of what it has imported.
 
     A variable that has the name of something imported hides it, as it does in Python; where both stand in the same
-    scope, attributes of it are left out.
+    scope, attributes of it are left out, unless the variable is only ``None`` (for a package that is not installed).
 
     Args:
         tree: The program.
@@ -130,10 +131,12 @@ class _Finder:
                     others.update(alias.asname or alias.name for alias in node.names)
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 others.add(node.name)
-            elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 others.add(node.id)
-            elif isinstance(node, ast.ExceptHandler) and node.name:
+            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
                 others.add(node.name)
+            elif isinstance(node, ast.MatchMapping) and node.rest:
+                others.add(node.rest)
         return {name: [] if name in others else imported[name] for name in {*imported, *others}}
 
     def _bind(
@@ -162,7 +165,7 @@ class _Finder:
 
 def _nodes_of(scope: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a scope, each scope within it as one; of a chain of attributes the longest only."""
-    pending = list(ast.iter_child_nodes(scope))
+    pending = _inside(scope)
     while pending:
         node = pending.pop()
         yield node
@@ -170,5 +173,27 @@ def _nodes_of(scope: ast.AST) -> Iterator[ast.AST]:
             while isinstance(node, ast.Attribute):
                 node = node.value
             pending.extend([] if isinstance(node, ast.Name) else [node])
-        elif not isinstance(node, _SCOPES):
+        elif isinstance(node, _SCOPES):
+            pending.extend(_around(node))
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and node.value.value is None:
+            pending.extend(target for target in node.targets if not isinstance(target, ast.Name))
+        else:
             pending.extend(ast.iter_child_nodes(node))
+
+
+def _around(scope: ast.AST) -> list[ast.AST]:
+    """What belongs to the scope around: decorators, defaults, bases, and what a comprehension iterates over."""
+    if isinstance(scope, _COMPREHENSIONS):
+        return [scope.generators[0].iter]
+    inside = _inside(scope)
+    return [part for part in ast.iter_child_nodes(scope) if part not in inside]
+
+
+def _inside(scope: ast.AST) -> list[ast.AST]:
+    """What belongs to the scope itself."""
+    if isinstance(scope, _COMPREHENSIONS):
+        first, *others = scope.generators
+        results = [part for part in ast.iter_child_nodes(scope) if not isinstance(part, ast.comprehension)]
+        return [*results, first.target, *first.ifs, *others]
+    body: list[ast.AST] | ast.AST = getattr(scope, "body", [])
+    return list(body) if isinstance(body, list) else [body]
