@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from hypnettorch.mnets import MLP
 from hypnettorch.mnets.network import Network
 
 GAIN, SHIFT, WEIGHT, BIAS = range(4)
