@@ -69,7 +69,8 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
             return cond_id
     if isinstance(cond_id, (Mapping, set)):
         raise TypeError(f"cond_id: expected an id or a sequence of ids, got {type(cond_id).__name__}")
-    ids = cond_id if hasattr(cond_id, "__len__") and getattr(cond_id, "ndim", 1) else [cond_id]
+    single = not hasattr(cond_id, "__len__") or getattr(cond_id, "ndim", None) == 0
+    ids = [cond_id] if single else cond_id
     if len(ids) == 0:
         checks.fail("cond_id", "at least one id", "none")
     found = []
