@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypnettorch.mnets.stages import Elementwise, Run
 from torch import Tensor
 
+from hypnettorch.core.values import Values
 from hypnettorch.hnets import HMLP
+from hypnettorch.layers.stages import Elementwise
 from hypnettorch.mnets import ResNet
 from hypnettorch.mnets.residual import PaddedShortcut, Residual
 
-NOTHING = Run([], [])
+NOTHING = Values({})
 
 
 def residual(entry: tuple[int, int, int], end: tuple[int, int, int], stride: int) -> Residual:
