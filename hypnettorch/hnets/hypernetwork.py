@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -1160,6 +1160,3 @@ def concat(request: Request) -> Tensor:
 def sizes_of(shapes: Shapes) -> list[int]:
     """Number of elements of tensors of these shapes."""
     return [math.prod(shape) for shape in shapes]
-
-
-AnyCallable = Callable[..., Any]

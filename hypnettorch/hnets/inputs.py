@@ -120,31 +120,6 @@ def read_rows(table: Tensor | None, ids: Ids, dim: int = 0) -> Tensor:
     return table.index_select(dim, ids.to(table.device))
 
 
-def split_lists(passed: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists in a dictionary as one entry ``key[i]`` per element.
-
-    Example:
-        >>> split_lists({'a': [1, 2], 'b': 3})
-        {'a[0]': 1, 'a[1]': 2, 'b': 3}
-    """
-    split: dict[str, Any] = {}
-    for key, value in passed.items():
-        split |= {f"{key}[{i}]": v for i, v in enumerate(value)} if isinstance(value, (list, tuple)) else {key: value}
-    return split
-
-
-def join_lists(split: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`split_lists`; entries of a list stand in its order."""
-    joined: dict[str, Any] = {}
-    for name, value in split.items():
-        key, bracket, _ = name.partition("[")
-        if bracket:
-            joined.setdefault(key, []).append(value)
-        else:
-            joined[key] = value
-    return joined
-
-
 def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None, shared: bool) -> Tensor:
     """The inputs ``[u, c_j, e]`` with which a chunk generator produces every chunk ``j`` of every weight set.
 

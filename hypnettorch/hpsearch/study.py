@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
-import socket
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hypnettorch.core import checks
@@ -22,6 +20,7 @@ from hypnettorch.hpsearch.grid import Options, applicable, distribution, matches
 from hypnettorch.hpsearch.journal import Journal
 from hypnettorch.hpsearch.search import JOURNAL, Search, lock_of
 from hypnettorch.hpsearch.search_config import SearchConfig
+from hypnettorch.utils.processes import Process, this_process
 
 NAME = "search"
 STALE_AFTER = 10
@@ -160,8 +159,8 @@ def give_another_chance(study: Study, search: Search) -> None:
 
 def renew(trial: Trial) -> None:
     """Mark a trial as one that this process works on now."""
-    process = os.getpid()
-    where = {"host": socket.gethostname(), "process": process, "start": start_of(process), "claim": claim_of(trial)}
+    own = this_process()
+    where = {"host": own.host, "process": own.number, "start": own.start, "claim": claim_of(trial)}
     trial.set_user_attr("worker", where | {"time": time.time()})
 
 
@@ -170,36 +169,10 @@ def is_lost(attributes: dict[str, Any], heartbeat: float) -> bool:
     worker = attributes.get("worker")
     if worker is None or time.time() - worker["time"] > STALE_AFTER * heartbeat:
         return True
-    if worker["host"] != socket.gethostname():
+    if worker["host"] != this_process().host:
         return False
     is_given_up = worker["process"] == os.getpid() and worker.get("claim", "") not in {"", *_claims}
-    return is_given_up or not is_alive(worker["process"], worker.get("start"))
-
-
-def is_alive(process: int, start: str | None) -> bool:
-    """Whether there is a process on this machine, and no other one has got its number since."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # of another user
-        return True
-    return start is None or start_of(process) == start
-
-
-def start_of(process: int) -> str | None:
-    """When a process of this machine has begun, as its boot and the ticks since then.
-
-    Returns:
-        A text, which is empty for a process that has ended and that nobody has waited for; ``None`` where there is no
-        such process, or the system does not tell.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "" if state == "Z" else f"{boot} {fields[18]}"
+    return is_given_up or Process(worker["host"], worker["process"], worker.get("start") or "").is_dead
 
 
 def attempts_before(trial: Trial) -> list[int]:

@@ -15,7 +15,8 @@ class Process:
     Attributes:
         host: The machine.
         number: The number that it has there.
-        start: When it began, as the system counts, since numbers are given again; empty if the system does not say.
+        start: When it began, as the boot of the system and the ticks since then, as numbers are given again; empty if
+            the system does not say.
     """
 
     host: str
@@ -44,13 +45,19 @@ class Process:
 
 def this_process() -> Process:
     """The one that runs this."""
-    return Process(platform.node(), os.getpid(), _state_and_start(os.getpid())[1])
+    return local_process(os.getpid())
+
+
+def local_process(number: int) -> Process:
+    """The one that has a number on this machine now."""
+    return Process(platform.node(), number, _state_and_start(number)[1])
 
 
 def _state_and_start(number: int) -> tuple[str, str]:
     """What Linux says of a process; empty texts elsewhere, and for processes that are no more."""
     try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        return fields[0], fields[19]
+        return fields[0], f"{boot} {fields[19]}"
     except (OSError, IndexError):
         return "", ""

@@ -16,6 +16,7 @@ from hypnettorch.hnets.input_encoding import complement, cos_sin
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from hypnettorch.testing import check_hypernetwork
+from tests.hnets.tables import looked_up_in_a_table
 
 TARGETS = [[4, 3], [4], [2, 4], [2]]
 INNER: dict[str, Any] = {"cond_in_size": 4, "layers": [5], "num_cond_embs": 0, "no_cond_weights": True}
@@ -102,19 +103,6 @@ def test_conditions_belong_to_the_wrapper() -> None:
     assert inner.get_cond_in_emb(0) is inner.internal_hnet.get_cond_in_emb(0)
     assert len(inner.add_conditions(1)) == 1
     assert inner.internal_hnet.num_known_conds == 3
-
-
-def looked_up_in_a_table(hnet: Any) -> None:
-    """Ids choose rows, of one table or of many, and only these rows have a gradient."""
-    (embeddings,) = hnet.conditional_params
-    hnet.eval()
-    torch.testing.assert_close(hnet(**hnet.condition_inputs([2, 0])), hnet(cond_id=[2, 0]))
-    hnet(cond_id=[2, 0], ret_format="flattened").square().sum().backward()
-    assert embeddings.grad.flatten(1).any(1).tolist() == [True, False, True, False, False]
-    sets = torch.stack([embeddings.detach(), 0.5 * embeddings.detach()])
-    got = hnet.batched_forward(cond_id=[4, 1], weights={"cond_weights": [sets]}, ret_format="flattened")
-    one = hnet(cond_id=[4, 1], weights={"embeddings.weight": sets[1]}, ret_format="flattened")
-    torch.testing.assert_close(got, torch.stack([hnet(cond_id=[4, 1], ret_format="flattened"), one]))
 
 
 def test_embeddings_in_a_table() -> None:

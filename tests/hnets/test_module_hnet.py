@@ -19,6 +19,7 @@ from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import ModuleNet
 from hypnettorch.testing import check_hypernetwork
 from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+from tests.hnets.tables import looked_up_in_a_table
 from tests.hnets.trunks import attends, normalises, perceptron, reads_images, reads_sequences
 
 TARGETS = [[4, 3], [4], [2, 4], [2]]
@@ -257,19 +258,6 @@ def test_one_graph_with_weights() -> None:
     torch.testing.assert_close(compiled(cond_input=conditions, weights=weights, ret_format="stacked"), expected)
     assert all(isinstance(param, nn.Parameter) for param in hnet.trunk.parameters())
     torch._dynamo.reset()
-
-
-def looked_up_in_a_table(hnet: Any) -> None:
-    """Ids choose rows, of one table or of many, and only these rows have a gradient."""
-    (embeddings,) = hnet.conditional_params
-    hnet.eval()
-    torch.testing.assert_close(hnet(**hnet.condition_inputs([2, 0])), hnet(cond_id=[2, 0]))
-    hnet(cond_id=[2, 0], ret_format="flattened").square().sum().backward()
-    assert embeddings.grad.flatten(1).any(1).tolist() == [True, False, True, False, False]
-    sets = torch.stack([embeddings.detach(), 0.5 * embeddings.detach()])
-    got = hnet.batched_forward(cond_id=[4, 1], weights={"cond_weights": [sets]}, ret_format="flattened")
-    one = hnet(cond_id=[4, 1], weights={"embeddings.weight": sets[1]}, ret_format="flattened")
-    torch.testing.assert_close(got, torch.stack([hnet(cond_id=[4, 1], ret_format="flattened"), one]))
 
 
 def test_embeddings_in_a_table() -> None:

@@ -10,14 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
 from hypnettorch.hpsearch.search import Search, SearchSettings, claimed_folder, new_folder, unused
-from hypnettorch.hpsearch.study import is_alive, open_study, start_of
+from hypnettorch.hpsearch.study import open_study
 from hypnettorch.hpsearch.table import read_csv
+from hypnettorch.utils.processes import local_process, this_process
 
 STATES = optuna.trial.TrialState
 COMMAND = [sys.executable, "-m", "hypnettorch.hpsearch", "--visible_gpus=-1"]
@@ -114,16 +116,18 @@ def test_unused_names(tmp_path: Path) -> None:
 
 
 def test_number_of_a_process_that_another_one_has_now() -> None:
-    assert is_alive(os.getpid(), None)
-    assert is_alive(os.getpid(), start_of(os.getpid()))
-    assert not is_alive(os.getpid(), "of another boot")
+    own = this_process()
+    assert own.number == os.getpid()
+    assert not replace(own, start="").is_dead
+    assert not own.is_dead
+    assert replace(own, start="of another boot").is_dead
 
 
 def test_process_that_nobody_has_waited_for() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    begin = start_of(process.pid)
-    assert is_alive(process.pid, begin)
+    begun = local_process(process.pid)
+    assert not begun.is_dead
     process.kill()
-    while is_alive(process.pid, begin):
+    while not begun.is_dead:
         time.sleep(0.01)
     assert process.wait() == -signal.SIGKILL

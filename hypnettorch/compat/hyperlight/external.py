@@ -104,12 +104,6 @@ def mix_in(module: nn.Module, mixin: type) -> None:
         _extend(module, mixins=[mixin])
 
 
-def internalize(module: nn.Module) -> None:
-    """Make a module an ordinary instance of its class again; tensors that were replaceable stay buffers."""
-    module.__class__ = _origin(type(module)).base
-    module.__dict__.pop("_tied", None)
-
-
 @dataclass(frozen=True)
 class _Origin:
     """A class as its author wrote it, with the names of replaceable tensors and the classes that were added to it."""
