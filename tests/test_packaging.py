@@ -84,6 +84,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     versions = {line.rpartition(" ")[2] for line in metadata.get_all("Classifier", []) if ":: Python ::" in line}
     assert min(version for version in versions if "." in version) == metadata["Requires-Python"].removeprefix(">=")
     entry_points = wheel.read(f"{info}/entry_points.txt").decode()
+    assert "hypnettorch = hypnettorch.__main__:main" in entry_points
     assert "hypnettorch-hypercl = hypnettorch.examples.hypercl.run:main" in entry_points
 
 

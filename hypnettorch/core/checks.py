@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from hypnettorch.core.suggestions import did_you_mean
+
 Name = str | tuple[str, int]
 """An argument, or an entry of one: ``('weights', 2)`` reads ``weights[2]``."""
 
@@ -87,7 +89,7 @@ def interval(low: float | None, high: float | None) -> str:
 def one_of(name: Name, value: Any, options: Collection[Any]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``options``."""
     if value not in options:
-        fail(name, "one of " + ", ".join(repr(option) for option in options), repr(value))
+        fail(name, "one of " + ", ".join(map(repr, options)), repr(value) + did_you_mean(value, options))
 
 
 def length(name: Name, value: Sequence[Any], expected: int) -> None:

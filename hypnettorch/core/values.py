@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import autocast, checks, formats
+from hypnettorch.core.suggestions import did_you_mean
 from hypnettorch.core.table import Row, Table
 
 NOTHING: Mapping[str, Any] = {}
@@ -164,7 +165,8 @@ def _from_dict(table: Table, weights: Mapping[str, Any], forms: Forms, stacked: 
     unknown = [key for key in weights if key not in forms.parts and key not in table.by_name]
     if unknown or not weights:
         expected = f"a dictionary with some of the keys {list(forms.parts)}, or by names as {_examples(table)}"
-        checks.fail("weights", expected, f"keys {list(weights)}")
+        hint = did_you_mean(next(iter(unknown), None), (*forms.parts, *table.by_name))
+        checks.fail("weights", expected, f"keys {list(weights)}{hint}")
     chosen: dict[str, Tensor] = {}
     for key, given in weights.items():
         name, rows = f"weights['{key}']", forms.parts.get(key)

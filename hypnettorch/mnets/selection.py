@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.suggestions import did_you_mean
 from hypnettorch.core.lending import Place
 
 Selector = type | str | Callable[[str, nn.Parameter], bool]
@@ -78,7 +79,11 @@ def _matches(module: nn.Module, parameters: dict[str, nn.Parameter], argument: s
     else:
         raise TypeError(f"{argument}: expected a module type, a name pattern or a predicate, got {selector!r}")
     if not found:
-        checks.fail(argument, f"a selector of parameters as {_examples(parameters)}", repr(selector))
+        checks.fail(
+            argument,
+            f"a selector of parameters as {_examples(parameters)}",
+            f"{selector!r}{did_you_mean(selector, parameters)}",
+        )
     return found
 
 

@@ -88,7 +88,11 @@ def parse_updates(
     names = list(shapes)
     unknown = _unknown(weights, known)
     if unknown:
-        checks.fail("weights", f"keys among {names} or positions of these", f"unknown {unknown}")
+        checks.fail(
+            "weights",
+            f"keys among {names} or positions of these",
+            f"unknown {unknown}{did_you_mean(unknown[0], names)}",
+        )
     sets = None
     if stacked:
         sets = count_sets([list(value) if low_rank.is_pair(value) else value for value in weights.values()])
