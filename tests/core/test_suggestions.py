@@ -31,5 +31,5 @@ def test_what_may_be_meant(call: Callable[[], Any], meant: str) -> None:
 
 
 def test_nothing_is_made_up() -> None:
-    with pytest.raises(ValueError, match="got 'adam'$"):
+    with pytest.raises(ValueError, match=r"got 'adam'$"):
         checks.one_of("method", "adam", ["ewc", "si"])
