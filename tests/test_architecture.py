@@ -36,6 +36,7 @@ LAYERS = [
     ["hpsearch"],
     ["examples"],
     ["legacy"],
+    ["__main__"],
 ]
 
 # What old programs use stands above all, since it adapts all. They come to it by documented paths: two modules that
