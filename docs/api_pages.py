@@ -14,6 +14,7 @@ PACKAGE = DOCS.parent / "hypnettorch"
 PAGES = [
     "hypnettorch.*",
     # What the networks are built of. Who writes one meets tables, values and pairs, and the formats of what comes out.
+    "!hypnettorch.common.*",
     "!hypnettorch.core.*",
     *(f"hypnettorch.core.{name}" for name in ("formats", "low_rank", "table", "values")),
     # mnets.mnet_interface and hnets.hnet_interface, the documented paths, show what old programs use.

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from hypnettorch import __version__
-from hypnettorch.core.suggestions import did_you_mean
+from hypnettorch.common.suggestions import did_you_mean
 
 COMMANDS = {
     "cl": ("hypnettorch.examples.hypercl", "learn tasks one after another, without forgetting"),

@@ -24,6 +24,7 @@ API_PAGES = ROOT / "docs" / "api"
 
 # The packages of each level, from bottom to top. A module may import from its own package and from all on lower levels.
 LAYERS = [
+    ["common"],
     ["core"],
     ["layers"],
     ["mnets"],

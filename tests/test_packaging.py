@@ -66,7 +66,7 @@ def test_source_distribution_holds_the_whole_project(tmp_path: Path) -> None:
 def extras_asked_for() -> set[str]:
     """The extras that calls of ``require(module, purpose, extra)`` name."""
     sources = [path.read_text() for path in (ROOT / "hypnettorch").rglob("*.py")]
-    trees = [ast.parse(source) for source in sources if "from hypnettorch.core.extras import require" in source]
+    trees = [ast.parse(source) for source in sources if "from hypnettorch.common.extras import require" in source]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     arguments = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == "require"]
     return {args[2].value if len(args) > 2 else "experiments" for args in arguments}

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import autocast, checks, formats
-from hypnettorch.core.suggestions import did_you_mean
 from hypnettorch.core.table import Row, Table
 
 NOTHING: Mapping[str, Any] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.samples import Samples, stack

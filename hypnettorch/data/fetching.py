@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.data.files import damaged
 from hypnettorch.data.sources import RemoteFile, source
 from hypnettorch.utils.locks import locked

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.preprocessing import MODES, ImageOperation, ImagePreprocessing, Mode
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.files import damaged
 from hypnettorch.data.preprocessing import Normalise

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.data import encoding
 from hypnettorch.data.samples import is_image_shape
 

@@ -3,7 +3,7 @@
 ``python -m hypnettorch.hpsearch --example`` runs this search with two workers.
 """
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 
 distributions = require("optuna", "the example", "search").distributions
 

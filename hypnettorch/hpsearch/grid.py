@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from typing import Any
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 
 Options = dict[str, Any]
 """Values of one run by the names of their options."""

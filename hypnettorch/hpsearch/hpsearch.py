@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.hpsearch import cli, gpus, plots, shell, stored_options, table
 from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
 from hypnettorch.hpsearch.grid import plan

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.hpsearch.search import Search
 from hypnettorch.hpsearch.shell import USER_ERRORS, WorkersFailed, one_line
 from hypnettorch.hpsearch.study import Study, ended, num_left, open_study

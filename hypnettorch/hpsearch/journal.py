@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 
 RECORD_START = b'{"op_code":'
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.hpsearch import shell
 from hypnettorch.hpsearch.search import RESULTS, Search
 from hypnettorch.hpsearch.search_config import SearchConfig

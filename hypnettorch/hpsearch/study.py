@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from hypnettorch.common.extras import require
+from hypnettorch.common.processes import Process, this_process
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.hpsearch.grid import Options, applicable, distribution, matches
 from hypnettorch.hpsearch.journal import Journal
 from hypnettorch.hpsearch.search import JOURNAL, Search, lock_of
 from hypnettorch.hpsearch.search_config import SearchConfig
-from hypnettorch.utils.processes import Process, this_process
 
 NAME = "search"
 STALE_AFTER = 10

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import checks
 from hypnettorch.core.lending import Place
-from hypnettorch.core.suggestions import did_you_mean
 
 Selector = type | str | Callable[[str, nn.Parameter], bool]
 """A module type, a name pattern as ``'layer[1-3].*'``, or a predicate of name and parameter."""

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import checks, formats, low_rank
 from hypnettorch.core.low_rank import LowRank
-from hypnettorch.core.suggestions import did_you_mean
 from hypnettorch.mnets.many_sets import count_sets
 
 Value = Tensor | LowRank

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.utils import safe_files
 from hypnettorch.utils.locks import locked
 from hypnettorch.utils.logger_config import config_logger

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 
 
 def rhat(chains: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from hypnettorch.utils.processes import Process, this_process
+from hypnettorch.common.processes import Process, this_process
 from hypnettorch.utils.safe_files import FilePath, naming
 
 RENEWAL_SECONDS = 15.0

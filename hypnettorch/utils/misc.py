@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.utils import torch_utils
 
 # Brewer, https://colorbrewer2.org

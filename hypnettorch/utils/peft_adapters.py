@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.mnets.layer_types import AdapterForm, adapter_form_of
 from hypnettorch.mnets.module_net import ModuleNet

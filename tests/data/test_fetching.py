@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hypnettorch.core import extras
+from hypnettorch.common import extras
 from hypnettorch.data import sources
 from hypnettorch.data.__main__ import main
 from hypnettorch.data.fetching import FetchError, fetch

@@ -16,10 +16,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from hypnettorch.common.processes import local_process, this_process
 from hypnettorch.hpsearch.search import Search, SearchSettings, claimed_folder, new_folder, unused
 from hypnettorch.hpsearch.study import open_study
 from hypnettorch.hpsearch.table import read_csv
-from hypnettorch.utils.processes import local_process, this_process
 
 STATES = optuna.trial.TrialState
 COMMAND = [sys.executable, "-m", "hypnettorch.hpsearch", "--visible_gpus=-1"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from hypnettorch.common.processes import Process, this_process
 from hypnettorch.utils import locks
 from hypnettorch.utils.locks import InUseError, Lock, locked
-from hypnettorch.utils.processes import Process, this_process
 
 HOLD = """
 import sys, time; from pathlib import Path; from hypnettorch.utils.locks import Lock

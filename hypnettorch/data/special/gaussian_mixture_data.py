@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import multivariate_normal
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.classes import task_seed
 from hypnettorch.data.draws import random_state

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.data.plotting import finish_figure
 from hypnettorch.data.special.curve_plots import name_axes
 

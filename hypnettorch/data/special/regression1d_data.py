@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.draws import random_state
 from hypnettorch.data.plotting import finish_figure

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.plotting import finish_figure
 from hypnettorch.data.samples import Split

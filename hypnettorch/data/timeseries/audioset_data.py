@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.data.batches import Seed
 from hypnettorch.data.draws import random_state
 from hypnettorch.data.files import content_of, damaged, find

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.examples.hypercl.distributed import is_first
 from hypnettorch.examples.hypercl.learners.learner import Learner, Step
 from hypnettorch.utils.safe_files import naming

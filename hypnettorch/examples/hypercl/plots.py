@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypnettorch.core.extras import require
+from hypnettorch.common.extras import require
 from hypnettorch.examples.hypercl.errors import content_of, shell
 from hypnettorch.utils.safe_files import write_atomically
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks, memory
-from hypnettorch.core.extras import require
 from hypnettorch.examples.hypercl import command_line, distributed, folder, plots, report
 from hypnettorch.examples.hypercl.errors import content_of, shell, usage_errors
 from hypnettorch.examples.hypercl.experiment import Experiment

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypnettorch.common.extras import require
 from hypnettorch.core import checks
-from hypnettorch.core.extras import require
 from hypnettorch.utils.logger_config import config_logger
 from hypnettorch.utils.mcmc.chain import as_position
 from hypnettorch.utils.mcmc.evaluation import ParallelEvaluation
