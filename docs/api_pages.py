@@ -22,6 +22,8 @@ PAGES = [
     # Parts of a command; what it does stands in its package.
     "!hypnettorch.compat.check.*",
     "hypnettorch.compat.check",
+    # Recipes are declarations; the pages on papers show them.
+    "!hypnettorch.papers.*",
     # How a search runs its commands. Its commands, and what scripts and configurations call, have pages.
     *(f"!hypnettorch.hpsearch.{name}" for name in ("cli", "commands", "gpus", "jobs", "journal", "shell", "study")),
     *(f"!hypnettorch.hpsearch.{name}" for name in ("run_folders", "run_process", "stored_options")),

@@ -18,6 +18,7 @@ COMMANDS = {
     "cl": ("hypnettorch.examples.hypercl", "learn tasks one after another, without forgetting"),
     "cl-demo": ("hypnettorch.examples.hypercl.demo", "the same in half a minute, beside a network that forgets"),
     "ensembles": ("hypnettorch.examples.ensembles", "ensembles that share most of their weights"),
+    "papers": ("hypnettorch.papers", "reproduce published figures"),
     "search": ("hypnettorch.hpsearch", "search hyperparameters of any script"),
     "search-seeds": ("hypnettorch.hpsearch.gather_random_seeds", "repeat the best run of a search with other seeds"),
     "search-table": ("hypnettorch.hpsearch.hpsearch_postprocessing", "gather the results of a search again"),

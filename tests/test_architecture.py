@@ -36,6 +36,7 @@ LAYERS = [
     ["compat", "data"],
     ["hpsearch"],
     ["examples"],
+    ["papers"],
     ["legacy"],
     ["__main__"],
 ]

@@ -14,6 +14,8 @@ from hypnettorch.data.dataset import Dataset
 from hypnettorch.data.digits_data import DigitsData
 from hypnettorch.data.idx_images import IN_SHAPE
 from hypnettorch.data.pixels import draw_permutations, padded_shape, permute_pixels
+from hypnettorch.data.special.gaussian_mixture_data import CHE_MEANS, get_gmm_tasks
+from hypnettorch.data.special.gmm_data import GMMData
 from hypnettorch.data.special.permuted_mnist import PermutedMNISTList
 from hypnettorch.data.special.split_cifar import get_split_cifar_handlers
 from hypnettorch.data.special.split_mnist import get_split_mnist_handlers
@@ -24,6 +26,7 @@ from hypnettorch.data.timeseries.permuted_copy import PermutedCopyList
 
 PERMUTED_MNIST_PADDING = 2
 COPY_STEPS, COPY_WIDTH, COPY_SEED = 5, 7, 42
+MIXTURE_STD, MIXTURE_SEED = 0.2, 42
 
 
 @register_task_sequence("splitdigits", num_tasks=5, num_classes_per_task=2)
@@ -109,6 +112,29 @@ def permuted_copy(
         rseed=COPY_SEED,
     )
     return [CopyBits(task, seed=task_seed(seed, index)) for index, task in enumerate(tasks)]
+
+
+@register_task_sequence("mixtures", num_tasks=3, num_classes_per_task=2)
+def mixtures(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """Points in the plane around two means per task, six in all on a circle; the classes are the means.
+
+    References:
+        C. Henning, M. Cervera et al., "Posterior meta-replay for continual learning", NeurIPS 2021,
+        https://arxiv.org/abs/2103.01133 (its 2-D mixtures).
+    """
+    most = len(CHE_MEANS) // 2
+    checks.integer("num_tasks", num_tasks, 1, most)
+    if (num_classes_per_task, validation_size) != (2, 0):
+        got = f"{num_classes_per_task} and {validation_size}"
+        checks.fail("num_classes_per_task, validation_size", "2 and 0 for mixtures", got)
+    covariances = [MIXTURE_STD**2 * np.eye(2) for _ in CHE_MEANS]
+    points = get_gmm_tasks(CHE_MEANS, covariances, num_train=10, num_test=100, rseed=MIXTURE_SEED)
+    return [
+        GMMData(points[2 * i : 2 * i + 2], classification=True, use_one_hot=True, seed=task_seed(seed, i))
+        for i in range(num_tasks)
+    ]
 
 
 def _require_ten_classes(num_classes_per_task: int) -> None:

@@ -16,6 +16,7 @@ from hypnettorch.data.special.gaussian_mixture_data import GaussianData, get_gmm
 from hypnettorch.data.special.gmm_data import GMMData
 from hypnettorch.data.special.regression1d_bimodal_data import BimodalToyRegression
 from hypnettorch.data.special.regression1d_data import ToyRegression, proportional_counts
+from hypnettorch.data.task_sequences import build_task_sequence
 
 INTERVALS = {"train_inter": [[-4, -3], [0, 2]], "num_train": 6, "test_inter": [-2, 2], "num_test": 3}
 
@@ -310,3 +311,17 @@ def test_certainty_of_the_mixture() -> None:
     data = GMMData([GaussianData((-1, 0), np.eye(2) * 0.1), GaussianData((1, 0), np.eye(2) * 0.1)])
     posterior = data._posterior(np.array([[0.0, 0.5], [1.0, 0.0], [500.0, 0.0]]), None)
     np.testing.assert_allclose(posterior, [[0.5, 0.5], [0, 1], [0, 1]], atol=1e-6)
+
+
+def test_mixtures_are_two_clouds_per_task(tmp_path: Path) -> None:
+    tasks = build_task_sequence("mixtures", tmp_path, seed=1)
+    again = build_task_sequence("mixtures", tmp_path, seed=2)
+    assert [(task.num_train_samples, task.num_test_samples, task.num_classes) for task in tasks] == [(20, 200, 2)] * 3
+    for i, (task, same) in enumerate(zip(tasks, again, strict=True)):
+        assert np.array_equal(task.get_train_inputs(), same.get_train_inputs())
+        for label in range(2):
+            points = task.get_test_inputs()[task.get_test_outputs(use_one_hot=False)[:, 0] == label]
+            np.testing.assert_allclose(points.mean(0), gaussians.CHE_MEANS[2 * i + label], atol=0.1)
+            np.testing.assert_allclose(points.std(0), 0.2, rtol=0.3)
+    with pytest.raises(ValueError, match="num_classes_per_task, validation_size: expected 2 and 0"):
+        build_task_sequence("mixtures", tmp_path, validation_size=5)
