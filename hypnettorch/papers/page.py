@@ -124,7 +124,7 @@ def overview(papers: Mapping[Paper, Sequence[Recipe]], place: Place) -> str:
     """The page that leads to the others."""
     cells, total = [], Counter[str]()
     for paper, recipes in papers.items():
-        words = Counter(verdict.word for recipe in recipes for verdict in verdicts(place, recipe))
+        words = Counter[str](verdict.word for recipe in recipes for verdict in verdicts(place, recipe))
         total.update(words)
         cells.append((f":doc:`{paper.key}`", *_counts(words)))
     head = ("paper", "figures", "agree", "better", "worse or different", "not run")
