@@ -31,7 +31,8 @@ from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP, ModuleNet
 from hypnettorch.utils.hnet_regularizer import FixedTargetRegularizer
 from tests.hnets.assemblies import in_order
-from tests.mnets.module_zoo import ConvNet, ResNet18, UNet, gpt2
+from tests.mnets.module_zoo import from_transformers
+from tests.mnets.plain_modules import ConvNet, ResNet18, UNet
 
 DRAWS = 200
 
@@ -51,7 +52,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "ConvNet": lambda: ConvNet(8),
     "ResNet-18": lambda: ResNet18(2),
     "U-Net": lambda: UNet(4),
-    "GPT-2": lambda: gpt2(16),
+    "GPT-2": lambda: from_transformers("gpt2", hidden_size=16, num_hidden_layers=1),
 }
 
 

@@ -1,141 +1,46 @@
-"""Modules as users bring them: none of them knows of hypernetworks."""
+"""Every module that is held to the laws of ``test_module_zoo.py``: one line each.
+
+A module added here inherits all laws. What it cannot stands in ``limits`` with the error that says so; a limit that is
+gone fails its test.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tests.mnets.plain_modules import (
+    ConvNet,
+    DenseNet,
+    FourierOperator,
+    GraphNetwork,
+    NeuralODE,
+    ResNet18,
+    TiedLanguageModel,
+    UNet,
+)
 
 
-class ConvNet(nn.Sequential):
-    """Three convolutions and a linear layer, all with biases."""
-
-    def __init__(self, width: int = 4) -> None:
-        super().__init__(
-            nn.Conv2d(3, width, 3),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, stride=2),
-            nn.ReLU(),
-            nn.Conv2d(2 * width, 2 * width, 3),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(2 * width, 5),
-        )
+def recompute_children(module: nn.Module, use_reentrant: bool) -> None:
+    """Let each child be checkpointed where it has an input with gradients; the module itself if it has no children."""
+    for part in list(module.children()) or [module]:
+        part.forward = partial(_checkpointed, part.forward, use_reentrant)
 
 
-class BasicBlock(nn.Module):
-    """Two normalised convolutions around which the input is added."""
+def _checkpointed(forward: Callable[..., Any], use_reentrant: bool, *args: Any, **kwargs: Any) -> Any:
+    def positional(*values: Any) -> Any:
+        return forward(*values[: len(args)], **dict(zip(kwargs, values[len(args) :], strict=True)))
 
-    def __init__(self, channels: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or channels != out:
-            self.downsample = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.downsample(x) + self.bn2(self.conv2(h)))
-
-
-class ResNet18(nn.Module):
-    """He et al., "Deep Residual Learning for Image Recognition", 2016, table 1."""
-
-    def __init__(self, width: int = 2) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = self._group(width, width, 1)
-        self.layer2 = self._group(width, 2 * width, 2)
-        self.layer3 = self._group(2 * width, 4 * width, 2)
-        self.layer4 = self._group(4 * width, 8 * width, 2)
-        self.fc = nn.Linear(8 * width, 5)
-
-    @staticmethod
-    def _group(channels: int, out: int, stride: int) -> nn.Module:
-        return nn.Sequential(BasicBlock(channels, out, stride), BasicBlock(out, out, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
-
-
-class UNet(nn.Module):
-    """Two scales down and up again, with skip connections (Ronneberger et al., 2015)."""
-
-    def __init__(self, width: int = 2) -> None:
-        super().__init__()
-        self.down1, self.down2 = self._double(1, width), self._double(width, 2 * width)
-        self.bottom = self._double(2 * width, 4 * width)
-        self.up2 = nn.ConvTranspose2d(4 * width, 2 * width, 2, 2)
-        self.up1 = nn.ConvTranspose2d(2 * width, width, 2, 2)
-        self.join2, self.join1 = self._double(4 * width, 2 * width), self._double(2 * width, width)
-        self.out = nn.Conv2d(width, 1, 1)
-        self.pool = nn.MaxPool2d(2)
-
-    @staticmethod
-    def _double(channels: int, out: int) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(channels, out, 3, padding=1),
-            nn.GroupNorm(1, out),
-            nn.ReLU(),
-            nn.Conv2d(out, out, 3, padding=1),
-            nn.ReLU(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.down1(x)
-        second = self.down2(self.pool(first))
-        bottom = self.bottom(self.pool(second))
-        second = self.join2(torch.cat([second, self.up2(bottom)], 1))
-        return self.out(self.join1(torch.cat([first, self.up1(second)], 1)))
-
-
-class TiedLanguageModel(nn.Module):
-    """The embedding of the tokens is the output layer as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(7, 4)
-        self.norm = nn.LayerNorm(4)
-        self.head = nn.Linear(4, 7, bias=False)
-        self.head.weight = self.embedding.weight
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(self.norm(self.embedding(tokens)))
-
-
-def transformer() -> nn.Module:
-    return nn.Transformer(4, 2, 1, 1, 8, dropout=0.0, batch_first=True)
-
-
-def gpt2(width: int = 8, **options: Any) -> nn.Module:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    settings = {"vocab_size": 11, "n_positions": 8, "n_layer": 1, "n_head": 2, "use_cache": False, **options}
-    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    config = GPT2Config(n_embd=width, **settings, **dropout, attn_implementation="eager")
-    return GPT2LMHeadModel(config)
-
-
-def vit() -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
-
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    config = ViTConfig(**sizes, image_size=8, patch_size=4, num_labels=3, attn_implementation="eager")
-    return ViTForImageClassification(config)
-
-
-def tokens(*lead: int) -> Tensor:
-    return torch.randint(7, (*lead, 2, 5))
+    values = (*args, *kwargs.values())
+    if any(isinstance(value, Tensor) and value.requires_grad for value in values):
+        return checkpoint(positional, *values, use_reentrant=use_reentrant)
+    return forward(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -146,26 +51,154 @@ class Brought:
         build: Makes the module.
         inputs: Its keyword arguments, with leading dimensions in front.
         output: The tensor in what it returns.
+        recompute: Lets parts of it be evaluated again in the backward pass, called with ``use_reentrant``.
+        compiled: Whether it is compiled in the tests, which takes seconds.
+        limits: Laws that do not hold, with what the error says, as a regular expression.
     """
 
     build: Callable[[], nn.Module]
     inputs: Callable[..., dict[str, Tensor]]
     output: Callable[[Any], Tensor] = lambda output: output
+    recompute: Callable[..., None] = recompute_children
+    compiled: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+
+SMALL = {  # of which each kind of model takes what it knows
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 4,
+    "vocab_size": 11,
+    "max_position_embeddings": 16,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+def from_transformers(kind: str, head: str = "ForCausalLM", **options: Any) -> nn.Module:
+    """A tiny model of Hugging Face, drawn at random, without dropout."""
+    import transformers
+
+    config = transformers.AutoConfig.for_model(kind, **{**SMALL, **options})
+    model = getattr(transformers, f"AutoModel{head}").from_config(config)
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return model
+
+
+def recompute_blocks(model: Any, use_reentrant: bool) -> None:
+    """As users of Hugging Face do; it has an effect in training only."""
+    model.train().gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+
+
+def tokens(*lead: int) -> Tensor:
+    return torch.randint(3, 7, (*lead, 2, 5))
+
+
+def first(output: Any) -> Tensor:
+    return output[0]
 
 
 def logits(output: Any) -> Tensor:
     return output.logits
 
 
+def text(*lead: int) -> dict[str, Tensor]:
+    return {"input_ids": tokens(*lead)}
+
+
+def hugging_face(
+    kind: str,
+    head: str = "ForCausalLM",
+    inputs: Callable[..., dict[str, Tensor]] = text,
+    output: Callable[[Any], Tensor] = logits,
+    **options: Any,
+) -> Brought:
+    """A row for a model of Hugging Face."""
+    return Brought(lambda: from_transformers(kind, head, **options), inputs, output, recompute_blocks)
+
+
+def floats(name: str, *shape: int) -> Callable[..., dict[str, Tensor]]:
+    """One argument of normally distributed numbers."""
+    return lambda *lead: {name: torch.randn(*lead, *shape)}
+
+
+def graph(*lead: int) -> dict[str, Tensor]:
+    return {
+        "x": torch.randn(*lead, 4, 3),
+        "edge_index": torch.tensor([[0, 1, 2, 3, 0], [1, 2, 3, 0, 0]]).expand(*lead, 2, 5),
+    }
+
+
+def transformer() -> nn.Module:
+    return nn.Transformer(4, 2, 1, 1, 8, dropout=0.0, batch_first=True)
+
+
+def projected() -> nn.Module:
+    return nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2)
+
+
+def source_and_target(*lead: int) -> dict[str, Tensor]:
+    return {"src": torch.randn(*lead, 2, 5, 4), "tgt": torch.randn(*lead, 2, 3, 4)}
+
+
+def texts(*lead: int) -> dict[str, Tensor]:
+    return {"input_ids": tokens(*lead), "decoder_input_ids": tokens(*lead)}
+
+
+def text_and_image(*lead: int) -> dict[str, Tensor]:
+    return {"input_ids": tokens(*lead), "pixel_values": torch.randn(*lead, 2, 3, 8, 8)}
+
+
+def sound(*lead: int) -> dict[str, Tensor]:
+    return {"input_features": torch.randn(*lead, 2, 4, 12), "decoder_input_ids": tokens(*lead)}
+
+
+PATCHES = {"image_size": 8, "patch_size": 4}
+T5 = {"d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
+CLIP = {"text_config": SMALL, "vision_config": {**SMALL, **PATCHES}, "projection_dim": 4}
+WHISPER = {
+    "d_model": 8,
+    "num_mel_bins": 4,
+    "max_source_positions": 6,
+    "max_target_positions": 8,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 12,
+    "decoder_ffn_dim": 12,
+}
+
 ZOO: dict[str, Brought] = {
-    "ConvNet": Brought(ConvNet, lambda *lead: {"input": torch.randn(*lead, 2, 3, 12, 12)}),
-    "ResNet-18": Brought(ResNet18, lambda *lead: {"x": torch.randn(*lead, 2, 3, 32, 32)}),
-    "U-Net": Brought(UNet, lambda *lead: {"x": torch.randn(*lead, 2, 1, 8, 8)}),
-    "Transformer": Brought(
-        transformer, lambda *lead: {"src": torch.randn(*lead, 2, 5, 4), "tgt": torch.randn(*lead, 2, 3, 4)}
+    "ConvNet": Brought(ConvNet, floats("input", 2, 3, 12, 12), compiled=True),
+    "ResNet-18": Brought(ResNet18, floats("x", 2, 3, 32, 32)),
+    "DenseNet": Brought(DenseNet, floats("x", 2, 3, 5, 5), recompute=DenseNet.recompute),
+    "U-Net": Brought(UNet, floats("x", 2, 1, 8, 8)),
+    "FNO": Brought(
+        FourierOperator,
+        floats("x", 2, 1, 8),
+        compiled=True,
+        limits={"half_precision": "einsum|complex"},  # torch drops the imaginary parts
     ),
-    "LSTM": Brought(lambda: nn.LSTM(3, 4), lambda *lead: {"input": torch.randn(*lead, 5, 2, 3)}, lambda out: out[0]),
-    "GPT-2": Brought(gpt2, lambda *lead: {"input_ids": tokens(*lead)}, logits),
-    "ViT": Brought(vit, lambda *lead: {"pixel_values": torch.randn(*lead, 2, 3, 8, 8)}, logits),
+    "graph": Brought(GraphNetwork, graph, compiled=True),
+    "neural ODE": Brought(NeuralODE, floats("y", 2, 3), recompute=NeuralODE.recompute),
+    "Transformer": Brought(transformer, source_and_target),
+    "LSTM": Brought(lambda: nn.LSTM(3, 4), floats("input", 5, 2, 3), first),
+    "LSTM with projection": Brought(projected, floats("input", 5, 2, 3), first),
     "tied": Brought(TiedLanguageModel, lambda *lead: {"tokens": tokens(*lead)}),
+    "GPT-2": hugging_face("gpt2"),
+    "Llama": hugging_face("llama"),
+    "Qwen2": hugging_face("qwen2"),
+    "Gemma": hugging_face("gemma"),
+    "Mixtral": hugging_face("mixtral", num_local_experts=3, intermediate_size=16),
+    "T5": hugging_face("t5", "ForSeq2SeqLM", texts, decoder_start_token_id=0, **T5),
+    "CLIP": hugging_face("clip", "", text_and_image, lambda output: output.logits_per_image, **CLIP),
+    "Whisper": hugging_face("whisper", "ForSpeechSeq2Seq", sound, decoder_start_token_id=1, **WHISPER),
+    "ViT": hugging_face("vit", "ForImageClassification", floats("pixel_values", 2, 3, 8, 8), **PATCHES),
 }
