@@ -8,9 +8,9 @@ network can be asked about its parameters is read off the table.
 from __future__ import annotations
 
 import dataclasses
-from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, nn
@@ -126,11 +126,7 @@ class Table:
         taken = [row.name for row in new if row.name in self.by_name]
         if taken:
             raise ValueError(f"name: expected a name that no other tensor has, got '{taken[0]}'")
-        if len(new) > 8:
-            self.rows = sorted([*self.rows, *new], key=_order)
-        else:
-            for row in new:
-                insort(self.rows, row, key=_order)
+        self.rows = sorted([*self.rows, *new], key=attrgetter("order"))
         self.num_layers = max([self.num_layers, *(row.layer + 1 for row in new)])
         self._refresh()
 
@@ -150,7 +146,6 @@ class Table:
         for row in rows:
             if row.kind is not None:
                 self.kinds.setdefault(row.kind, []).append(row)
-        self.shared_names = [row.name for row in self.shared]
         self.learned_names = [row.name for row in self.learned]
         self.learned_shapes = [row.shape for row in self.learned]
         self.takes_all = bool(rows) and len(self.learned) == len(self.shared) == len(rows)
@@ -158,19 +153,6 @@ class Table:
     def internal(self) -> list[Row]:
         """Rows whose tensors the network holds."""
         return [row for row in self.rows if row.owner is not None]
-
-    def position(self, name: str) -> int:
-        """The position of a row in ``param_shapes``."""
-        return next(i for i, row in enumerate(self.rows) if row.name == name)
-
-
-def _order(row: Row) -> tuple[int, ...]:
-    return row.order
-
-
-def names_of(rows: Sequence[Row]) -> list[str]:
-    """The names of some rows."""
-    return [row.name for row in rows]
 
 
 def values_of(rows: Iterable[Row]) -> list[Tensor]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import autocast, checks, formats
-from hypnettorch.core.table import Row, Table
+from hypnettorch.core.table import MODULATION, Row, Table
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -90,29 +90,16 @@ class Stacked:
     share_input: bool = False
 
 
-class Forms(Protocol):
-    """What can say which lists and dictionaries ``weights`` may be."""
-
-    @property
-    def lists(self) -> Mapping[str, Sequence[Row]]:
-        """Rows by what a list is called; the first that fits counts."""
-        ...
-
-    @property
-    def parts(self) -> Mapping[str, Sequence[Row]]:
-        """Rows by the key of a dictionary."""
-        ...
-
-
 def resolve(
-    table: Table, weights: Any, forms: Forms, stacked: bool, x: Any = None
+    table: Table, weights: Any, forms: Any, stacked: bool, x: Any = None
 ) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Tensors by name, and those among them that were passed.
 
     Args:
         table: The table.
         weights: ``None``, a list, a dictionary by name or part, or flat ``hyper_shapes_learned``.
-        forms: Which lists and dictionaries are understood.
+        forms: The network that says which lists (``lists``) and parts of a dictionary (``parts``) are understood: rows
+            by what a list is called, of which the first that fits counts, and by key.
         stacked: Whether passed tensors have a leading dimension of weight sets.
         x: The input, with whose dtype passed weights and biases have to agree (unless autocast is on).
 
@@ -150,7 +137,7 @@ def count_sets(tensors: Iterable[Tensor]) -> int:
     return sizes.pop()
 
 
-def _chosen(table: Table, weights: Any, forms: Forms, stacked: bool) -> dict[str, Tensor]:
+def _chosen(table: Table, weights: Any, forms: Any, stacked: bool) -> dict[str, Tensor]:
     """The passed tensors by name."""
     if isinstance(weights, Mapping):
         return _from_dict(table, weights, forms, stacked)
@@ -161,7 +148,7 @@ def _chosen(table: Table, weights: Any, forms: Forms, stacked: bool) -> dict[str
     return _from_list(list(weights), forms, stacked)
 
 
-def _from_dict(table: Table, weights: Mapping[str, Any], forms: Forms, stacked: bool) -> dict[str, Tensor]:
+def _from_dict(table: Table, weights: Mapping[str, Any], forms: Any, stacked: bool) -> dict[str, Tensor]:
     unknown = [key for key in weights if key not in forms.parts and key not in table.by_name]
     if unknown or not weights:
         expected = f"a dictionary with some of the keys {list(forms.parts)}, or by names as {_examples(table)}"
@@ -173,19 +160,13 @@ def _from_dict(table: Table, weights: Mapping[str, Any], forms: Forms, stacked: 
         if given is None:
             continue
         if rows is None:
-            row = table.by_name[key]
-            checks.tensor(name, given)
-            pairs = [(name, row, given)]
-        else:
-            if isinstance(given, Tensor) or not hasattr(given, "__len__"):
-                raise TypeError(f"{name}: expected a list of tensors, got {type(given).__name__}")
-            checks.length(name, given, len(rows))
-            pairs = [((name, i), row, tensor) for i, (row, tensor) in enumerate(zip(rows, given, strict=True))]  # type: ignore[misc]
-        for label, row, tensor in pairs:
-            checks.tensor(label, tensor)
-            if not _fits(row, tensor, stacked):
-                checks.fail(label, f"shape {_wanted(row, stacked)}", tuple(tensor.shape))
-            chosen[row.name] = tensor
+            chosen[key] = _checked(name, table.by_name[key], given, stacked)
+            continue
+        if isinstance(given, Tensor) or not hasattr(given, "__len__"):
+            raise TypeError(f"{name}: expected a list of tensors, got {type(given).__name__}")
+        checks.length(name, given, len(rows))
+        for i, (row, tensor) in enumerate(zip(rows, given, strict=True)):
+            chosen[row.name] = _checked((name, i), row, tensor, stacked)
     return chosen
 
 
@@ -202,18 +183,16 @@ def _from_flat(table: Table, weights: Tensor, stacked: bool) -> dict[str, Tensor
     return dict(zip(table.learned_names, formats.unflatten(weights, table.learned_shapes), strict=True))
 
 
-def _from_list(weights: list[Any], forms: Forms, stacked: bool) -> dict[str, Tensor]:
+def _from_list(weights: list[Any], forms: Any, stacked: bool) -> dict[str, Tensor]:
     for i, tensor in enumerate(weights):
         checks.tensor(("weights", i), tensor)
-    for rows in forms.lists.values():
-        if len(rows) == len(weights) and all(
-            _fits(row, tensor, stacked) for row, tensor in zip(rows, weights, strict=True)
-        ):
+    fitting = {title: rows for title, rows in forms.lists.items() if len(rows) == len(weights)}
+    for rows in fitting.values():
+        if all(_fits(row, tensor, stacked) for row, tensor in zip(rows, weights, strict=True)):
             return {row.name: tensor for row, tensor in zip(rows, weights, strict=True)}
-    for title, rows in forms.lists.items():
-        for i, (row, tensor) in enumerate(zip(rows, weights, strict=False)):
-            if len(rows) == len(weights) and not _fits(row, tensor, stacked):
-                checks.fail(("weights", i), f"shape {_wanted(row, stacked)} ({title})", tuple(tensor.shape))
+    for title, rows in fitting.items():
+        for i, (row, tensor) in enumerate(zip(rows, weights, strict=True)):
+            _checked(("weights", i), row, tensor, stacked, f" ({title})")
     lengths = ", ".join(f"{len(rows)} ({title})" for title, rows in forms.lists.items())
     return checks.fail("weights", f"{lengths} tensors", len(weights))
 
@@ -242,9 +221,14 @@ def check_dtypes(table: Table, given: Mapping[str, Tensor], x: Any) -> None:
 def _fits(row: Row, tensor: Tensor, stacked: bool) -> bool:
     """Whether a tensor has the shape of a row; one for modulation may have one more dimension, of samples."""
     extra = tensor.dim() - len(row.shape)
-    allowed = (stacked, stacked + 1) if row.role in ("cm_scale", "cm_shift") else (stacked,)
+    allowed = (stacked, stacked + 1) if row.role in MODULATION else (stacked,)
     return extra in allowed and tuple(tensor.shape[extra:]) == row.shape
 
 
-def _wanted(row: Row, stacked: bool) -> str:
-    return f"({', '.join(['B', *map(str, row.shape)])})" if stacked else str(row.shape)
+def _checked(name: checks.Name, row: Row, tensor: Any, stacked: bool, title: str = "") -> Tensor:
+    """A tensor that has the shape of a row."""
+    checks.tensor(name, tensor)
+    if not _fits(row, tensor, stacked):
+        wanted = f"({', '.join(['B', *map(str, row.shape)])})" if stacked else str(row.shape)
+        checks.fail(name, f"shape {wanted}{title}", tuple(tensor.shape))
+    return tensor

@@ -54,6 +54,9 @@ class BatchNormLayer(BufferSets):
         Ioffe & Szegedy, "Batch Normalization", 2015, algorithms 1 and 2, https://arxiv.org/abs/1502.03167.
     """
 
+    scale: nn.Parameter | None
+    bias: nn.Parameter | None
+
     def __init__(
         self,
         num_features: int,
@@ -74,9 +77,8 @@ class BatchNormLayer(BufferSets):
         self._tracks = track_running_stats
         self._frozen = frozen_stats
         self.shares_statistics = False
-        if affine:
-            self.scale = nn.Parameter(torch.ones(self._num_features))
-            self.bias = nn.Parameter(torch.zeros(self._num_features))
+        for name, draw in (("scale", torch.ones), ("bias", torch.zeros)):
+            self.register_parameter(name, nn.Parameter(draw(self._num_features)) if affine else None)
         if track_running_stats or frozen_stats:
             self._append_set([torch.zeros(self._num_features), torch.ones(self._num_features)])
 

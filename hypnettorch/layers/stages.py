@@ -63,6 +63,8 @@ class Affine(nn.Module):
         self.has_bias = bias_shape is not None
         self.fan_in = math.prod(weight_shape[1:]) if fan_in is None else fan_in
         self.spectral_norm = spectral_norm
+        self.register_parameter("weight", None)
+        self.register_parameter("bias", None)
 
     def tensors(self, values: Values) -> tuple[Tensor, Tensor | None]:
         """Weight and bias in this evaluation."""

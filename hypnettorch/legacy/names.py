@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from hypnettorch.layers.context_mod_layer import ContextModLayer
+from hypnettorch.mnets.conv_net import ConvNet
+from hypnettorch.mnets.mlp import MLP
+from hypnettorch.mnets.simple_rnn import SimpleRNN
+
+OPTIONS = ("use_context_mod", "context_mod_no_weights", "context_mod_gain_offset", "context_mod_gain_softplus")
+"""Options of context modulation that a subclass reads, each as an attribute with an underscore in front."""
 
 
 class Name:
@@ -33,3 +40,6 @@ install(
         "_no_shifts": lambda layer: not layer.has_shifts,
     },
 )
+
+for network in (MLP, ConvNet, SimpleRNN):
+    install(network, {f"_{option}": attrgetter(f"_context_mod.{option}") for option in OPTIONS})

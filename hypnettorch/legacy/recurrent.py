@@ -6,7 +6,7 @@ one of them gets a ``forward`` that calls them in turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor
 from hypnettorch.core import checks, functional
 from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.core.table import MODULATION
-from hypnettorch.legacy import names
 from hypnettorch.mnets.recurrent_stages import Cell, GainShift
 from hypnettorch.mnets.sequences import TIME
 from hypnettorch.mnets.simple_rnn import SimpleRNN
@@ -32,24 +31,16 @@ STEPS = (
 )
 """The methods that a subclass may override."""
 
-OPTIONS = ("use_context_mod", "context_mod_no_weights", "context_mod_gain_offset", "context_mod_gain_softplus")
-"""Options of context modulation that a subclass reads, each as an attribute with an underscore in front."""
-
 Pair = Sequence[Tensor]
 """Gain and shift."""
 
 
 def install() -> None:
-    """Give recurrent networks the steps, and their options of context modulation by name."""
+    """Give recurrent networks the steps."""
     for name, method in vars(Steps).items():
         if callable(method):
             setattr(SimpleRNN, name, method)
     SimpleRNN.__init_subclass__ = classmethod(_announce_subclass)  # type: ignore[assignment]
-    names.install(SimpleRNN, {f"_{option}": _option(option) for option in OPTIONS})
-
-
-def _option(name: str) -> Callable[[Any], Any]:
-    return lambda net: getattr(net._options, name)
 
 
 def _announce_subclass(cls: Any, **kwargs: Any) -> None:

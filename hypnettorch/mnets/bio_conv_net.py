@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
 from hypnettorch.layers.stages import Affine
-from hypnettorch.mnets.conv_net import ConvNet
+from hypnettorch.mnets.conv_net import ConvDeclaration, ConvNet
 
 
 class BioConvNet(ConvNet):
@@ -24,7 +24,7 @@ class BioConvNet(ConvNet):
         num_classes: Number of classes.
         no_weights: Whether the weights of the layers are external.
         init_weights: Initial values, parallel to ``internal_params``.
-        use_context_mod: See :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`, like the next six.
+        use_context_mod: See :class:`~hypnettorch.mnets.mlp.ContextModOptions`, like the next six.
         context_mod_apply_pixel_wise: Whether each pixel has its own gain and shift.
         verbose: Whether to print a line about the network.
 
@@ -69,12 +69,12 @@ class BioConvNet(ConvNet):
             "context_mod_gain_softplus": context_mod_gain_softplus,
             "context_mod_apply_pixel_wise": context_mod_apply_pixel_wise,
         }
-        d = self._declare(modulation, no_weights=no_weights, activation=nn.Tanh())
+        d = ConvDeclaration(self, modulation, no_weights, activation=nn.Tanh())
         stages = d.modulated_input()
         for channels, geometry in zip(self._widths, ((5, 2, 0), (5, 2, 0), (3, 1, 1)), strict=True):
             stages += d.local_conv(channels, *geometry) + d.settled() + d.activated()
         stages += d.flatten() + d.linear(self._hidden) + d.settled() + d.activated() + d.head()
-        self._finish(stages, init_weights)
+        self._finish(d, stages, init_weights)
 
     def compute(self, x: Tensor, values: Values, collect_activations: bool = False) -> Any:
         """The equation.

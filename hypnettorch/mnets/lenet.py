@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.conv_net import ConvNet
+from hypnettorch.mnets.conv_net import ConvDeclaration, ConvNet
 
 ARCHITECTURES = {
     "mnist_small": ((28, 28, 1), (10, 20), 50),
@@ -34,7 +34,7 @@ class LeNet(ConvNet):
         dropout_rate: Probability of dropping; -1 for no dropout.
         **kwargs: ``use_spectral_norm`` (expensive: a singular value decomposition of each weight in each step),
             ``context_mod_apply_pixel_wise`` (a gain and a shift for each pixel) and the options of
-            :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`.
+            :class:`~hypnettorch.mnets.mlp.ContextModOptions`.
 
     Raises:
         ValueError: If ``arch`` is unknown, ``in_shape`` does not fit it, or another argument is out of range.
@@ -67,9 +67,9 @@ class LeNet(ConvNet):
             checks.fail("in_shape", f"{wanted} for arch='{arch}'", tuple(self._in_shape))
         rate = checks.dropout_rate("dropout_rate", dropout_rate)
 
-        d = self._declare(kwargs, no_weights=no_weights)
+        d = ConvDeclaration(self, kwargs, no_weights)
         stages = d.modulated_input()
         for channels in widths:
             stages += d.conv(channels, 5) + d.dropout(rate, channels=True) + d.max_pool(2) + d.settled() + d.activated()
         stages += d.flatten() + d.linear(hidden) + d.settled() + d.activated() + d.dropout(rate) + d.head()
-        self._finish(stages, init_weights)
+        self._finish(d, stages, init_weights)

@@ -1,8 +1,11 @@
-"""A multilayer perceptron whose weights may come from outside."""
+"""A multilayer perceptron whose weights may come from outside, and the options of modulation that networks share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -10,8 +13,82 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
-from hypnettorch.layers.stages import Elementwise, Stage
+from hypnettorch.layers.stages import Elementwise, Modulation, Stage
 from hypnettorch.mnets.network import Network
+
+
+@dataclass(frozen=True)
+class ContextModOptions:
+    """Where and how a network is modulated.
+
+    Attributes:
+        use_context_mod: Whether the layers are modulated by gains and shifts.
+        context_mod_inputs: Whether the input is modulated as well.
+        no_last_layer_context_mod: Whether the output stays unmodulated.
+        context_mod_no_weights: Whether the modulation tensors are external.
+        context_mod_post_activation: Whether hidden layers are modulated after the nonlinearity.
+        context_mod_gain_offset: Whether gains are relative to 1.
+        context_mod_gain_softplus: Whether gains pass through a softplus.
+    """
+
+    use_context_mod: bool = False
+    context_mod_inputs: bool = False
+    no_last_layer_context_mod: bool = False
+    context_mod_no_weights: bool = False
+    context_mod_post_activation: bool = False
+    context_mod_gain_offset: bool = False
+    context_mod_gain_softplus: bool = False
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            checks.flag(option.name, getattr(self, option.name))
+        if self.context_mod_gain_offset and self.context_mod_gain_softplus:
+            checks.fail("context_mod_gain_softplus", "False if context_mod_gain_offset is True", True)
+
+    @staticmethod
+    def parse(owner: str, kwargs: Mapping[str, Any]) -> ContextModOptions:
+        """Read the options from the ``**kwargs`` of a constructor.
+
+        Other arguments of :class:`MLP` have always been tolerated in this place; one warning says that they have no
+        effect.
+
+        Args:
+            owner: Name of the class, for messages.
+            kwargs: The keyword arguments that the constructor does not name.
+
+        Raises:
+            TypeError: If an argument is unknown or an option is no ``bool``.
+            ValueError: If options exclude each other.
+
+        Example:
+            >>> ContextModOptions.parse("LeNet", {"use_context_mod": True}).context_mod_inputs
+            False
+        """
+        options = {option.name for option in fields(ContextModOptions)}
+        rest = [name for name in kwargs if name not in options]
+        for name in rest:
+            if name not in inspect.signature(MLP).parameters:
+                raise TypeError(f"{owner}: unexpected keyword argument '{name}'")
+        if rest:
+            warnings.warn(f"{owner}: arguments without effect: {', '.join(rest)}", stacklevel=4)
+        return ContextModOptions(**{name: value for name, value in kwargs.items() if name in options})
+
+    def declare(
+        self, network: Network, shape: Sequence[int], wanted: bool = True, count: int = 1
+    ) -> Sequence[Modulation]:
+        """Declare ``count`` modulations of one layer in a network; none if none are wanted there.
+
+        Args:
+            network: The network.
+            shape: Shape of gains and shifts.
+            wanted: Whether this place is to be modulated, if the network is.
+            count: Number of modulations, which share a layer number.
+        """
+        if not (wanted and self.use_context_mod):
+            return []
+        number, first = network.table.next_layer(), len(network._modulations)
+        how = self.context_mod_no_weights, self.context_mod_gain_offset, self.context_mod_gain_softplus
+        return [network.modulation(f"modulations.{i}", shape, *how, number) for i in range(first, first + count)]
 
 
 class MLP(Network):
@@ -91,10 +168,15 @@ class MLP(Network):
         checks.flag("use_bias", use_bias)
         checks.function("activation_fn", activation_fn)
         checks.function("out_fn", out_fn)
-        if context_mod_gain_offset and context_mod_gain_softplus:
-            checks.fail("context_mod_gain_softplus", "False if context_mod_gain_offset is True", True)
-        if use_batch_norm and distill_bn_stats and not bn_track_stats:
-            checks.fail("distill_bn_stats", "bn_track_stats=True to distil running statistics", "bn_track_stats=False")
+        self._context_mod = ContextModOptions(
+            use_context_mod,
+            context_mod_inputs,
+            no_last_layer_context_mod,
+            context_mod_no_weights,
+            context_mod_post_activation,
+            context_mod_gain_offset,
+            context_mod_gain_softplus,
+        )
         self._a_fun = activation_fn
         self._out_fn = out_fn
         self._no_weights = no_weights
@@ -103,28 +185,23 @@ class MLP(Network):
         self._use_batch_norm = use_batch_norm
         self._bn_track_stats = bn_track_stats
         self._distill_bn_stats = distill_bn_stats
-        self._use_context_mod = use_context_mod
-        self._context_mod_no_weights = context_mod_no_weights
-        self._context_mod_gain_offset = context_mod_gain_offset
-        self._context_mod_gain_softplus = context_mod_gain_softplus
         self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = True
         self._has_linear_out = out_fn is None
-        self._stages = self._declare(
-            use_spectral_norm, context_mod_inputs, context_mod_post_activation, not no_last_layer_context_mod
-        )
+        self._stages = self._declare(use_spectral_norm)
         self.load_init_weights(init_weights)
         if verbose:
             print(f"Created an MLP {'-'.join(map(str, self._sizes))} with {self.num_params} weights.")
 
-    def _declare(self, spectral_norm: bool, mod_inputs: bool, mod_late: bool, mod_output: bool) -> list[Stage]:
+    def _declare(self, spectral_norm: bool) -> list[Stage]:
         """The stages of the network in order of use."""
         affine = {"bias": bool(self._has_bias), "external": self._no_weights, "spectral_norm": spectral_norm}
-        stages: list[Stage] = self._modulated(self._sizes[0], mod_inputs)
+        modulation, late = self._context_mod, self._context_mod.context_mod_post_activation
+        stages: list[Stage] = [*modulation.declare(self, self._in_shape, modulation.context_mod_inputs)]
         *hidden, output = pairwise(self._sizes)
         for i, (fan_in, size) in enumerate(hidden):
             stages.append(self.linear(f"layers.{i}", fan_in, size, **affine))
-            stages += self._modulated(size, not mod_late)
+            stages += modulation.declare(self, [size], not late)
             if self._use_batch_norm:
                 statistics = {"track": self._bn_track_stats, "distill": self._distill_bn_stats}
                 stages.append(self.norm(f"norms.{i}", size, self._no_weights, **statistics))
@@ -132,17 +209,9 @@ class MLP(Network):
                 stages.append(Elementwise(self._dropout))
             if self._a_fun is not None:
                 stages.append(Elementwise(self._a_fun))
-            stages += self._modulated(size, mod_late)
+            stages += modulation.declare(self, [size], late)
         stages.append(self.linear(f"layers.{len(hidden)}", *output, **affine))
-        return stages + self._modulated(output[1], mod_output)
-
-    def _modulated(self, size: int, wanted: bool) -> list[Stage]:
-        """A context-modulation layer, if one is wanted here."""
-        if not (wanted and self._use_context_mod):
-            return []
-        name = f"modulations.{len(self._modulations)}"
-        offset, softplus = self._context_mod_gain_offset, self._context_mod_gain_softplus
-        return [self.modulation(name, [size], self._context_mod_no_weights, offset, softplus)]
+        return [*stages, *modulation.declare(self, output[1:], not modulation.no_last_layer_context_mod)]
 
     def prepare(self, x: Tensor, sets: int | None) -> Tensor:
         """Check the width of the input."""

@@ -8,6 +8,7 @@ outside, forms of ``weights=``, many weight sets at once, files.
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -156,24 +157,11 @@ class Network(nn.Module):
         number = self.table.next_layer() if layer is None else layer
         self.register_part(stage.name, stage)
         bound = stage.fan_in**-0.5 if stage.fan_in else 0.0
-        fill = init or (lambda tensor: tensor.uniform_(-bound, bound))
-        rows = []
-        for key, shape in (("weight", stage.weight_shape), ("bias", stage.bias_shape)):
-            if shape is None or external:
-                stage.register_parameter(key, None)
-            else:
-                value = nn.Parameter(self._like().new_zeros(shape))
-                with torch.no_grad():
-                    fill(value)
-                stage.register_parameter(key, value)
-            if shape is not None:
-                extra = meta if key == "weight" else {}
-                owner = None if external else stage
-                name, place = f"{stage.name}.{key}", order_of(block, key)
-                rows.append(
-                    Row(name, tuple(shape), key, number, owner, key, order=place, meta=extra, start=(0.0, bound**2 / 3))
-                )
-        self._extend(rows)
+        options: dict[str, Any] = {"external": external, "block": block, "start": (0.0, bound**2 / 3)}
+        options["init"] = init or (lambda tensor: tensor.uniform_(-bound, bound))
+        self.declare(stage.weight_name, stage.weight_shape, "weight", number, **options, **meta)
+        if stage.bias_shape is not None:
+            self.declare(stage.bias_name, stage.bias_shape, "bias", number, **options)
         return stage
 
     def norm(
@@ -189,14 +177,17 @@ class Network(nn.Module):
             distill: Whether these are to be distilled (:attr:`hyper_shapes_distilled`).
             block: See :meth:`declare`.
         """
+        if distill and not track:
+            checks.fail("distill_bn_stats", "bn_track_stats=True to distil running statistics", "bn_track_stats=False")
         layer = BatchNormLayer(size, affine=not external, track_running_stats=track)
         self.register_part(name, layer)
         self._norms.append((name, layer))
         if distill:
             self._distilled.append(size)
-        self._declare_pair(
-            name, layer, [size], {"scale": ("bn_scale", 1.0), "bias": ("bn_shift", 0.0)}, external, block
-        )
+        number = self.table.next_layer()
+        options: dict[str, Any] = {"external": external, "block": block}
+        self.declare(f"{name}.scale", [size], "bn_scale", number, value=layer.scale, start=(1.0, 0.0), **options)
+        self.declare(f"{name}.bias", [size], "bn_shift", number, value=layer.bias, start=(0.0, 0.0), **options)
         return Norm(name, layer)
 
     def modulation(
@@ -218,13 +209,16 @@ class Network(nn.Module):
             softplus: Whether gains pass through a softplus.
             layer: Number of the layer (default: the next one).
         """
-        modulating = ContextModLayer(
-            list(shape), no_weights=external, apply_gain_offset=offset, apply_gain_softplus=softplus
-        )
+        modulating = ContextModLayer(shape, external, apply_gain_offset=offset, apply_gain_softplus=softplus)
         self.register_part(name, modulating)
         self._modulations.append((name, modulating))
-        roles = {"gain": ("cm_scale", modulating.neutral_gain), "shift": ("cm_shift", 0.0)}
-        self._declare_pair(name, modulating, shape, roles, external, 0, layer)
+        number = self.table.next_layer() if layer is None else layer
+        neutral = modulating.neutral_gain
+        for key, role, value, mean in (
+            ("gain", "cm_scale", modulating.gain, neutral),
+            ("shift", "cm_shift", modulating.shift, 0.0),
+        ):
+            self.declare(f"{name}.{key}", shape, role, number, value=value, external=external, start=(mean, 0.0))
         return Modulation(name, modulating)
 
     def include(self, name: str, network: Any, block: int = 0, numbered: bool = True, **meta: Any) -> None:
@@ -250,35 +244,6 @@ class Network(nn.Module):
         block, first_layer, meta = self._parts[name]
         return row.inside(name, block, first_layer, meta)
 
-    def _declare_pair(
-        self,
-        name: str,
-        owner: nn.Module,
-        shape: Sequence[int],
-        roles: Mapping[str, tuple[str, float]],
-        external: bool,
-        block: int,
-        layer: int | None = None,
-    ) -> None:
-        """Declare two tensors of one shape that a layer holds, by key with role and neutral value."""
-        number = self.table.next_layer() if layer is None else layer
-        holder = None if external else owner
-        self._extend(
-            [
-                Row(
-                    f"{name}.{key}",
-                    tuple(shape),
-                    role,
-                    number,
-                    holder,
-                    key,
-                    order=order_of(block, role),
-                    start=(neutral, 0.0),
-                )
-                for key, (role, neutral) in roles.items()
-            ]
-        )
-
     def _extend(self, rows: Sequence[Row]) -> None:
         self.table.extend(rows)
         self.__dict__.pop("_views", None)
@@ -295,23 +260,23 @@ class Network(nn.Module):
         path, _, key = name.rpartition(".")
         if not path:
             checks.fail("name", "a name with a dot, as 'layers.0.weight'", repr(name))
-        owner: nn.Module = self
-        for child in path.split("."):
-            if child not in owner._modules:
-                _add(owner, child, Group(), name)
-            owner = owner._modules[child]  # type: ignore[assignment]
-        return owner, key
+        return self._descend(path, Group, name), key
 
     def register_part(self, name: str, module: nn.Module) -> None:
         """Make a module the submodule of a name."""
         path, _, key = name.rpartition(".")
+        owner = self._descend(path, nn.ModuleList, name)
+        if owner._modules.get(key) is not module:
+            _add(owner, key, module, name)
+
+    def _descend(self, path: str, kind: Callable[[], nn.Module], name: str) -> nn.Module:
+        """The submodule of a path; those that are missing on the way there are made."""
         owner: nn.Module = self
         for child in path.split(".") if path else ():
             if child not in owner._modules:
-                _add(owner, child, nn.ModuleList(), name)
+                _add(owner, child, kind(), name)
             owner = owner._modules[child]  # type: ignore[assignment]
-        if owner._modules.get(key) is not module:
-            _add(owner, key, module, name)
+        return owner
 
     def _sort_children(self) -> None:
         """Let ``parameters()`` be in the order of the table."""
@@ -492,16 +457,14 @@ class Network(nn.Module):
     def lists(self) -> Mapping[str, Sequence[Row]]:
         """The lists that ``weights`` may be, by what they are called: the first that fits counts."""
         table = self.table
-        lists = {} if self.hyper_shapes_learned is None else {"hyper_shapes_learned": table.learned}
-        if table.modulation:
-            lists["context-modulation tensors"] = table.modulation
-        return {**lists, "param_shapes": table.rows}
+        lists = {"hyper_shapes_learned": table.learned, "context-modulation tensors": table.modulation}
+        return {**{name: rows for name, rows in lists.items() if rows}, "param_shapes": table.rows}
 
     @property
     def parts(self) -> Mapping[str, Sequence[Row]]:
         """The keys that a dictionary ``weights`` may have besides names, and the rows that each stands for."""
-        rest = [row for row in self.table.rows if row.role not in MODULATION]
-        return {"internal_weights": rest, **({"mod_weights": self.table.modulation} if self.table.modulation else {})}
+        parts = {"internal_weights": [row for row in self.table.rows if row.role not in MODULATION]}
+        return {**parts, "mod_weights": self.table.modulation} if self.table.modulation else parts
 
     # ------------------------------------------------------------------------------------------- what can be asked
 
@@ -523,12 +486,11 @@ class Network(nn.Module):
         ``None``), ``index`` (position in :attr:`internal_params`, or ``-1``), ``layer`` (equal for tensors of one
         layer, ``-1`` if unknown). Networks may add keys.
         """
-        metas, index = [], -1
-        for row in self.table.rows:
-            index += not row.external
-            entry = {**row.meta, "name": row.role, "index": -1 if row.external else index, "layer": row.layer}
-            metas.append(entry)
-        return metas
+        numbers = itertools.count()
+        return [
+            {**row.meta, "name": row.role, "index": -1 if row.external else next(numbers), "layer": row.layer}
+            for row in self.table.rows
+        ]
 
     @property
     def internal_params(self) -> nn.ParameterList | None:
@@ -554,9 +516,8 @@ class Network(nn.Module):
     @property
     def hyper_shapes_learned_ref(self) -> list[int] | None:
         """Position in :attr:`param_shapes` of every entry of :attr:`hyper_shapes_learned`."""
-        if self.hyper_shapes_learned is None:
-            return None
-        return [i for i, row in enumerate(self.table.rows) if row.owner is None]
+        refs = [i for i, row in enumerate(self.table.rows) if row.owner is None]
+        return None if self.hyper_shapes_learned is None else refs
 
     @property
     def hyper_shapes_distilled(self) -> Shapes | None:
@@ -627,12 +588,13 @@ class Network(nn.Module):
     @property
     def batchnorm_layers(self) -> nn.ModuleList | None:
         """Batch norm layers in order of use."""
-        return self._modules_view("norms", [layer for _, layer in self._norms])
+        return self._view("norms", [layer for _, layer in self._norms], nn.ModuleList) if self._norms else None
 
     @property
     def context_mod_layers(self) -> nn.ModuleList | None:
         """Context-modulation layers in order of use."""
-        return self._modules_view("modulations", [layer for _, layer in self._modulations])
+        layers = [layer for _, layer in self._modulations]
+        return self._view("modulations", layers, nn.ModuleList) if layers else None
 
     @property
     def starts_exactly(self) -> bool:
@@ -644,21 +606,13 @@ class Network(nn.Module):
         """Whether ``condition`` makes a difference: batch norm layers hold more than one set of statistics."""
         return self._norms != [] and any(layer.num_stats > 1 for _, layer in self._norms)
 
-    def _view(self, name: str, tensors: list[Any]) -> nn.ParameterList:
-        """A list of tensors that the modules hold; the same object as long as they are the same tensors."""
+    def _view(self, name: str, members: list[Any], kind: Any = nn.ParameterList) -> Any:
+        """A list of tensors or layers that the modules hold; the same object as long as they are the same."""
         views = self.__dict__.setdefault("_views", {})
         known = views.get(name)
-        if known is None or len(known) != len(tensors) or any(a is not b for a, b in zip(known, tensors, strict=True)):
-            known = views[name] = nn.ParameterList(tensors)
+        if known is None or len(known) != len(members) or any(a is not b for a, b in zip(known, members, strict=True)):
+            known = views[name] = kind(members)
         return known
-
-    def _modules_view(self, name: str, modules: Sequence[nn.Module]) -> nn.ModuleList | None:
-        if not modules:
-            return None
-        views = self.__dict__.setdefault("_views", {})
-        if name not in views or len(views[name]) != len(modules):
-            views[name] = nn.ModuleList(modules)
-        return views[name]
 
     # ------------------------------------------------------------------------------------------- helpers
 

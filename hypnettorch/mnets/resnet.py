@@ -9,9 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.conv_declaration import ConvDeclaration
-from hypnettorch.mnets.conv_net import ConvNet
-from hypnettorch.mnets.residual import PaddedShortcut, Residual, group_widths
+from hypnettorch.mnets.conv_net import ConvDeclaration, ConvNet, group_widths, groups
 
 
 class ResNet(ConvNet):
@@ -37,7 +35,7 @@ class ResNet(ConvNet):
         distill_bn_stats: Whether the running statistics are to be distilled (``hyper_shapes_distilled``).
         context_mod_apply_pixel_wise: Whether each pixel has its own gain and shift.
         **kwargs: ``use_spectral_norm`` (expensive: a singular value decomposition of each weight in each step) and the
-            options of :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`.
+            options of :class:`~hypnettorch.mnets.mlp.ContextModOptions`.
 
     Raises:
         ValueError: If an argument is out of range, or ``num_feature_maps`` decreases.
@@ -70,31 +68,12 @@ class ResNet(ConvNet):
         **kwargs: Any,
     ) -> None:
         super().__init__(in_shape, num_classes, verbose)
-        stem, *groups = group_widths(num_feature_maps, k)
+        stem, *widths = group_widths(num_feature_maps, k)
         if any(first > second for first, second in pairwise(num_feature_maps)):
             checks.fail("num_feature_maps", "numbers that do not decrease", list(num_feature_maps))
         checks.integer("n", n, 1)
 
-        d = self._declare(
-            {"context_mod_apply_pixel_wise": context_mod_apply_pixel_wise, **kwargs},
-            use_bias=use_bias,
-            no_weights=no_weights,
-            use_batch_norm=use_batch_norm,
-            bn_track_stats=bn_track_stats,
-            distill_bn_stats=distill_bn_stats,
-        )
-        stages = d.modulated_input() + d.conv(stem, 3, padding=1) + d.settled() + d.activated()
-        for channels, first_stride in zip(groups, (1, 2, 2), strict=True):
-            for stride in [first_stride] + [1] * (n - 1):
-                stages.append(_block(d, channels, stride))
-        self._finish(stages + d.average() + d.head(), init_weights)
-
-
-def _block(d: ConvDeclaration, channels: int, stride: int) -> Residual:
-    entry = d.shape
-    body = d.conv(channels, 3, stride, padding=1) + d.settled() + d.activated()
-    body += d.conv(channels, 3, padding=1) + d.settled()
-    block = Residual(body, d.activated(), entry, d.shape, stride)
-    if block.changes_shape:
-        block.shortcut = [PaddedShortcut(block)]
-    return block
+        kwargs["context_mod_apply_pixel_wise"] = context_mod_apply_pixel_wise
+        d = ConvDeclaration(self, kwargs, no_weights, use_bias, None, use_batch_norm, bn_track_stats, distill_bn_stats)
+        first = d.modulated_input() + d.conv(stem, 3, padding=1) + d.settled() + d.activated()
+        self._finish(d, [*first, *groups(d.block, widths, 3 * [n]), *d.average(), *d.head()], init_weights)

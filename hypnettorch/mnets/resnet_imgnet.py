@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.conv_declaration import ConvDeclaration
-from hypnettorch.mnets.conv_net import ConvNet
-from hypnettorch.mnets.residual import PaddedShortcut, Residual
+from hypnettorch.mnets.conv_net import ConvDeclaration, ConvNet, Residual, groups
 
 EXPANSION = 4
 """How many times wider a bottleneck block is outside than inside."""
@@ -45,7 +44,7 @@ class ResNetIN(ConvNet):
         init_weights: Initial values, parallel to ``internal_params``.
         **kwargs: ``use_spectral_norm`` (expensive: a singular value decomposition of each weight in each step),
             ``context_mod_apply_pixel_wise`` (a gain and a shift for each pixel) and the options of
-            :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`.
+            :class:`~hypnettorch.mnets.mlp.ContextModOptions`.
 
     Raises:
         ValueError: If an argument is out of range or has the wrong length.
@@ -87,40 +86,22 @@ class ResNetIN(ConvNet):
         stem, *widths = checks.integers("num_feature_maps", num_feature_maps, 1)
         depths = checks.integers("blocks_per_group", blocks_per_group, 1)
 
-        d = self._declare(
-            kwargs,
-            use_bias=use_bias,
-            use_fc_bias=use_fc_bias,
-            no_weights=no_weights,
-            use_batch_norm=use_batch_norm,
-            bn_track_stats=bn_track_stats,
-            distill_bn_stats=distill_bn_stats,
+        d = ConvDeclaration(
+            self, kwargs, no_weights, use_bias, use_fc_bias, use_batch_norm, bn_track_stats, distill_bn_stats
         )
         first = d.modulated_input()
         first += d.conv(stem, 3, padding=1) if cutout_mod else d.conv(stem, 7, stride=2, padding=3)
         first += d.settled() + d.activated() + ([] if cutout_mod else d.max_pool(3, stride=2, padding=1))
-        declare_block = _bottleneck if bottleneck_blocks else _block
-        blocks = [
-            declare_block(d, channels, stride)
-            for channels, depth, first_stride in zip(widths, depths, (1, 2, 2, 2), strict=True)
-            for stride in [first_stride] + [1] * (depth - 1)
-        ]
+        blocks = groups(partial(_bottleneck, d) if bottleneck_blocks else d.block, widths, depths)
         last = d.average() + d.head()
         for block in blocks:
-            if block.changes_shape:
-                block.shortcut = d.bridge(block) + d.norm() if projection_shortcut else [PaddedShortcut(block)]
+            if block.changes_shape and projection_shortcut:
+                block.shortcut = d.bridge(block) + d.norm()
         self._name = f"ResNet-{2 + sum(depths) * (3 if bottleneck_blocks else 2)}"
-        self._finish([*first, *blocks, *last], init_weights)
+        self._finish(d, [*first, *blocks, *last], init_weights)
 
     def __str__(self) -> str:
         return self._name
-
-
-def _block(d: ConvDeclaration, channels: int, stride: int) -> Residual:
-    entry = d.shape
-    body = d.conv(channels, 3, stride, padding=1) + d.settled() + d.activated()
-    body += d.conv(channels, 3, padding=1) + d.settled()
-    return Residual(body, d.activated(), entry, d.shape, stride)
 
 
 def _bottleneck(d: ConvDeclaration, channels: int, stride: int) -> Residual:

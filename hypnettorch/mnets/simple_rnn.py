@@ -12,7 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.table import MODULATION, Row
 from hypnettorch.core.values import Values
 from hypnettorch.layers.stages import Modulation, chain
-from hypnettorch.mnets.context_mod_options import parse_context_mod
+from hypnettorch.mnets.mlp import ContextModOptions
 from hypnettorch.mnets.network import CKPT, Network
 from hypnettorch.mnets.recurrent_stages import Cell, ElmanCell, LSTMCell, RecurrentModulation
 from hypnettorch.mnets.sequences import TIME
@@ -46,7 +46,7 @@ class SimpleRNN(Network):
             -1 otherwise. Gains and shifts of a recurrent layer are then ``[context_mod_num_ts, n]``, and external.
         context_mod_separate_layers_per_ts: Whether there is a context-modulation layer for each time step instead.
         verbose: Whether to print a line about the network.
-        **kwargs: Options of context modulation (:class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`). An
+        **kwargs: Options of context modulation (:class:`~hypnettorch.mnets.mlp.ContextModOptions`). An
             Elman layer modulates ``h_t`` and its output alike, before or after the nonlinearity; an LSTM the cell state
             of which it computes ``h_t``, or ``h_t``.
 
@@ -91,7 +91,7 @@ class SimpleRNN(Network):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        self._options = parse_context_mod(type(self).__name__, kwargs)
+        self._context_mod = ContextModOptions.parse(type(self).__name__, kwargs)
         if activation is not None and not isinstance(activation, (nn.ReLU, nn.Tanh)):
             checks.fail("activation", "an instance of nn.ReLU or nn.Tanh, or None", type(activation).__name__)
         self._n_in = checks.integer("n_in", n_in, 1)
@@ -109,7 +109,7 @@ class SimpleRNN(Network):
         self._context_mod_num_ts = checks.integer("context_mod_num_ts", context_mod_num_ts, -1)
         self._context_mod_separate_layers_per_ts = context_mod_separate_layers_per_ts
         self._check_time_options()
-        self._modulate_late = self._options.context_mod_post_activation
+        self._modulate_late = self._context_mod.context_mod_post_activation
         self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = bool(self._fc_layers)
         self._declare()
@@ -127,17 +127,17 @@ class SimpleRNN(Network):
             return
         if self._context_mod_last_step:
             checks.fail("context_mod_last_step", "False, since context_mod_num_ts is set", True)
-        internal = self._options.use_context_mod and not self._options.context_mod_no_weights
+        internal = self._context_mod.use_context_mod and not self._context_mod.context_mod_no_weights
         if internal and not self._context_mod_separate_layers_per_ts:
             wanted = "context_mod_no_weights=True or context_mod_separate_layers_per_ts=True with it"
             checks.fail("context_mod_num_ts", wanted, "internal gains and shifts")
 
     def _declare(self) -> None:
         """Declare all layers in order of use."""
-        options, num_pre = self._options, len(self._fc_layers_pre)
+        options, num_pre = self._context_mod, len(self._fc_layers_pre)
         sizes = [self._n_in, *self._fc_layers_pre, *self._rnn_layers, *self._fc_layers]
         recurrent = range(num_pre, num_pre + len(self._rnn_layers))
-        self._input_modulation = self._declare_modulation([self._n_in], options.context_mod_inputs)
+        self._input_modulation = options.declare(self, [self._n_in], options.context_mod_inputs)
         self._layers: list[_Layer] = []
         for i, (fan_in, size) in enumerate(pairwise(sizes)):
             modulated = i < len(sizes) - 2 or not options.no_last_layer_context_mod
@@ -145,7 +145,7 @@ class SimpleRNN(Network):
                 self._layers.append(_Layer(self._declare_cell(f"layers.{i}", fan_in, size, modulated)))
                 continue
             linear = self.linear(f"layers.{i}", fan_in, size, bool(self._has_bias), external=self._no_weights)
-            self._layers.append(_Layer(linear, self._declare_modulation([size], modulated), i == len(sizes) - 2))
+            self._layers.append(_Layer(linear, options.declare(self, [size], modulated), i == len(sizes) - 2))
         cells = [layer.stage.modulation for layer in self._layers if isinstance(layer.stage, Cell)]
         self._cm_rnn_start_ind = len(self._input_modulation) + sum(
             len(layer.modulation) for layer in self._layers[:num_pre]
@@ -160,28 +160,10 @@ class SimpleRNN(Network):
         num_ts, separate = self._context_mod_num_ts, self._context_mod_separate_layers_per_ts
         first = len(self._modulations)
         shape = [size] if num_ts < 0 or separate else [num_ts, size]
-        stages = self._declare_modulation(shape, modulated, num_ts if separate else 1)
+        stages = self._context_mod.declare(self, shape, modulated, num_ts if separate else 1)
         if stages:
             cell.modulation = RecurrentModulation(stages, first, separate, self._context_mod_last_step)
         return cell
-
-    def _declare_modulation(self, shape: list[int], wanted: bool, count: int = 1) -> list[Modulation]:
-        """Declare ``count`` context-modulation layers, which share a layer number, if they are wanted."""
-        options = self._options
-        if not (wanted and options.use_context_mod):
-            return []
-        number, first = self.table.next_layer(), len(self._modulations)
-        return [
-            self.modulation(
-                f"modulations.{i}",
-                shape,
-                options.context_mod_no_weights,
-                options.context_mod_gain_offset,
-                options.context_mod_gain_softplus,
-                layer=number,
-            )
-            for i in range(first, first + count)
-        ]
 
     # ---------------------------------------------------------------------------------------------- the equation
 
@@ -225,7 +207,7 @@ class SimpleRNN(Network):
         if x.dim() != dims or x.shape[-1] != self._n_in or x.shape[TIME] == 0:
             layout = "[T, N, {}]" if sets is None else "[B, T, N, {}]"
             checks.fail("x", f"shape {layout.format(self._n_in)}", tuple(x.shape))
-        limited = self._options.use_context_mod and self._context_mod_num_ts > 0
+        limited = self._context_mod.use_context_mod and self._context_mod_num_ts > 0
         if limited and x.shape[TIME] > self._context_mod_num_ts:
             checks.fail("x", f"at most {self._context_mod_num_ts} time steps (context_mod_num_ts)", x.shape[TIME])
         return x

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.conv_declaration import ConvDeclaration
-from hypnettorch.mnets.conv_net import ConvNet
-from hypnettorch.mnets.residual import Residual, group_widths
+from hypnettorch.mnets.conv_net import ConvDeclaration, ConvNet, Residual, group_widths, groups
 
 
 class WRN(ConvNet):
@@ -39,7 +38,7 @@ class WRN(ConvNet):
         init_weights: Initial values, parallel to ``internal_params``.
         **kwargs: ``use_spectral_norm`` (expensive: a singular value decomposition of each weight in each step),
             ``context_mod_apply_pixel_wise`` (a gain and a shift for each pixel) and the options of
-            :class:`~hypnettorch.mnets.context_mod_options.ContextModOptions`.
+            :class:`~hypnettorch.mnets.mlp.ContextModOptions`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -73,37 +72,27 @@ class WRN(ConvNet):
         **kwargs: Any,
     ) -> None:
         super().__init__(in_shape, num_classes, verbose, chw_input_format)
-        stem, *groups = group_widths(num_feature_maps, k)
+        stem, *widths = group_widths(num_feature_maps, k)
         checks.integer("n", n, 1)
         rate = checks.dropout_rate("dropout_rate", dropout_rate)
 
-        d = self._declare(
-            kwargs,
-            use_bias=use_bias,
-            use_fc_bias=use_fc_bias,
-            no_weights=no_weights,
-            use_batch_norm=use_batch_norm,
-            bn_track_stats=bn_track_stats,
-            distill_bn_stats=distill_bn_stats,
+        d = ConvDeclaration(
+            self, kwargs, no_weights, use_bias, use_fc_bias, use_batch_norm, bn_track_stats, distill_bn_stats
         )
-        head = d.modulated_input() + d.conv(stem, 3, padding=1)
-        blocks = [
-            _block(d, channels, stride, rate)
-            for channels, first_stride in zip(groups, (1, 2, 2), strict=True)
-            for stride in [first_stride] + [1] * (n - 1)
-        ]
-        tail = d.settled() + d.activated() + d.average() + d.head()
+        first = d.modulated_input() + d.conv(stem, 3, padding=1)
+        blocks = groups(partial(_block, d, rate), widths, 3 * [n])
+        last = d.settled() + d.activated() + d.average() + d.head()
         bridged = [block for block in blocks if block.changes_shape]
         for block in bridged:
             block.shortcut = d.bridge(block, layer=-1)
         self._name = f"WRN-{1 + 6 * n + len(bridged)}-{k}-B(3,3)"
-        self._finish([*head, *blocks, *tail], init_weights)
+        self._finish(d, [*first, *blocks, *last], init_weights)
 
     def __str__(self) -> str:
         return self._name
 
 
-def _block(d: ConvDeclaration, channels: int, stride: int, dropout_rate: float) -> Residual:
+def _block(d: ConvDeclaration, dropout_rate: float, channels: int, stride: int) -> Residual:
     entry = d.shape
     body = d.settled() + d.activated() + d.conv(channels, 3, stride, padding=1) + d.dropout(dropout_rate)
     body += d.settled() + d.activated() + d.conv(channels, 3, padding=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.mnets.conv_net import ConvNet
+from hypnettorch.mnets.conv_net import ConvDeclaration, ConvNet
 
 IN_SHAPES = {"cifar": (32, 32, 3)}
 """Input shape of each architecture."""
@@ -61,11 +61,11 @@ class ZenkeNet(ConvNet):
         if rate > 0.5:
             checks.fail("dropout_rate", "at most 0.5, since hidden units are dropped with twice that rate", rate)
 
-        d = self._declare(no_weights=no_weights)
+        d = ConvDeclaration(self, {}, no_weights)
         stages = []
         for channels in self._widths:
             for padding in (1, 0):
                 stages += d.conv(channels, 3, padding=padding) + d.activated()
             stages += d.max_pool(2) + d.dropout(rate, channels=True)
         stages += d.flatten() + d.linear(self._hidden) + d.activated() + d.dropout(2 * rate) + d.head()
-        self._finish(stages, init_weights)
+        self._finish(d, stages, init_weights)

@@ -13,7 +13,7 @@ from hypnettorch.core.values import Values
 from hypnettorch.hnets import HMLP
 from hypnettorch.layers.stages import Elementwise
 from hypnettorch.mnets import ResNet
-from hypnettorch.mnets.residual import PaddedShortcut, Residual
+from hypnettorch.mnets.conv_net import PaddedShortcut, Residual
 
 NOTHING = Values({})
 

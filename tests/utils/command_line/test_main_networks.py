@@ -14,7 +14,7 @@ import torch
 
 import hypnettorch.mnets
 from hypnettorch.mnets import WRN
-from hypnettorch.mnets.context_mod_options import ContextModOptions
+from hypnettorch.mnets.mlp import ContextModOptions
 from hypnettorch.utils import cli_args
 from hypnettorch.utils.command_line.kinds import COMMON
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
