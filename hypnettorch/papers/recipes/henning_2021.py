@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypnettorch.papers.experiment import QUICK, learn_tasks
+from hypnettorch.papers.experiment import ON_DIGITS, QUICK, learn_tasks
 from hypnettorch.papers.recipe import Paper, Published, Recipe
 
 PAPER = Paper(
@@ -37,6 +37,33 @@ MIXTURES: dict[str, Any] = {
 }
 
 
+SPLIT_SAMPLES = 12_000
+"""Training samples of a task of split MNIST, about, for the same purpose."""
+
+SPLIT: dict[str, Any] = {
+    "cl_exp": "splitmnist",
+    "cl_scenario": 3,
+    "hnet_type": "chunked_hmlp",
+    "cond_emb_size": 32,
+    "chunk_emb_size": 32,
+    "batch_size": 32,
+    "n_iter": 5000,
+    "val_set_size": 0,
+}
+SMALL: dict[str, Any] = {**SPLIT, "mlp_arch": "100,100"}
+LARGE: dict[str, Any] = {**SPLIT, "mlp_arch": "400,400"}
+EWC: dict[str, Any] = {
+    "cl_exp": "splitmnist",
+    "cl_scenario": 3,
+    "method": "ewc",
+    "online_ewc": True,
+    "mlp_arch": "100,100",
+    "batch_size": 32,
+    "n_iter": 2001,
+    "val_set_size": 0,
+}
+
+
 def accuracies(**values: float) -> tuple[Published, ...]:
     """Accuracies by scenario."""
     return tuple(Published(figure, value, source=SOURCE) for figure, value in values.items())
@@ -53,5 +80,91 @@ RECIPES: list[Recipe] = [
         quick=QUICK,
         seeds=10,
         minutes=0.5,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="mixtures-ewc",
+        title="2-D mixtures, elastic weight consolidation with a growing softmax",
+        settings={
+            "cl_exp": "mixtures",
+            "cl_scenario": 3,
+            "method": "ewc",
+            "online_ewc": True,
+            "ewc_lambda": 1.0,
+            "mlp_arch": "10,10",
+            "lr": 5e-4,
+            "batch_size": 32,
+            "n_iter": 10_001,
+            "val_set_size": 0,
+            "ckpt_iter": 0,
+        },
+        method=learn_tasks,
+        published=accuracies(CL3=50),
+        quick=QUICK,
+        seeds=10,
+        minutes=0.5,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="split-mnist-small",
+        title="Split MNIST, one weight vector per task, MLP 100-100",
+        settings={
+            **SMALL,
+            "hmlp_arch": "10,10,10,10",
+            "chmlp_chunk_size": 8000,
+            "std_normal_emb": 0.1,
+            "beta": 10 / SPLIT_SAMPLES,
+            "lr": 5e-4,
+        },
+        method=learn_tasks,
+        published=accuracies(CL1=99.72, CL3=63.41),
+        quick=ON_DIGITS,
+        seeds=5,
+        minutes=3,
+        data="MNIST",
+    ),
+    Recipe(
+        paper=PAPER,
+        part="split-mnist-large",
+        title="Split MNIST, one weight vector per task, MLP 400-400",
+        settings={
+            **LARGE,
+            "hmlp_arch": "100,100",
+            "hnet_net_act": "sigmoid",
+            "chmlp_chunk_size": 4500,
+            "beta": 2 / SPLIT_SAMPLES,
+            "lr": 1e-4,
+            "batch_size": 128,
+        },
+        method=learn_tasks,
+        published=accuracies(CL1=99.67, CL3=74.43),
+        quick=ON_DIGITS,
+        seeds=3,
+        minutes=10,
+        data="MNIST",
+    ),
+    Recipe(
+        paper=PAPER,
+        part="split-mnist-ewc-growing",
+        title="Split MNIST, elastic weight consolidation with a growing softmax, MLP 100-100",
+        settings={**EWC, "ewc_lambda": 1000.0, "lr": 1e-3, "clip_grad_norm": 1.0},
+        method=learn_tasks,
+        published=accuracies(CL3=28.15),
+        quick=ON_DIGITS,
+        seeds=5,
+        minutes=1,
+        data="MNIST",
+    ),
+    Recipe(
+        paper=PAPER,
+        part="split-mnist-ewc-heads",
+        title="Split MNIST, elastic weight consolidation with a head per task, MLP 100-100",
+        settings={**EWC, "split_head_cl3": True, "ewc_lambda": 10.0, "lr": 5e-4},
+        method=learn_tasks,
+        published=accuracies(CL1=97.79, CL3=46.61),
+        quick=ON_DIGITS,
+        seeds=5,
+        minutes=1,
+        data="MNIST",
     ),
 ]
