@@ -14,7 +14,7 @@ from hypnettorch.data import build_task_sequence
 from hypnettorch.examples.hypercl.command_line import complete
 from hypnettorch.examples.hypercl.evaluation import accuracy
 from hypnettorch.examples.hypercl.experiment import make_learner
-from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, Learner
+from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, POSTERIOR_METHODS, Learner
 from hypnettorch.examples.hypercl.networks import make_model
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, train
@@ -50,7 +50,8 @@ def seeded_learner(options: Options) -> Learner:
     return make_learner(options, [8, 8, 1])
 
 
-NETWORKS = [(method, hnet_type) for method in HYPERNETWORK_METHODS for hnet_type in ("hmlp", "chunked_hmlp")]
+SINGLE_WEIGHTS = [method for method in HYPERNETWORK_METHODS if method not in POSTERIOR_METHODS]
+NETWORKS = [(method, hnet_type) for method in SINGLE_WEIGHTS for hnet_type in ("hmlp", "chunked_hmlp")]
 
 
 @pytest.mark.parametrize(("method", "hnet_type"), [*NETWORKS, ("ewc", "hmlp"), ("si", "hmlp")])

@@ -137,6 +137,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
         assert first["random"]["numpy"] == second["random"]["numpy"]
 
 
+POSTERIORS: dict[str, Any] = {"train_samples": 2, "test_samples": 3, "implicit_samples": 4, "implicit_arch": "3"}
 COPY: dict[str, Any] = {"cl_exp": "permcopy", "srnn_rec_layers": "5", "clip_grad_norm": 0.1, "n_fisher": 5}
 INTERRUPTED: dict[str, dict[str, Any]] = {
     "hnet": {"dropout_rate": 0.1, "hnet_reg_batch_size": 1},
@@ -147,6 +148,8 @@ INTERRUPTED: dict[str, dict[str, Any]] = {
     "ewc": {"method": "ewc", "n_fisher": 10, "cl_scenario": 3, "dropout_rate": 0.1},
     "online ewc": {"method": "ewc", "n_fisher": 10, "online_ewc": True, "cl_scenario": 2},
     "si": {"method": "si"},
+    "avb": {"method": "avb", **POSTERIORS},
+    "bbb": {"method": "bbb", "posterior_distance": "w2", **POSTERIORS},
     "several labels": COPY,
     "several labels, online ewc": {**COPY, "method": "ewc", "online_ewc": True},
 }

@@ -7,22 +7,27 @@ import importlib
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
-from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS
+from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS, POSTERIOR_METHODS
 from hypnettorch.examples.hypercl.options import CHOICES, LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
+from hypnettorch.examples.hypercl.posterior_options import METHODS_OF, OfPosteriors
+from hypnettorch.examples.hypercl.task_inference import OF_SAMPLES
 from hypnettorch.utils.command_line.usage import check_combinations, options_without_effect
+from hypnettorch.utils.misc import ACTIVATIONS
+from hypnettorch.utils.posteriors.gaussian import DISTANCES
 
 ONLY_WITH: dict[str, Collection[str]] = {
     "split_head_cl3": MAIN_NETWORK_METHODS,
     "calc_hnet_reg_targets_online": HYPERNETWORK_METHODS,
     "hnet_reg_batch_size": HYPERNETWORK_METHODS,
-    "hnet_reg_fisher": HYPERNETWORK_METHODS,
+    "hnet_reg_fisher": HYPERNETWORK_METHODS.keys() - POSTERIOR_METHODS,
     "online_ewc": ["ewc"],
+    **{field.name: METHODS_OF.get(field.name, list(POSTERIOR_METHODS)) for field in fields(OfPosteriors)},
 }
 """Options that only some methods look at; those of the hypernetwork are others."""
 
@@ -99,6 +104,9 @@ def check(options: Options) -> None:
             checks.integer(f"--{name}", value, -(2**63), 2**63 - 1)
         if type(value) is str and "\0" in value:
             checks.fail(f"--{name}", "a text without NUL", repr(value))
+    checks.one_of("--posterior_distance", options.posterior_distance, ["l2", *DISTANCES])
+    checks.one_of("--implicit_act", options.implicit_act, ACTIVATIONS)
+    checks.one_of("--task_inference", options.task_inference, OF_SAMPLES)
     for limit, names in LIMITS.items():
         for name in names.split():
             limit(f"--{name}", getattr(options, name))
@@ -116,6 +124,8 @@ def _check_combinations(options: Options) -> None:
         checks.fail("--std_normal_emb", "1 with --use_cond_chunk_embs", options.std_normal_emb)
     if options.test_with_val_set and options.val_set_size == 0:
         checks.fail("--test_with_val_set", "a --val_set_size above 0", 0)
+    if options.batchnorm and options.method in POSTERIOR_METHODS:
+        checks.fail("--batchnorm", f"no such option with --method={options.method}", True)
     if options.resume and not options.out_dir:
         checks.fail("--resume", "--out_dir, the folder of the run to continue", "no folder")
 

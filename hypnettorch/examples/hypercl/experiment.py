@@ -18,6 +18,7 @@ from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NET
 from hypnettorch.examples.hypercl.monitor import Monitor
 from hypnettorch.examples.hypercl.networks import ONE_LABEL, make_main_network, make_model
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.examples.hypercl.posterior_networks import MAKERS
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
 from hypnettorch.utils.environment import seed_all
@@ -27,9 +28,8 @@ def make_learner(options: Options, in_shape: Sequence[int], label_shape: Sequenc
     """The learner of the chosen method, with the chosen networks."""
     device, settings = distributed.choose_device(not options.no_cuda), settings_of(options)
     if options.method in HYPERNETWORK_METHODS:
-        return HYPERNETWORK_METHODS[options.method](
-            lambda: make_model(options, in_shape, label_shape).to(device), settings
-        )
+        make = MAKERS.get(options.method, make_model)
+        return HYPERNETWORK_METHODS[options.method](lambda: make(options, in_shape, label_shape).to(device), settings)
     return MAIN_NETWORK_METHODS[options.method](
         lambda num_outputs: make_main_network(options, in_shape, num_outputs, label_shape).to(device),
         make_heads(options),

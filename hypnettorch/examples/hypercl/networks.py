@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.examples.hypercl.labelling_rnn import LabellingRNN
@@ -29,13 +30,23 @@ def make_model(options: Options, in_shape: Sequence[int], label_shape: Sequence[
         ValueError: If the main network cannot take inputs or give labels of these shapes.
     """
     mnet = make_main_network(options, in_shape, options.num_classes_per_task, label_shape, no_weights=True)
-    hnet = get_hypernet(options, "cpu", options.hnet_type, mnet.hyper_shapes_learned, 1, verbose=False)
+    hnet = make_hypernetwork(options, mnet.hyper_shapes_learned)
+    if options.calibrated:
+        hnet.apply_calibrated_init(mnet, cond_input=typical_tasks(options))
+    return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
+
+
+def make_hypernetwork(options: Options, target_shapes: Sequence[Sequence[int]]) -> Any:
+    """A hypernetwork for tensors of these shapes, which knows one task."""
+    hnet = get_hypernet(options, "cpu", options.hnet_type, target_shapes, 1, verbose=False)
     if options.std_normal_emb != 1:
         init_chunk_embeddings(hnet, normal_std=options.std_normal_emb)
-    if options.calibrated:
-        tasks = None if options.use_cond_chunk_embs else torch.randn(LATER_TASKS, options.cond_emb_size)
-        hnet.apply_calibrated_init(mnet, cond_input=tasks)
-    return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
+    return hnet
+
+
+def typical_tasks(options: Options) -> Tensor | None:
+    """Embeddings like those of later tasks, for which a start is calibrated; ``None`` for those that there are."""
+    return None if options.use_cond_chunk_embs else torch.randn(LATER_TASKS, options.cond_emb_size)
 
 
 def make_main_network(

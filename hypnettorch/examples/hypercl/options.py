@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from hypnettorch.core import checks
+from hypnettorch.examples.hypercl.posterior_options import OfPosteriors
 from hypnettorch.utils import cli_args
 from hypnettorch.utils.command_line.groups import group_function, options_of
 from hypnettorch.utils.misc import parse_numbers
@@ -26,7 +27,8 @@ class Own:
         cl_exp: Task sequence, one of the registered names.
         method: hnet: one hypernetwork, regularised. finetune: the same without regulariser. separate: one hypernetwork
             per task. joint: one hypernetwork, all tasks mixed in each batch. Without hypernetwork: ewc (elastic weight
-            consolidation), si (synaptic intelligence).
+            consolidation), si (synaptic intelligence). A hypernetwork that makes posteriors over weights: bbb (normal
+            distributions, Bayes by Backprop), radial, and implicit ones by avb (adversarial) and ssge (Stein).
         task_module: Module to import first; it may register task sequences.
         hnet_reg_fisher: Weigh the regulariser by the Fisher information of the main network's weights.
         n_fisher: Training samples per task to estimate the Fisher information; -1: all.
@@ -80,6 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> set[str]:
         The names of those of the hypernetwork.
     """
     group_function("this experiment", options_of(Own), "")(parser)
+    group_function("posteriors over weights", options_of(OfPosteriors), "")(parser)
     scenario = {f"show_{name}": True for name in ("cl_scenario", "num_tasks", "num_classes_per_task")}
     regularizer = {f"show_{name}": True for name in ("calc_hnet_reg_targets_online", "hnet_reg_batch_size")}
     cli_args.cl_args(parser, **scenario, **regularizer, dnum_tasks=0, dnum_classes_per_task=0)
@@ -147,17 +150,20 @@ positive_count, not_negative = partial(checks.number, low=1), partial(checks.num
 
 LIMITS: dict[Callable[[str, Any], object], str] = {
     positive_count: "num_tasks num_classes_per_task batch_size n_iter val_iter val_batch_size seeds resnet_block_depth "
-    "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size",
-    not_negative: "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
+    "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size "
+    "train_samples test_samples latent_size",
+    partial(checks.number, low=2): "implicit_samples",
+    not_negative: "kl_scale full_support_std "
+    "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
     "random_seed",
     partial(checks.number, low=0, high=1): "ewc_gamma",
     partial(minus_one_or, positive_count): "hnet_reg_batch_size n_fisher epochs",
     partial(minus_one_or, not_negative): "keep_checkpoints",
     partial(minus_one_or, checks.positive): "clip_grad_norm",
-    checks.positive: "si_eps",
+    checks.positive: "si_eps prior_std",
     checks.dropout_rate: "dropout_rate hnet_dropout_rate",
     decay: "adam_beta1",
     sizes: "mlp_arch resnet_channel_sizes wrn_channel_sizes srnn_rec_layers srnn_pre_fc_layers srnn_post_fc_layers "
-    "hmlp_arch",
+    "hmlp_arch implicit_arch dis_arch",
 }
 """What values have to be, by the names of their options."""

@@ -29,12 +29,14 @@ class Batch:
         inputs: ``[N, prod(in_shape)]``.
         labels: ``[N]``, integers; ``[N, L]`` if each sample has several labels.
         weight: Of their mean, in the mean over all processes that each have a slice of a batch.
+        num_train: Number of training samples of the task.
     """
 
     task: int
     inputs: Tensor
     labels: Tensor
     weight: float = 1.0
+    num_train: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Task:
         x, y = self.data.next_batch("train", size, use_one_hot=False)
         batch = self._batch(x, y, train=True)
         inputs, labels = share_of_samples(batch.inputs), share_of_samples(batch.labels)
-        return Batch(self.index, inputs, labels, weight=world_size() * len(labels) / size)
+        weight = world_size() * len(labels) / size
+        return Batch(self.index, inputs, labels, weight, self.data.num_train_samples)
 
     def epoch(self, split: Split, size: int) -> Iterator[Batch]:
         """All samples of a split once."""

@@ -69,6 +69,12 @@ def accuracies(**values: float) -> tuple[Published, ...]:
     return tuple(Published(figure, value, source=SOURCE) for figure, value in values.items())
 
 
+QUICK_POSTERIOR: dict[str, Any] = {**QUICK, "train_samples": 2, "test_samples": 2, "implicit_samples": 3}
+"""The same for methods with posteriors."""
+
+AGREEMENT = "The task is the one on whose samples predictions agree; what that is measured by is not in the commands."
+
+
 RECIPES: list[Recipe] = [
     Recipe(
         paper=PAPER,
@@ -80,6 +86,95 @@ RECIPES: list[Recipe] = [
         quick=QUICK,
         seeds=10,
         minutes=0.5,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="mixtures-bbb",
+        title="2-D mixtures, normal posteriors",
+        settings={
+            **MIXTURES,
+            "method": "bbb",
+            "local_reparametrization": True,
+            "posterior_distance": "w2",
+            "task_inference": "agreement",
+            "hmlp_arch": "50,50",
+            "hnet_net_act": "sigmoid",
+            "cond_emb_size": 32,
+            "beta": 0.1 / MIXTURES_SAMPLES,
+            "clip_grad_norm": 1 / MIXTURES_SAMPLES,
+            "lr": 5e-4,
+        },
+        method=learn_tasks,
+        published=accuracies(CL1=100, CL3=90),
+        quick=QUICK_POSTERIOR,
+        seeds=10,
+        minutes=1.5,
+        remarks=AGREEMENT,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="mixtures-radial",
+        title="2-D mixtures, radial posteriors",
+        settings={
+            **MIXTURES,
+            "method": "radial",
+            "task_inference": "agreement",
+            "hmlp_arch": "50,50",
+            "cond_emb_size": 8,
+            "beta": 1 / MIXTURES_SAMPLES,
+            "clip_grad_norm": 1 / MIXTURES_SAMPLES,
+            "lr": 1e-3,
+        },
+        method=learn_tasks,
+        published=accuracies(CL1=95, CL3=76),
+        quick=QUICK_POSTERIOR,
+        seeds=10,
+        minutes=1.5,
+        remarks=AGREEMENT,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="mixtures-avb",
+        title="2-D mixtures, implicit posteriors, adversarial",
+        settings={
+            **MIXTURES,
+            "method": "avb",
+            "train_samples": 100,
+            "implicit_arch": "100,100",
+            "latent_size": 8,
+            "hmlp_arch": "100,100",
+            "beta": 0.1 / MIXTURES_SAMPLES,
+            "lr": 1e-3,
+        },
+        method=learn_tasks,
+        published=accuracies(CL1=100, CL3=100),
+        quick={**QUICK_POSTERIOR, "implicit_arch": "4"},
+        seeds=10,
+        minutes=5,
+        remarks="The published run was the best of several random seeds.",
+    ),
+    Recipe(
+        paper=PAPER,
+        part="mixtures-ssge",
+        title="2-D mixtures, implicit posteriors, Stein gradients",
+        settings={
+            **MIXTURES,
+            "method": "ssge",
+            "implicit_arch": "10,10",
+            "latent_size": 32,
+            "hmlp_arch": "100,100",
+            "cond_emb_size": 32,
+            "n_iter": 20_001,
+            "beta": 0.1 / MIXTURES_SAMPLES,
+            "clip_grad_norm": 1 / MIXTURES_SAMPLES,
+            "lr": 1e-3,
+        },
+        method=learn_tasks,
+        published=accuracies(CL1=100, CL3=100),
+        quick={**QUICK_POSTERIOR, "implicit_arch": "4"},
+        seeds=10,
+        minutes=5,
+        remarks="The kernel's width is the median distance of samples; the published run has width 1.",
     ),
     Recipe(
         paper=PAPER,

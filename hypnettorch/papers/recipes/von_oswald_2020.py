@@ -83,7 +83,7 @@ def toy_regression(job: Job) -> dict[str, float]:
     seed_all(job.seed)
     tasks = toy_tasks(job.seed)
     net = MLP(n_in=1, n_out=1, hidden_layers=[10, 10], activation_fn=torch.sigmoid, no_weights=True, verbose=False)
-    hnet = HMLP(net.hyper_shapes_learned, layers=(10, 10), cond_in_size=2, num_cond_embs=len(tasks), verbose=False)
+    hnet = HMLP(net.param_shapes, layers=(10, 10), cond_in_size=2, num_cond_embs=len(tasks), verbose=False)
     hnet.apply_calibrated_init(net)
     model = HyperModel(hnet, net)
     for number, task in enumerate(tasks):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+from hypnettorch.examples.hypercl.learners.adversarial import AdversarialLearner
+from hypnettorch.examples.hypercl.learners.bayes_by_backprop import BayesByBackpropLearner
 from hypnettorch.examples.hypercl.learners.ewc import EWCLearner
 from hypnettorch.examples.hypercl.learners.hypernetwork import HypernetworkLearner
 from hypnettorch.examples.hypercl.learners.joint import JointLearner
 from hypnettorch.examples.hypercl.learners.learner import Learner, Settings
 from hypnettorch.examples.hypercl.learners.main_network import MainNetworkLearner
+from hypnettorch.examples.hypercl.learners.posterior import PosteriorLearner
+from hypnettorch.examples.hypercl.learners.radial import RadialLearner
 from hypnettorch.examples.hypercl.learners.separate import SeparateLearner
 from hypnettorch.examples.hypercl.learners.si import SILearner
-from hypnettorch.examples.hypercl.model import TaskModel
+from hypnettorch.examples.hypercl.learners.stein import SteinLearner
 
-MakeModel = Callable[[], TaskModel]
+MakeModel = Callable[[], Any]
+"""Makes a :class:`~hypnettorch.examples.hypercl.model.TaskModel`, or what stands for one."""
 
 
 def finetune(make_model: MakeModel, settings: Settings) -> Learner:
@@ -22,11 +28,20 @@ def finetune(make_model: MakeModel, settings: Settings) -> Learner:
     return HypernetworkLearner(make_model, replace(settings, beta=0.0))
 
 
+POSTERIOR_METHODS: dict[str, type[PosteriorLearner]] = {
+    "bbb": BayesByBackpropLearner,
+    "radial": RadialLearner,
+    "avb": AdversarialLearner,
+    "ssge": SteinLearner,
+}
+"""Methods that learn distributions over the weights of a main network through a hypernetwork."""
+
 HYPERNETWORK_METHODS: dict[str, Callable[[MakeModel, Settings], Learner]] = {
     "hnet": HypernetworkLearner,
     "finetune": finetune,
     "separate": SeparateLearner,
     "joint": JointLearner,
+    **POSTERIOR_METHODS,
 }
 """Methods that learn the weights of a main network through a hypernetwork. They learn the same in all scenarios."""
 
@@ -35,4 +50,12 @@ MAIN_NETWORK_METHODS: dict[str, type[MainNetworkLearner]] = {"ewc": EWCLearner, 
 
 METHODS = [*HYPERNETWORK_METHODS, *MAIN_NETWORK_METHODS]
 
-__all__ = ["HYPERNETWORK_METHODS", "MAIN_NETWORK_METHODS", "METHODS", "Learner", "Settings", "finetune"]
+__all__ = [
+    "HYPERNETWORK_METHODS",
+    "MAIN_NETWORK_METHODS",
+    "METHODS",
+    "POSTERIOR_METHODS",
+    "Learner",
+    "Settings",
+    "finetune",
+]

@@ -23,7 +23,6 @@ from hypnettorch.examples.hypercl.learners.learner import (
     logits_of_conditions,
     require_running_statistics,
 )
-from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.task_inference import Answers, least_entropy
 from hypnettorch.examples.hypercl.tasks import Batch, Task
 from hypnettorch.utils.ewc_regularizer import compute_fisher, fisher_estimates
@@ -52,7 +51,7 @@ class HypernetworkLearner(Learner):
         https://arxiv.org/abs/1906.00695, eq. 2 without look-ahead.
     """
 
-    def __init__(self, make_model: Callable[[], TaskModel], settings: Settings) -> None:
+    def __init__(self, make_model: Callable[[], Any], settings: Settings) -> None:
         self._settings = settings
         self._model = make_model()
         self._hnet: Any = self._model.hnet
@@ -68,12 +67,19 @@ class HypernetworkLearner(Learner):
         self._model.know_tasks(stage + 1)
         self._optimizer = adam(self._model.parameters(), self._settings)
         protect = stage > 0 and self._settings.beta > 0
-        self._earlier = EarlierTasks(self._model, stage, self._settings) if protect else None
+        self._earlier = self.earlier_tasks(stage) if protect else None
+
+    def earlier_tasks(self, number: int) -> EarlierTasks:
+        """What the hypernetwork is compared with while a task is learned that ``number`` others came before."""
+        return EarlierTasks(self._model, number, self._settings)
+
+    def task_loss(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Loss of the samples of a step, and accuracy in percent."""
+        return classification_step(self._model, batches, [batch.task for batch in batches])
 
     def step(self, batches: Sequence[Batch]) -> Step:
         """One step of Adam."""
-        tasks = [batch.task for batch in batches]
-        task_loss, accuracy = classification_step(self._model, batches, tasks)
+        task_loss, accuracy = self.task_loss(batches)
         regularizer = task_loss.new_zeros(()) if self._earlier is None else self._earlier.change()
         loss = task_loss if self._earlier is None else task_loss + self._settings.beta * regularizer
         self._optimizer.zero_grad()
@@ -140,7 +146,7 @@ class HypernetworkLearner(Learner):
         if state["earlier"] is not None:
             now = deepcopy(self._hnet.state_dict())
             self._hnet.load_state_dict(state["earlier"]["hnet"])
-            self._earlier = EarlierTasks(self._model, state["earlier"]["num_tasks"], self._settings)
+            self._earlier = self.earlier_tasks(state["earlier"]["num_tasks"])
             self._hnet.load_state_dict(now)
         self._optimizer = adam(self._model.parameters(), self._settings)
         self._optimizer.load_state_dict(state["optimizer"])
@@ -160,7 +166,7 @@ class EarlierTasks:
             anew each time.
     """
 
-    def __init__(self, model: TaskModel, num_tasks: int, settings: Settings) -> None:
+    def __init__(self, model: Any, num_tasks: int, settings: Settings) -> None:
         hnet: Any = model.hnet
         self._num_tasks = num_tasks
         self._tasks_per_step = settings.hnet_reg_batch_size

@@ -39,6 +39,15 @@ class Settings:
         weight_decay: L2 penalty.
         adam_beta1: Decay of the first moment.
         clip_grad_norm: Largest norm of the gradient; -1: no limit.
+        kl_scale: Posteriors: factor of the divergence from the prior.
+        prior_std: Deviation of the prior.
+        train_samples: Weight samples per step.
+        test_samples: Weight samples of a prediction.
+        local_reparametrization: Whether outputs of layers are sampled in place of weights.
+        posterior_distance: How the regulariser compares posteriors.
+        task_inference: By what the task is inferred.
+        implicit_samples: Weight samples from which a density is estimated.
+        dis_arch: Hidden layers of the discriminator.
     """
 
     num_tasks: int
@@ -56,6 +65,15 @@ class Settings:
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     clip_grad_norm: float = -1.0
+    kl_scale: float = 1.0
+    prior_std: float = 1.0
+    train_samples: int = 10
+    test_samples: int = 100
+    local_reparametrization: bool = False
+    posterior_distance: str = "l2"
+    task_inference: str = "entropy"
+    implicit_samples: int = 100
+    dis_arch: str = "10,10"
 
 
 @dataclass(frozen=True)
