@@ -187,7 +187,8 @@ class HyperNetwork(Network):
         """Declare an input embedding ``[cond_in_size]`` for each condition, drawn from N(0, 1).
 
         Args:
-            num_cond_embs: Number of conditions; without conditional input it has no effect, and a warning says so.
+            num_cond_embs: Number of conditions; 0 if each call passes ``cond_input``. Without conditional input it has
+                no effect, and a warning says so.
             external: Whether the embeddings must be passed to ``forward``.
             table: Whether they are one parameter ``[num_cond_embs, cond_in_size]``.
         """
@@ -196,8 +197,6 @@ class HyperNetwork(Network):
         if self._cond_in_size == 0 and count > 0:
             warnings.warn("num_cond_embs has no effect without conditional input (cond_in_size=0)", stacklevel=3)
             count = 0
-        elif self._cond_in_size > 0 and count == 0 and not external:
-            warnings.warn("num_cond_embs=0: every conditional input must be passed as cond_input", stacklevel=3)
         self.table.next_layer()
         if self._cond_in_size > 0:
             self.per_condition(EMBEDDINGS, [self._cond_in_size], count, external=external, table=table)

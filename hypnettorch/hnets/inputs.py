@@ -69,6 +69,8 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
             return cond_id
     if isinstance(cond_id, (Mapping, set)):
         raise TypeError(f"cond_id: expected an id or a sequence of ids, got {type(cond_id).__name__}")
+    if num_conds == 0:
+        checks.fail("cond_id", "cond_input instead, since no conditions are known (num_cond_embs=0)", cond_id)
     single = not hasattr(cond_id, "__len__") or getattr(cond_id, "ndim", None) == 0
     ids = [cond_id] if single else cond_id
     if len(ids) == 0:

@@ -80,11 +80,16 @@ def test_warnings_of_the_constructor() -> None:
     with pytest.warns(UserWarning, match="num_cond_embs"):
         hnet = hmlp(cond_in_size=0, uncond_in_size=2)
     assert hnet.num_known_conds == 0
-    with pytest.warns(UserWarning, match="num_cond_embs"):
-        hmlp(num_cond_embs=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        hmlp(num_cond_embs=0)
         hmlp(num_cond_embs=0, no_cond_weights=True)
+
+
+@pytest.mark.parametrize("cond_id", [0, [0], torch.tensor([0])])
+def test_without_known_conditions_an_id_is_refused_with_what_to_pass(cond_id: Any) -> None:
+    with pytest.raises(ValueError, match="cond_id: expected cond_input instead"):
+        hmlp(num_cond_embs=0)(cond_id=cond_id)
 
 
 def test_verbose_prints_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
