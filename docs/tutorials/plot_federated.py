@@ -8,8 +8,8 @@ to use; a network of one's own has little to learn from. pFedHN (Shamsian et al.
 https://arxiv.org/abs/2103.04628) trains a hypernetwork on the server, with an embedding per client that generates the
 client's network. Who is like whom it finds out by itself.
 
-Data stay where they are: the server sends weights :math:`\omega`, a client trains them to :math:`\tilde\omega` and sends
-back the change. This change is used like a gradient: it is pulled back through the hypernetwork,
+Data stay where they are: the server sends weights :math:`\omega`, a client trains them to :math:`\tilde\omega` and
+sends back the change. This change is used like a gradient: it is pulled back through the hypernetwork,
 
 .. math:: \Delta \theta \propto \left(\frac{\partial \omega}{\partial \theta}\right)^{\!\top} (\omega - \tilde\omega).
 """

@@ -2,11 +2,11 @@ r"""
 Hyperparameters as conditions
 =============================
 
-How well a network generalises depends on hyperparameters, such as weight decay, and finding them usually means to train
-many networks. A hypernetwork can learn the trained weights as a *function* of the hyperparameters (Lorraine and
-Duvenaud, 2018, https://arxiv.org/abs/1802.09419): what enters is :math:`\lambda`, what it minimises is the training loss
-with that :math:`\lambda`. Then the validation loss is a function of :math:`\lambda` as well, and can be minimised by
-gradient descent.
+How well a network generalises depends on hyperparameters, such as weight decay, and finding them usually means to
+train many networks. A hypernetwork can learn the trained weights as a *function* of the hyperparameters (Lorraine and
+Duvenaud, 2018, https://arxiv.org/abs/1802.09419): what enters is :math:`\lambda`, what it minimises is the training
+loss with that :math:`\lambda`. Then the validation loss is a function of :math:`\lambda` as well, and can be minimised
+by gradient descent.
 
 Here the network is linear, with many inputs and few samples, so that the best weights for each :math:`\lambda` are
 known, and the result can be checked.

@@ -2,8 +2,8 @@ r"""
 All compromises of two goals
 ============================
 
-Two losses that contradict each other have no best network, but many compromises: the Pareto front. A hypernetwork learns
-all of them at once (Navon et al., 2021, https://arxiv.org/abs/2010.04104). Its condition is the preference
+Two losses that contradict each other have no best network, but many compromises: the Pareto front. A hypernetwork
+learns all of them at once (Navon et al., 2021, https://arxiv.org/abs/2010.04104). Its condition is the preference
 :math:`r = (r_1, r_2)`, and it minimises
 
 .. math:: \mathbb E_r \left[ r_1 L_1(h(r)) + r_2 L_2(h(r)) \right].
