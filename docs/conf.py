@@ -46,7 +46,6 @@ sphinx_gallery_conf = {
     "reference_url": {"hypnettorch": None},
     "image_srcset": ["2x"],
     "capture_repr": (),
-    "notebook_extensions": set(),
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
@@ -68,9 +67,20 @@ def name_fully(app, doctree):
             reference["reftarget"] = f"{meant.__module__}.{meant.__qualname__}"
 
 
+def write_texts(app, exception):
+    """Write what language models read, if pages were written."""
+    from page_texts import write
+
+    if exception is None and app.builder.name == "html":
+        write(app.env, Path(app.outdir))
+
+
 def setup(app):
-    """Draw the pictures of the page on data before pages are read."""
+    """Draw pictures before pages are read, and write the pages as one text for language models after that."""
     from data_pictures import draw_all
+    from landing_picture import draw_both
 
     app.connect("builder-inited", lambda app: draw_all(Path(app.srcdir) / "pictures"))
+    app.connect("builder-inited", lambda app: draw_both(Path(app.srcdir) / "pictures"))
+    app.connect("build-finished", write_texts)
     app.connect("doctree-read", name_fully)
