@@ -20,10 +20,13 @@ from tests.mnets.plain_modules import (
     DenseNet,
     FourierOperator,
     GraphNetwork,
+    MixtureOfExperts,
     NeuralODE,
     ResNet18,
+    ReversibleNet,
     TiedLanguageModel,
     UNet,
+    weight_normalised,
 )
 
 
@@ -93,7 +96,7 @@ def from_transformers(kind: str, head: str = "ForCausalLM", **options: Any) -> n
 
 def recompute_blocks(model: Any, use_reentrant: bool) -> None:
     """As users of Hugging Face do; it has an effect in training only."""
-    model.train().gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.train().activation_checkpointing_enable({"use_reentrant": use_reentrant})
 
 
 def tokens(*lead: int) -> Tensor:
@@ -188,6 +191,11 @@ ZOO: dict[str, Brought] = {
     ),
     "graph": Brought(GraphNetwork, graph, compiled=True),
     "neural ODE": Brought(NeuralODE, floats("y", 2, 3), recompute=NeuralODE.recompute),
+    "reversible": Brought(ReversibleNet, floats("x", 2, 4), recompute=ReversibleNet.recompute),
+    "experts": Brought(MixtureOfExperts, floats("x", 6, 3)),
+    "weight norm": Brought(
+        weight_normalised, floats("input", 2, 3), limits={"pickle": "only supported through state_dict"}
+    ),
     "Transformer": Brought(transformer, source_and_target),
     "LSTM": Brought(lambda: nn.LSTM(3, 4), floats("input", 5, 2, 3), first),
     "LSTM with projection": Brought(projected, floats("input", 5, 2, 3), first),

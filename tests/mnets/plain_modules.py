@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -250,3 +252,73 @@ class NeuralODE(nn.Module):
         solve = odeint_adjoint if self.adjoint else odeint
         times = torch.linspace(0, 1, 4, dtype=y.dtype)
         return self.readout(solve(self.field, y, times, method="rk4", options={"step_size": 0.1})[-1])
+
+
+class Reversing(torch.autograd.Function):
+    """y₁ = x₁ + f(x₂), y₂ = x₂ + g(y₁); the backward pass computes the inputs again from the outputs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, f: nn.Module, g: nn.Module, *parameters: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = coupled(x, f, g)
+        ctx.layers, ctx.parameters = (f, g), parameters
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        f, g = ctx.layers
+        first, second = ctx.saved_tensors[0].chunk(2, -1)
+        with torch.no_grad():
+            second = second - g(first)
+            x = torch.cat([first - f(second), second], -1)
+        with torch.enable_grad():
+            y = coupled(x.requires_grad_(), f, g)
+        of_x, *of_parameters = torch.autograd.grad(y, (x, *ctx.parameters), grad)
+        return (of_x, None, None, *of_parameters)
+
+
+def coupled(x: Tensor, f: nn.Module, g: nn.Module) -> Tensor:
+    first, second = x.chunk(2, -1)
+    first = first + f(second)
+    return torch.cat([first, second + g(first)], -1)
+
+
+class ReversibleNet(nn.Module):
+    """Gomez et al., "The Reversible Residual Network", 2017."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.g = (nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)) for _ in range(2))
+        self.reversing = False
+
+    def recompute(self, use_reentrant: bool) -> None:
+        self.reversing = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.reversing:
+            return Reversing.apply(x, self.f, self.g, *self.parameters())
+        return coupled(x, self.f, self.g)
+
+
+class MixtureOfExperts(nn.Module):
+    """Each row of the input goes to one of three experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(3, 3)
+        self.experts = nn.ModuleList(nn.Linear(3, 2) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        probability, chosen = self.router(x).softmax(-1).max(-1)
+        y = x.new_zeros(len(x), 2)
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero().squeeze(1)
+            if len(rows):
+                y[rows] = (expert(x[rows]) * probability[rows, None]).to(y.dtype)
+        return y
+
+
+def weight_normalised() -> nn.Module:
+    norm = nn.utils.parametrizations.weight_norm
+    return nn.Sequential(norm(nn.Linear(3, 4)), nn.Tanh(), norm(nn.Linear(4, 2)))
