@@ -39,6 +39,15 @@ def shape(name: Name, value: Tensor, expected: Sequence[int]) -> None:
         fail(name, f"shape {tuple(expected)}", tuple(value.shape))
 
 
+def tensors(name: str, values: Any, shapes: Sequence[Sequence[int]]) -> None:
+    """Raise unless ``values`` is a list with one tensor of each shape."""
+    if isinstance(values, Tensor) or not hasattr(values, "__len__"):
+        raise TypeError(f"{name}: expected a list of tensors, got {type(values).__name__}")
+    length(name, values, len(shapes))
+    for i, (value, expected) in enumerate(zip(values, shapes, strict=True)):
+        shape((name, i), value, expected)
+
+
 def width(name: Name, value: Tensor, expected: int) -> None:
     """Raise unless the last dimension of the tensor ``value`` has ``expected`` entries."""
     tensor(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -158,10 +159,9 @@ class BatchNormLayer(BufferSets):
             ValueError: If a shape is wrong, one of two tensors is missing, or ``stats_id`` is missing or unknown.
         """
         self._check_tensors(inputs, 0, running_mean, running_var, weight, bias)
-        given = self._given_stats(running_mean, running_var, stats_id)
-        stats = given or self._own_stats(stats_id)
+        stats = self._statistics(running_mean, running_var, stats_id, None)
         affine = self._scale_and_shift(weight, bias, self._num_features)
-        return self._normalize(inputs, stats, affine, given is not None, self._momentum)
+        return self._normalize(inputs, stats[0] if stats else None, affine, running_mean is not None, self._momentum)
 
     def batched_forward(
         self,
@@ -194,17 +194,13 @@ class BatchNormLayer(BufferSets):
         if inputs.shape[0] == 0:
             return inputs
         size = inputs.shape[0], self._num_features
-        given = self._given_stats(running_mean, running_var, stats_id)
-        if given is not None:
-            per_set = list(zip(given[0].expand(size), given[1].expand(size), strict=True))
-        else:
-            per_set = self._own_stats_of_sets(stats_id, size[0])
-        joined = (torch.cat([mean for mean, _ in per_set]), torch.cat([var for _, var in per_set])) if per_set else None
+        stats, given = self._statistics(running_mean, running_var, stats_id, size[0]), running_mean is not None
+        joined = (torch.cat([mean for mean, _ in stats]), torch.cat([var for _, var in stats])) if stats else None
         affine = self._scale_and_shift(weight, bias, *size)
         channels = inputs.transpose(0, 1).flatten(1, 2)
-        y = self._normalize(channels, joined, affine, given is not None, momentum=1.0)
-        if joined is not None and self._whitens(given is not None):
-            follow(per_set, [t.view(size) for t in joined], self._momentum)
+        y = self._normalize(channels, joined, affine, given, momentum=1.0)
+        if joined is not None and self._whitens(given):
+            follow(stats, [t.view(size) for t in joined], self._momentum)
         return y.unflatten(1, size).transpose(0, 1)
 
     def _normalize(self, x: Tensor, stats: Statistics | None, affine: Affine, given: bool, momentum: float) -> Tensor:
@@ -224,21 +220,25 @@ class BatchNormLayer(BufferSets):
         if self._affine:
             weight = self.scale if weight is None else weight
             bias = self.bias if bias is None else bias
-        if weight is None and bias is None:
+        affine = _both("weight, bias", weight, bias)
+        if affine is None:
             return None, None
-        if weight is None or bias is None:
-            checks.fail("weight, bias", "both of them, or none", "one of them")
-        return lift_under_autocast(weight).expand(size).flatten(), lift_under_autocast(bias).expand(size).flatten()
+        scale, shift = (lift_under_autocast(t).expand(size).flatten() for t in affine)
+        return scale, shift
 
-    def _given_stats(self, mean: Tensor | None, var: Tensor | None, stats_id: object) -> Statistics | None:
-        """The running statistics that were passed."""
-        if mean is None and var is None:
-            return None
-        if mean is None or var is None:
-            checks.fail("running_mean, running_var", "both of them, or none", "one of them")
-        if stats_id is not None and not torch.compiler.is_compiling():
-            warnings.warn("stats_id has no effect: running_mean and running_var are given", stacklevel=3)
-        return mean, var
+    def _statistics(self, mean: Tensor | None, var: Tensor | None, stats_id: Any, sets: int | None) -> list[Statistics]:
+        """The running statistics of each of some batches: those that were passed, else those of the layer, if any."""
+        given = _both("running_mean, running_var", mean, var)
+        if given is not None:
+            if stats_id is not None and not torch.compiler.is_compiling():
+                warnings.warn("stats_id has no effect: running_mean and running_var are given", stacklevel=3)
+            return list(zip(*(t.expand(sets or 1, self._num_features) for t in given), strict=True))
+        ids = stats_id.tolist() if isinstance(stats_id, Tensor) else stats_id
+        if sets is not None and isinstance(ids, Sequence):
+            checks.length("stats_id", ids, sets)
+        else:
+            ids = [ids] * (sets or 1)
+        return [stats for k in ids if (stats := self._own_stats(k)) is not None]
 
     def _own_stats(self, stats_id: int | None) -> Statistics | None:
         """The running statistics of the layer, if it has any."""
@@ -247,15 +247,6 @@ class BatchNormLayer(BufferSets):
         if stats_id is None and self.num_stats > 1:
             checks.fail("stats_id", f"one of the {self.num_stats} sets of statistics", None)
         return self.get_stats(stats_id)
-
-    def _own_stats_of_sets(self, stats_id: int | Sequence[int] | None, num_sets: int) -> list[Statistics]:
-        """The running statistics of the layer that each of many batches uses, if it has any."""
-        ids = stats_id.tolist() if isinstance(stats_id, Tensor) else stats_id
-        if not isinstance(ids, Sequence):
-            stats = self._own_stats(ids)
-            return [] if stats is None else [stats] * num_sets
-        checks.length("stats_id", ids, num_sets)
-        return [stats for k in checks.integers("stats_id", ids) if (stats := self._own_stats(k)) is not None]
 
     def _blank_set(self) -> list[Tensor] | None:
         if not self._tracks:
@@ -275,6 +266,15 @@ class BatchNormLayer(BufferSets):
                 checks.shape(name, vector, [*(inputs.shape[:lead] if vector.dim() == 2 else []), self._num_features])
                 if vector.dtype not in dtypes and not autocast_is_on(vector.device):
                     raise TypeError(f"{name}: expected dtype {inputs.dtype}, got {vector.dtype}")
+
+
+def _both(names: str, first: Tensor | None, second: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Both of two tensors; ``None`` if there is none of them."""
+    if first is None and second is None:
+        return None
+    if first is None or second is None:
+        checks.fail(names, "both of them, or none", "one of them")
+    return first, second
 
 
 def whiten(x: Tensor, running: Statistics | None, affine: Affine, momentum: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,12 @@ class ContextModLayer(BufferSets):
     Attributes:
         gain: Parameter ``num_features``, or ``None``.
         shift: Parameter ``num_features``, or ``None``.
+        has_gains: Whether the layer scales.
+        has_shifts: Whether the layer shifts.
+        gain_offset_applied: Whether 1 is added to gains.
+        gain_softplus_applied: Whether gains pass a softplus.
+        neutral_gain: The value with which gains start.
+        param_shapes_meta: What each entry of :attr:`param_shapes` is: ``'gain'`` or ``'shift'``.
 
     Raises:
         ValueError: If there were neither gains nor shifts, for both kinds of gain maps at once, or for a
@@ -79,12 +86,11 @@ class ContextModLayer(BufferSets):
         self._shape = tuple(checks.integers("num_features", sizes, 1))
         if not self._shape:
             checks.fail("num_features", "at least one dimension", sizes)
-        self._kinds = kinds
-        self._offset = apply_gain_offset
-        self._softplus = apply_gain_softplus
-        self._softplus_scale = checks.number("softplus_scale", softplus_scale)
-        if self._softplus_scale <= 0:
-            checks.fail("softplus_scale", "a positive number", softplus_scale)
+        self.param_shapes_meta = kinds
+        self.has_gains, self.has_shifts = not no_gains, not no_shifts
+        self.gain_offset_applied, self.gain_softplus_applied = apply_gain_offset, apply_gain_softplus
+        self.neutral_gain = 0.0 if apply_gain_offset else 1.0
+        self._softplus_scale = checks.positive("softplus_scale", softplus_scale)
         for kind in ("gain", "shift"):
             self.register_parameter(kind, nn.Parameter(torch.empty(self._shape)) if kind in held else None)
         self._fill(nn.init.constant_)
@@ -98,32 +104,7 @@ class ContextModLayer(BufferSets):
     @property
     def param_shapes(self) -> list[list[int]]:
         """Shapes of gain and shift, wherever they come from."""
-        return [list(self._shape) for _ in self._kinds]
-
-    @property
-    def param_shapes_meta(self) -> list[str]:
-        """What each entry of :attr:`param_shapes` is: ``'gain'`` or ``'shift'``."""
-        return list(self._kinds)
-
-    @property
-    def has_gains(self) -> bool:
-        """Whether the layer scales."""
-        return "gain" in self._kinds
-
-    @property
-    def has_shifts(self) -> bool:
-        """Whether the layer shifts."""
-        return "shift" in self._kinds
-
-    @property
-    def gain_offset_applied(self) -> bool:
-        """Whether 1 is added to gains."""
-        return self._offset
-
-    @property
-    def gain_softplus_applied(self) -> bool:
-        """Whether gains pass a softplus."""
-        return self._softplus
+        return [list(self._shape) for _ in self.param_shapes_meta]
 
     @property
     def num_ckpts(self) -> Tensor:
@@ -149,9 +130,7 @@ class ContextModLayer(BufferSets):
             ValueError: If a shape is wrong, there is no such checkpoint, or the layer has no parameters and none are
                 given.
         """
-        self._check_input(x, 0, bs_dim)
-        given = self._given_weights(weights, ckpt_id)
-        return self._modulate(x, given or self._stored_weights(ckpt_id), [(), (bs_dim,)])
+        return self._modulate(x, 0, weights, ckpt_id, bs_dim)
 
     def batched_forward(
         self,
@@ -181,17 +160,13 @@ class ContextModLayer(BufferSets):
             tensor([[2., 2., 2.],
                     [3., 3., 3.]])
         """
-        self._check_input(x, 1, bs_dim)
-        used = self._given_weights(weights, ckpt_id)
-        if used is None:
-            used = self._stored_weights_of_sets(ckpt_id, len(x))
-        return self._modulate(x, used, [(), (0,), (0, 1 + bs_dim)])
+        return self._modulate(x, 1, weights, ckpt_id, bs_dim)
 
     def preprocess_gain(self, gain: Tensor) -> Tensor:
         """The factor ``g̃`` that a gain ``g`` stands for."""
-        if self._offset:
+        if self.gain_offset_applied:
             return gain + 1.0
-        return F.softplus(gain, beta=self._softplus_scale) if self._softplus else gain
+        return F.softplus(gain, beta=self._softplus_scale) if self.gain_softplus_applied else gain
 
     def checkpoint_weights(self, device: torch.device | str | None = None, no_reinit: bool = False) -> None:
         """Store copies of the parameters and start again with neutral ones.
@@ -221,7 +196,7 @@ class ContextModLayer(BufferSets):
         k = count if ckpt_id is None else checks.integer("ckpt_id", ckpt_id, 0, count)
         if k == count:
             return self.gain, self.shift
-        stored = dict(zip(self._kinds, self._get_set(k), strict=True))
+        stored = dict(zip(self.param_shapes_meta, self._get_set(k), strict=True))
         return stored.get("gain"), stored.get("shift")
 
     def normal_init(self, std: float = 1.0) -> None:
@@ -265,14 +240,9 @@ class ContextModLayer(BufferSets):
         if self.gain is not None:
             gates = self.gain.numel()
             closed = np.random.choice(gates, int(gates * sparsity), replace=False)
-            value = CLOSED_GATE / self._softplus_scale if self._softplus else self.neutral_gain - 1.0
+            value = CLOSED_GATE / self._softplus_scale if self.gain_softplus_applied else self.neutral_gain - 1.0
             with torch.no_grad():
                 self.gain.view(-1)[torch.as_tensor(closed, device=self.gain.device)] = value
-
-    @property
-    def neutral_gain(self) -> float:
-        """The value with which gains start."""
-        return 0.0 if self._offset else 1.0
 
     def _held(self) -> list[nn.Parameter]:
         """The parameters of the layer."""
@@ -292,40 +262,31 @@ class ContextModLayer(BufferSets):
         held = self._held()
         return [torch.empty_like(weight, requires_grad=False) for weight in held] if held else None
 
-    def _given_weights(self, weights: Sequence[Tensor] | None, ckpt_id: object) -> list[Tensor] | None:
-        """The weights that were passed."""
-        if weights is None:
-            return None
-        checks.instance("weights", weights, (list, tuple, nn.ParameterList))
-        checks.length("weights", weights, len(self._kinds))
-        if ckpt_id is not None and not torch.compiler.is_compiling():
-            warnings.warn("ckpt_id has no effect: weights are given", stacklevel=3)
-        return list(weights)
-
-    def _stored_weights(self, ckpt_id: int | None) -> list[Tensor]:
-        """The parameters of the layer, or a checkpoint of them."""
+    def _used(self, weights: Sequence[Tensor] | None, ckpt_id: Any, sets: int | None) -> list[Tensor]:
+        """What was passed, else the parameters of the layer or a checkpoint of them, or of many one for each set."""
+        if weights is not None:
+            checks.instance("weights", weights, (list, tuple, nn.ParameterList))
+            checks.length("weights", weights, len(self.param_shapes_meta))
+            if ckpt_id is not None and not torch.compiler.is_compiling():
+                warnings.warn("ckpt_id has no effect: weights are given", stacklevel=4)
+            return list(weights)
         if not self._buffer_names:
             checks.fail("weights", "tensors, since the layer was built with no_weights=True", None)
-        return [weight for weight in self.get_weights(ckpt_id) if weight is not None]
+        ids: Any = ckpt_id.tolist() if isinstance(ckpt_id, Tensor) else ckpt_id
+        if sets is None or not isinstance(ids, Sequence):
+            return [weight for weight in self.get_weights(ids) if weight is not None]
+        checks.length("ckpt_id", ids, sets)
+        return [torch.stack(tensors) for tensors in zip(*(self._used(None, k, None) for k in ids), strict=True)]
 
-    def _stored_weights_of_sets(self, ckpt_id: int | Sequence[int] | None, num_sets: int) -> list[Tensor]:
-        """The parameters or a checkpoint, shared by many batches, or a checkpoint for each of them."""
-        ids = ckpt_id.tolist() if isinstance(ckpt_id, Tensor) else ckpt_id
-        if not isinstance(ids, Sequence):
-            return self._stored_weights(ids)
-        checks.length("ckpt_id", ids, num_sets)
-        return [torch.stack(tensors) for tensors in zip(*map(self._stored_weights, ids), strict=True)]
-
-    def _modulate(self, x: Tensor, weights: Sequence[Tensor], leads: Sequence[tuple[int, ...]]) -> Tensor:
-        """The equation.
-
-        Args:
-            x: The tensor to be modulated.
-            weights: Gain and shift, as far as the layer uses them.
-            leads: ``leads[n]`` are the dimensions of ``x`` that the first ``n`` dimensions of a weight count, if it
-                has ``n`` more than ``num_features``.
-        """
-        aligned = [self._align(("weights", i), weight, x, leads) for i, weight in enumerate(weights)]
+    def _modulate(
+        self, x: Tensor, num_leading: int, weights: Sequence[Tensor] | None, ckpt_id: Any, bs_dim: int
+    ) -> Tensor:
+        """The equation, for ``x`` with so many leading dimensions of sets."""
+        self._check_input(x, num_leading, bs_dim)
+        used = self._used(weights, ckpt_id, len(x) if num_leading else None)
+        # The dimensions of x that the first dimensions of a weight count, if it has 0, 1 or 2 more than num_features.
+        leads = [(), (0,), (0, 1 + bs_dim)] if num_leading else [(), (bs_dim,)]
+        aligned = [self._align(("weights", i), weight, x, leads) for i, weight in enumerate(used)]
         if self.has_gains:
             x = x * self.preprocess_gain(aligned[0])
         return x + aligned[-1] if self.has_shifts else x

@@ -32,6 +32,8 @@ class LocalConv2dLayer(nn.Module):
     Attributes:
         filters: Parameter ``[C', C·k_h·k_w, P]``, or ``None``.
         bias: Parameter ``[C', P]``, or ``None``.
+        out_height: Height ``H'`` of the output.
+        out_width: Width ``W'`` of the output.
 
     Raises:
         ValueError: If a number is too small, or the kernel larger than the padded input.
@@ -67,7 +69,7 @@ class LocalConv2dLayer(nn.Module):
         self._kernel_size = _pair("kernel_size", kernel_size, 1)
         self._stride = _pair("stride", stride, 1)
         self._padding = _pair("padding", padding, 0)
-        self._out_shape = (out_channels, *(self._out_size(dim) for dim in (0, 1)))
+        self.out_height, self.out_width = self._out_size(0), self._out_size(1)
 
         pixels = self.out_height * self.out_width
         self._param_shapes = [[out_channels, in_channels * math.prod(self._kernel_size), pixels]]
@@ -90,16 +92,6 @@ class LocalConv2dLayer(nn.Module):
         """Shapes of filters and bias, wherever they come from."""
         return [list(shape) for shape in self._param_shapes]
 
-    @property
-    def out_height(self) -> int:
-        """Height ``H'`` of the output."""
-        return self._out_shape[1]
-
-    @property
-    def out_width(self) -> int:
-        """Width ``W'`` of the output."""
-        return self._out_shape[2]
-
     def forward(self, x: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:
         """Apply the filters.
 
@@ -119,7 +111,7 @@ class LocalConv2dLayer(nn.Module):
         checks.shape("x", x, (len(x), *self._in_shape))
         filters, bias = self._resolve(weights)
         y = functional.local_conv2d(x, filters, bias, self._kernel_size, self._stride, self._padding)
-        return y.unflatten(2, self._out_shape[1:])
+        return y.unflatten(2, (self.out_height, self.out_width))
 
     def _resolve(self, weights: Sequence[Tensor] | None) -> tuple[Tensor, Tensor | None]:
         """Filters and bias: given ones, else those of the layer."""
@@ -127,10 +119,7 @@ class LocalConv2dLayer(nn.Module):
             if self.filters is None:
                 checks.fail("weights", "tensors, since the layer was built with no_weights=True", None)
             return self.filters, self.bias
-        checks.instance("weights", weights, (list, tuple, nn.ParameterList))
-        checks.length("weights", weights, len(self._param_shapes))
-        for i, (weight, shape) in enumerate(zip(weights, self._param_shapes, strict=True)):
-            checks.shape(("weights", i), weight, shape)
+        checks.tensors("weights", weights, self._param_shapes)
         return weights[0], weights[1] if len(weights) == 2 else None
 
     def _out_size(self, dim: int) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,7 @@ LARGEST_MAP = 2**26
 """Attention maps ``[P, P]`` with more entries than this are not kept in memory as a whole."""
 
 
-@dataclass
-class AttentionWeights:
+class AttentionWeights(NamedTuple):
     """The tensors of a self-attention unit for ``C`` channels; of many sets each with a leading ``B``.
 
     Attributes:
@@ -45,7 +43,7 @@ class AttentionWeights:
     def normalized(self) -> AttentionWeights:
         """The same with every kernel divided by its largest singular value."""
         query, key, value = (functional.spectral_normalize(k, 4) for k in (self.query, self.key, self.value))
-        return AttentionWeights(query, self.query_bias, key, self.key_bias, value, self.value_bias, self.gamma)
+        return self._replace(query=query, key=key, value=value)
 
 
 def attention_shapes(in_dim: int) -> list[list[int]]:
@@ -99,24 +97,19 @@ def self_attention(x: Tensor, weights: AttentionWeights) -> Tensor:
 def self_attention_with_map(x: Tensor, weights: AttentionWeights) -> tuple[Tensor, Tensor]:
     """:func:`self_attention`, and the attention map ``[..., N, P, P]``."""
     query, key, value = _project(x, weights)
-    attention = _map(query, key)
+    attention = torch.softmax(query @ key.mT, dim=-1)
     return _add(x, attention @ value, weights.gamma), attention
 
 
-def _project(x: Tensor, weights: AttentionWeights) -> tuple[Tensor, Tensor, Tensor]:
+def _project(x: Tensor, weights: AttentionWeights) -> list[Tensor]:
     """Queries, keys and values ``[..., N, P, channels]``."""
     pixels = x.flatten(-2).mT
-    query = functional.linear(pixels, weights.query.flatten(-3), weights.query_bias)
-    key = functional.linear(pixels, weights.key.flatten(-3), weights.key_bias)
-    return query, key, functional.linear(pixels, weights.value.flatten(-3), weights.value_bias)
-
-
-def _map(query: Tensor, key: Tensor) -> Tensor:
-    return torch.softmax(query @ key.mT, dim=-1)
+    maps = ((weights.query, weights.query_bias), (weights.key, weights.key_bias), (weights.value, weights.value_bias))
+    return [functional.linear(pixels, kernel.flatten(-3), bias) for kernel, bias in maps]
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return _map(query, key) @ value
+    return torch.softmax(query @ key.mT, dim=-1) @ value
 
 
 def _add(x: Tensor, attended: Tensor, gamma: Tensor) -> Tensor:
@@ -199,23 +192,23 @@ class SelfAttnLayerV2(nn.Module):
     ) -> None:
         super().__init__()
         self._in_dim = checks.integer("in_dim", in_dim, 1)
-        for name, value in (("use_spectral_norm", use_spectral_norm), ("no_weights", no_weights)):
-            checks.flag(name, value)
+        checks.flag("use_spectral_norm", use_spectral_norm)
+        checks.flag("no_weights", no_weights)
         self._use_spectral_norm = use_spectral_norm
         self._weights: nn.ParameterList | None = None
         if not no_weights:
             self._weights = nn.ParameterList([torch.zeros(shape) for shape in self.weight_shapes])
             for kernel, bias in zip(self._weights[0:6:2], self._weights[1:6:2], strict=True):
                 init_params(kernel, bias)
-        if init_weights is not None:
-            self._overwrite(init_weights)
-
-    def _overwrite(self, values: Sequence[Tensor]) -> None:
+        if init_weights is None:
+            return
         if self._weights is None:
-            checks.fail("init_weights", "None, since the layer has no weights of its own", f"{len(values)} tensors")
-        self._check_tensors("init_weights", values)
+            checks.fail(
+                "init_weights", "None, since the layer has no weights of its own", f"{len(init_weights)} tensors"
+            )
+        checks.tensors("init_weights", init_weights, self.weight_shapes)
         with torch.no_grad():
-            for param, value in zip(self._weights, values, strict=True):
+            for param, value in zip(self._weights, init_weights, strict=True):
                 param.copy_(value)
 
     @property
@@ -251,21 +244,14 @@ class SelfAttnLayerV2(nn.Module):
             TypeError: If an entry is no tensor.
         """
         if weights is not None:
-            self._check_tensors("weights", weights)
+            checks.tensors("weights", weights, self.weight_shapes)
         elif self._weights is None:
             checks.fail("weights", f"{len(self.weight_shapes)} tensors, since the layer has none of its own", None)
         tensors = list(self._weights if weights is None else weights)  # type: ignore[arg-type]
         if dWeights is not None:
-            self._check_tensors("dWeights", dWeights)
+            checks.tensors("dWeights", dWeights, self.weight_shapes)
             tensors = [tensor + change for tensor, change in zip(tensors, dWeights, strict=True)]
         return _evaluate(x, tensors, self._in_dim, self._use_spectral_norm, ret_attention)
-
-    def _check_tensors(self, name: str, tensors: Sequence[Tensor]) -> None:
-        if isinstance(tensors, Tensor) or not hasattr(tensors, "__len__"):
-            raise TypeError(f"{name}: expected a list of tensors, got {type(tensors).__name__}")
-        checks.length(name, tensors, len(self.weight_shapes))
-        for i, (tensor, shape) in enumerate(zip(tensors, self.weight_shapes, strict=True)):
-            checks.shape((name, i), tensor, shape)
 
 
 def _evaluate(x: Tensor, tensors: Sequence[Tensor], in_dim: int, spectral_norm: bool, ret_attention: bool) -> Any:

@@ -439,10 +439,8 @@ class Network(nn.Module):
         shapes = self.hyper_shapes_distilled
         if shapes is None:
             checks.fail("distilled_params", "None, since the network was built without distilled statistics", "tensors")
-        checks.length("distilled_params", distilled, len(shapes))
         lead = [] if sets is None else [sets]
-        for i, (param, shape) in enumerate(zip(distilled, shapes, strict=True)):
-            checks.shape(("distilled_params", i), param, lead + shape)
+        checks.tensors("distilled_params", distilled, [lead + shape for shape in shapes])
         return statistics_of(self._norms, distilled)
 
     def distillation_targets(self) -> list[Tensor] | None:
@@ -666,9 +664,7 @@ class Network(nn.Module):
 
     def _overwrite(self, name: str, new_params: Sequence[Tensor]) -> None:
         own = list(self.internal_params or ())
-        checks.length(name, new_params, len(own))
-        for i, (param, new) in enumerate(zip(own, new_params, strict=True)):
-            checks.shape((name, i), new, param.shape)
+        checks.tensors(name, new_params, [param.shape for param in own])
         with torch.no_grad():
             for param, new in zip(own, new_params, strict=True):
                 param.copy_(new)
