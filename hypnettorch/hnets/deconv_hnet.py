@@ -153,7 +153,7 @@ class HDeconv(HyperNetwork):
                 use_spectral_norm,
             )
             fans: dict[str, Any] = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
-            self._stages.append(self.affine(conv, no_uncond_weights, **fans))
+            self._stages.append(self.affine(conv, no_uncond_weights, fans=fans))
         if verbose:
             print(self)
 

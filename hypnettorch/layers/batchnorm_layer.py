@@ -235,6 +235,7 @@ class BatchNormLayer(BufferSets):
             return list(zip(*(t.expand(sets or 1, self._num_features) for t in given), strict=True))
         ids = stats_id.tolist() if isinstance(stats_id, Tensor) else stats_id
         if sets is not None and isinstance(ids, Sequence):
+            ids = checks.integers("stats_id", ids)
             checks.length("stats_id", ids, sets)
         else:
             ids = [ids] * (sets or 1)

@@ -6,7 +6,7 @@ one of them gets a ``forward`` that calls them in turn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import Tensor
 from hypnettorch.core import checks, functional
 from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.core.table import MODULATION
-from hypnettorch.mnets.recurrent_stages import Cell, GainShift
-from hypnettorch.mnets.sequences import TIME
+from hypnettorch.layers.stages import Modulation
+from hypnettorch.legacy import names
+from hypnettorch.mnets.recurrent_stages import TIME, Cell, GainShift
 from hypnettorch.mnets.simple_rnn import SimpleRNN
 
 STEPS_IN_TIME = ("basic_rnn_step", "compute_basic_rnn_output", "lstm_rnn_step")
@@ -35,11 +36,29 @@ Pair = Sequence[Tensor]
 """Gain and shift."""
 
 
+def _modulations(layers: Sequence[Any]) -> int:
+    """Number of context-modulation layers of fully connected layers."""
+    return sum(isinstance(stage, Modulation) for layer in layers for stage in layer)
+
+
+def _fully_connected_after(net: Any) -> Sequence[Any]:
+    return net._layers[len(net._fc_layers_pre) + len(net._rnn_layers) :]
+
+
+POSITIONS: dict[str, Callable[[Any], int]] = {
+    "_cm_rnn_start_ind": lambda net: len(net._input_modulation) + _modulations(net._layers[: len(net._fc_layers_pre)]),
+    "_num_fc_cm_layers": lambda net: _modulations(_fully_connected_after(net)),
+    "_num_rec_cm_layers": lambda net: sum(len(cell.modulation.stages) for cell in net._cells() if cell.modulation),
+}
+"""Where the modulation of the recurrent layers stands in ``context_mod_layers``, and how much there is."""
+
+
 def install() -> None:
     """Give recurrent networks the steps."""
     for name, method in vars(Steps).items():
         if callable(method):
             setattr(SimpleRNN, name, method)
+    names.install(SimpleRNN, POSITIONS)
     SimpleRNN.__init_subclass__ = classmethod(_announce_subclass)  # type: ignore[assignment]
 
 
@@ -105,7 +124,7 @@ class Steps:
 
     def _cells(self) -> list[Cell]:
         """The recurrent layers."""
-        return [layer.stage for layer in self._layers if isinstance(layer.stage, Cell)]
+        return [layer for layer in self._layers if isinstance(layer, Cell)]
 
     def split_weights(self, weights: Any) -> tuple[Sequence[Tensor], Sequence[Tensor] | None]:
         """Resolve the argument ``weights`` of :meth:`forward`.
@@ -141,8 +160,9 @@ class Steps:
         pre, rest = rest[:end], rest[end:]
         recurrent = []
         for cell in self._cells():
-            recurrent.append(rest[: cell.num_tensors])
-            rest = rest[cell.num_tensors :]
+            count = len(cell.names())
+            recurrent.append(rest[:count])
+            rest = rest[count:]
         return *maps(pre), recurrent, *maps(rest)
 
     def split_cm_weights(
@@ -164,16 +184,15 @@ class Steps:
         if cm_weights is None:
             cm_weights = self._stored_modulation(condition)
         pairs = iter([cm_weights[i : i + 2] for i in range(0, len(cm_weights), 2)])
-        pre = self._layers[: len(self._fc_layers_pre)]
-        counts = len(self._input_modulation), sum(len(layer.modulation) for layer in pre)
+        counts = len(self._input_modulation), _modulations(self._layers[: len(self._fc_layers_pre)])
         inputs, before = (list(islice(pairs, count)) for count in counts)
         recurrent: list[Any] = []
         num_recurrent = 0
         for modulation in (cell.modulation for cell in self._cells()):
-            count = 0 if modulation is None else modulation.num_layers
-            own = list(islice(pairs, count))
-            recurrent.append(None if modulation is None else modulation.select(own, num_ts))
-            num_recurrent += count
+            own = list(islice(pairs, 0 if modulation is None else len(modulation.stages)))
+            of_steps = own if modulation is None or not modulation.separate else [own[: num_ts or None]]
+            recurrent.append(of_steps[0] if of_steps else None)
+            num_recurrent += len(own)
         return inputs[0] if inputs else None, before, recurrent, list(pairs), num_recurrent, condition
 
     def _stored_modulation(self, condition: Any) -> list[Tensor]:
@@ -265,7 +284,8 @@ class Steps:
         cell, source = self._cells()[layer_ind], self._cells()[layer_ind].modulation
         num_detached = 0 if self._bptt_depth < 0 else x.shape[TIME] - self._bptt_depth
         if all(getattr(type(self), name) is getattr(Steps, name) for name in STEPS_IN_TIME):
-            modulation = None if cm_weights is None or source is None else source(cm_weights, x)
+            pairs = cm_weights if source is None or source.separate else [cm_weights]
+            modulation = None if cm_weights is None or source is None else source(pairs, x)
             return cell.unroll(x, int_weights, modulation, (h_0, c_0), num_detached)
         state = cell.initial_state(x[0], (h_0, c_0))
         steps = []
@@ -308,7 +328,7 @@ class Steps:
         """
         cell, maps = self._cells()[d], self._cells()[d].read(int_weights)
         index, pair = self._step_modulation(d, t, cm_weights, is_last_step)
-        a = maps["ih"](x_t) + maps["hh"](h_t)
+        a = functional.linear(x_t, *maps["ih"]) + functional.linear(h_t, *maps["hh"])
         (h_t,) = cell.step(a, (h_t,), self._gain_shift(index, pair))
         use_cm = pair is not None
         return h_t, self.compute_basic_rnn_output(h_t, int_weights, use_cm, pair, index, ckpt_id, is_last_step)
@@ -371,12 +391,19 @@ class Steps:
         """
         maps = self._cells()[d].read(int_weights)
         pair = self._gain_shift(*self._step_modulation(d, t, cm_weights, is_last_step))
-        h_t, c_t = self._cells()[d].step(maps["ih"](x_t) + maps["hh"](h_t), (h_t, c_t), pair)
+        a = functional.linear(x_t, *maps["ih"]) + functional.linear(h_t, *maps["hh"])
+        h_t, c_t = self._cells()[d].step(a, (h_t, c_t), pair)
         return h_t, c_t
 
     def _step_modulation(self, d: int, t: int, cm_weights: Any, is_last_step: bool) -> tuple[int, Pair | None]:
         source = self._cells()[d].modulation
-        return (-1, None) if source is None or cm_weights is None else source.of_step(cm_weights, t, is_last_step)
+        if source is None or cm_weights is None:
+            return -1, None
+        if source.last_only and not is_last_step:
+            return source.first, None
+        if source.separate:
+            return source.first + t, list(cm_weights[t])
+        return source.first, [weight[..., t, :] if source.has_rows else weight for weight in cm_weights]
 
     def _gain_shift(self, index: int, pair: Pair | None) -> GainShift | None:
         if pair is None:

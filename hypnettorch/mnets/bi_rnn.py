@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks, trees
-from hypnettorch.core.table import MODULATION
 from hypnettorch.core.values import Values
 from hypnettorch.mnets.mlp import MLP
-from hypnettorch.mnets.network import CKPT, STATS, Network
-from hypnettorch.mnets.sequences import TIME, Padding
-from hypnettorch.mnets.simple_rnn import SimpleRNN, make_orthogonal
+from hypnettorch.mnets.network import CKPT, STATS
+from hypnettorch.mnets.recurrent_stages import TIME, Padding
+from hypnettorch.mnets.simple_rnn import RecurrentNetwork, SimpleRNN
 
 
-class BiRNN(Network):
+class BiRNN(RecurrentNetwork):
     """Layers of two recurrent networks, one of which reads the sequence backwards, and a multilayer perceptron.
 
     Layer ``i`` computes ``[f_i(x), r(b_i(r(x)))]`` with the recurrent networks ``f_i`` and ``b_i`` and the reversal of
@@ -194,22 +193,6 @@ class BiRNN(Network):
         """The output of one of the networks."""
         net: Any = self.get_submodule(name)
         return net.compute(net.prepare(x, values.sets), values.part(name))
-
-    def init_hh_weights_orthogonal(self) -> None:
-        """Make every internal hidden-to-hidden matrix orthogonal; of an LSTM, each of its four blocks."""
-        make_orthogonal(self.table.internal())
-
-    def get_cm_weights(self) -> list[Tensor]:
-        """The internal gains and shifts."""
-        return [row.value() for row in self.table.internal() if row.role in MODULATION]
-
-    def get_non_cm_weights(self) -> list[Tensor]:
-        """The internal parameters that are no gains and shifts."""
-        return [row.value() for row in self.table.internal() if row.role not in MODULATION]
-
-    def get_cm_inds(self) -> list[int]:
-        """The positions of gains and shifts in ``param_shapes``."""
-        return [i for i, row in enumerate(self.table.rows) if row.role in MODULATION]
 
     def _preprocess(self, x: Tensor, seq_lengths: Any, sets: int | None) -> Tensor:
         function = self._preprocess_fct

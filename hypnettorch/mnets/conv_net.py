@@ -201,9 +201,9 @@ class ConvDeclaration:
         """Convolution without weight sharing."""
         geometry = (kernel_size, stride, padding)
         stage = LocalConv(self._next("layers"), self.shape, channels, geometry, self._spectral_norm)
-        fan_in, fan_out = self.shape[0] * kernel_size**2, channels * kernel_size**2
+        fans = {"fan_in": self.shape[0] * kernel_size**2, "fan_out": channels * kernel_size**2}
         self.shape = stage.out_shape
-        return [self._net.affine(stage, self.no_weights, LAYERS, fan_in=fan_in, fan_out=fan_out)]
+        return [self._net.affine(stage, self.no_weights, LAYERS, fans=fans)]
 
     def linear(self, size: int) -> list[Stage]:
         """Linear map of vectors."""

@@ -1,25 +1,31 @@
-"""The stages of recurrent networks: cells, and what modulates them."""
+"""The stages of recurrent networks: sequences, cells, and what modulates them.
+
+Sequences are ``[T, N, n]``, with ``B`` weight sets ``[B, T, N, n]``. Counted from the right, both have the same
+dimensions, and one equation serves both.
+"""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, functional
 from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.core.values import Values
-from hypnettorch.layers.stages import Modulation
-from hypnettorch.mnets.sequences import TIME, detach_steps
+from hypnettorch.layers.stages import Affine, Modulation
+
+TIME = -3
+"""The dimension of a sequence that counts the time steps."""
 
 
 class GainShift(NamedTuple):
-    """A modulation ``x · gain + shift``."""
+    """A modulation ``x · gain + shift`` of a sequence ``[*B, T, N, n]``, or of one step ``[*B, N, n]``."""
 
     gain: Tensor
     shift: Tensor
@@ -28,46 +34,22 @@ class GainShift(NamedTuple):
         """Modulate ``x``."""
         return x * self.gain + self.shift
 
-
-class TimeModulation(NamedTuple):
-    """The modulation of each time step of a sequence.
-
-    Attributes:
-        pair: Broadcasts against ``[*B, T, N, n]``; with ``last_only`` it is that of the last step.
-        last_only: Whether the other steps are left as they are.
-    """
-
-    pair: GainShift
-    last_only: bool
-
-    def steps(self, count: int) -> Sequence[GainShift | None]:
-        """The modulation of each step by itself, to be applied to ``[*B, N, n]``."""
-        pairs = [GainShift(*parts) for parts in zip(*(part.unbind(TIME) for part in self.pair), strict=True)]
-        if self.last_only:
-            return [None] * (count - 1) + pairs[-1:]
+    def steps(self, count: int) -> list[GainShift]:
+        """The modulation of each step by itself."""
+        pairs = [GainShift(*parts) for parts in zip(self.gain.unbind(TIME), self.shift.unbind(TIME), strict=True)]
         return pairs * count if len(pairs) == 1 else pairs
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Modulate the sequence ``x [*B, T, N, n]``."""
-        if not self.last_only:
-            return self.pair(x)
-        before, last = x.split([x.shape[TIME] - 1, 1], TIME)
-        return torch.cat([before, self.pair(last)], TIME)
 
-
-AnyModulation = TimeModulation | GainShift | None
-"""The modulation of a sequence, of one time step, or none."""
-
-
-def modulate(x: Tensor, modulation: AnyModulation) -> Tensor:
+def modulate(x: Tensor, modulation: GainShift | None) -> Tensor:
     """Modulate ``x`` if there is a modulation."""
     return x if modulation is None else modulation(x)
 
 
+@dataclass
 class RecurrentModulation:
     """How a recurrent layer is modulated: by one pair in all steps, or by a pair of its own in each.
 
-    Args:
+    Attributes:
         stages: One layer with gains and shifts ``[n]``, or with ``[m, n]`` that have a row per step, or a layer ``[n]``
             per step.
         first: The position of the first of them among the context-modulation layers of the network.
@@ -75,66 +57,40 @@ class RecurrentModulation:
         last_only: Whether only the last step is modulated.
     """
 
-    def __init__(self, stages: Sequence[Modulation], first: int, separate: bool, last_only: bool) -> None:
-        self._stages = stages
-        self._first = first
-        self._separate = separate
-        self._has_rows = len(stages[0].layer.param_shapes[0]) == 2
-        self._last_only = last_only
-
-    def select(self, pairs: Sequence[Sequence[Tensor]], num_steps: int) -> Any:
-        """What :meth:`__call__` takes for so many steps (0 for as many as there are), from the pairs of all layers."""
-        return pairs[: num_steps or None] if self._separate else pairs[0]
+    stages: Sequence[Modulation]
+    first: int
+    separate: bool
+    last_only: bool
 
     @property
-    def num_layers(self) -> int:
-        """Number of context-modulation layers."""
-        return len(self._stages)
+    def has_rows(self) -> bool:
+        """Whether the one layer has a row per step."""
+        return len(self.stages[0].layer.param_shapes[0]) == 2
 
-    def of_sequence(self, x: Tensor, values: Values) -> TimeModulation:
+    def of_sequence(self, x: Tensor, values: Values) -> GainShift:
         """The modulation of all steps of a sequence ``x [*B, T, N, ...]`` in an evaluation."""
-        stages = self._stages[: x.shape[TIME]] if self._separate else self._stages
-        return self(self.select([stage.tensors(values) for stage in stages], x.shape[TIME]), x)
+        return self([stage.tensors(values) for stage in self.stages[: x.shape[TIME]]], x)
 
-    def __call__(self, weights: Any, x: Tensor) -> TimeModulation:
+    def __call__(self, pairs: Sequence[Sequence[Tensor]], x: Tensor) -> GainShift:
         """The modulation of all steps of a sequence.
 
         Args:
-            weights: Gain and shift ``[n]`` or ``[m, n]``, optionally with a dimension ``N`` of samples in front, and
-                before that ``B`` if they are stacked; or one such pair per step.
+            pairs: Gain and shift of each of the layers, ``[n]`` or ``[m, n]``, optionally with a dimension ``N`` of
+                samples in front, and before that ``B`` if they are stacked.
             x: The sequence ``[*B, T, N, ...]``.
         """
-        if self._separate:
-            pairs = [self._align_pair(pair, x) for pair in weights]
-            gain, shift = (torch.cat(torch.broadcast_tensors(*parts), TIME) for parts in zip(*pairs, strict=True))
-        else:
-            gain, shift = (part[..., : x.shape[TIME], :, :] for part in self._align_pair(weights, x))
-        return TimeModulation(GainShift(self._stages[0].layer.preprocess_gain(gain), shift), self._last_only)
-
-    def of_step(self, weights: Any, t: int, is_last_step: bool) -> tuple[int, list[Tensor] | None]:
-        """The modulation of one step.
-
-        Args:
-            weights: As above, but not stacked.
-            t: Index of the time step.
-            is_last_step: Whether the sequence ends here.
-
-        Returns:
-            The position of the layer among those of the network, and gain and shift ``[n]`` or ``[N, n]``; ``None`` if
-            the step is not modulated.
-        """
-        if self._last_only and not is_last_step:
-            return self._first, None
-        if self._separate:
-            return self._first + t, list(weights[t])
-        return self._first, [weight[..., t, :] if self._has_rows else weight for weight in weights]
-
-    def _align_pair(self, pair: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        return [self._align(lift_under_autocast(weight), x) for weight in pair]
+        aligned = [[self._align(lift_under_autocast(weight), x) for weight in pair] for pair in pairs]
+        gain, shift = (torch.cat(torch.broadcast_tensors(*parts), TIME) for parts in zip(*aligned, strict=True))
+        gain, shift = (part[..., : x.shape[TIME], :, :] for part in (gain, shift))
+        gain = self.stages[0].layer.preprocess_gain(gain)
+        if not self.last_only:
+            return GainShift(gain, shift)
+        before = (0, 0, 0, 0, x.shape[TIME] - 1, 0)
+        return GainShift(F.pad(gain, before, value=1.0), F.pad(shift, before))
 
     def _align(self, weight: Tensor, x: Tensor) -> Tensor:
         """View a gain or shift as ``[*B, steps, N or 1, n]``."""
-        rows = weight if self._has_rows else weight.unsqueeze(-2)
+        rows = weight if self.has_rows else weight.unsqueeze(-2)
         if rows.dim() < x.dim():
             return rows.unsqueeze(-2)
         if rows.shape[TIME] != x.shape[-2]:
@@ -142,16 +98,8 @@ class RecurrentModulation:
         return rows.transpose(TIME, -2)
 
 
-class Map(NamedTuple):
-    """Weight and bias of one of the linear maps of a cell."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """``W x + b``."""
-        return functional.linear(x, self.weight, self.bias)
-
+Map = tuple[Tensor, Tensor | None]
+"""Weight and bias of one of the linear maps of a cell."""
 
 State = tuple[Tensor, ...]
 """What a cell hands on to the next step, each ``[*B, N, n]``; the hidden state comes first."""
@@ -196,23 +144,9 @@ class Cell(nn.Module):
         network.register_part(self.name, self)
         for which in self.maps:
             shape = [self.gates * self.size, fan_in if which == "ih" else self.size]
-            bound = 1 / math.sqrt(shape[1] if kaiming else self.size)
-            declare = partial(
-                network.declare,
-                layer=layer,
-                init=partial(nn.init.uniform_, a=-bound, b=bound),
-                external=external,
-                start=(0.0, bound**2 / 3),
-                info=which,
-            )
-            declare(f"{self.name}.{which}.weight", shape, "weight")
-            if self.bias:
-                declare(f"{self.name}.{which}.bias", shape[:1], "bias")
-
-    @property
-    def num_tensors(self) -> int:
-        """Number of weights and biases."""
-        return len(self.maps) * (2 if self.bias else 1)
+            bound_by = shape[1] if kaiming else self.size
+            stage = Affine(f"{self.name}.{which}", shape, shape[:1] if self.bias else None, fan_in=bound_by)
+            network.affine(stage, external, layer=layer, info=which)
 
     def names(self) -> list[str]:
         """The names of weights and biases, in order of declaration."""
@@ -221,8 +155,9 @@ class Cell(nn.Module):
 
     def read(self, weights: Sequence[Tensor]) -> dict[str, Map]:
         """The linear maps by name, from weights and biases in order of declaration."""
-        pairs = zip(weights[::2], weights[1::2], strict=True) if self.bias else ((weight, None) for weight in weights)
-        return {which: Map(*pair) for which, pair in zip(self.maps, pairs, strict=True)}
+        biases = weights[1::2] if self.bias else [None] * len(weights)
+        pairs = zip(weights[::2] if self.bias else weights, biases, strict=True)
+        return dict(zip(self.maps, pairs, strict=True))
 
     def forward(self, x: Tensor, values: Values, num_detached: int = 0) -> tuple[Tensor, Tensor]:
         """All steps of a sequence.
@@ -253,7 +188,7 @@ class Cell(nn.Module):
         self,
         x: Tensor,
         weights: Sequence[Tensor],
-        modulation: TimeModulation | None,
+        modulation: GainShift | None,
         given: Sequence[Tensor | None],
         num_detached: int,
     ) -> tuple[Tensor, Tensor]:
@@ -270,10 +205,10 @@ class Cell(nn.Module):
             Outputs and internal states, each ``[*B, T, N, n]``.
         """
         maps = self.read(weights)
-        from_input, from_state = maps["ih"], maps["hh"]
-        bias = None if from_input.bias is None or from_state.bias is None else from_input.bias + from_state.bias
-        steps = functional.linear(x, from_input.weight, bias).unbind(TIME)
-        transition = from_state.weight.mT
+        (from_input, input_bias), (from_state, state_bias) = maps["ih"], maps["hh"]
+        bias = None if input_bias is None or state_bias is None else input_bias + state_bias
+        steps = functional.linear(x, from_input, bias).unbind(TIME)
+        transition = from_state.mT
         modulations = [None] * len(steps) if modulation is None else modulation.steps(len(steps))
         state = self.initial_state(steps[0], given)
         states = []
@@ -284,7 +219,10 @@ class Cell(nn.Module):
             states.append(state)
         sequences = [torch.stack(parts, TIME) for parts in zip(*states, strict=True)]
         outputs, internals = self.outputs(sequences, maps, modulation)
-        return detach_steps(outputs, num_detached), internals
+        if num_detached > 0:
+            before, after = outputs.tensor_split([num_detached], TIME)
+            outputs = torch.cat([before.detach(), after], TIME)
+        return outputs, internals
 
     @abstractmethod
     def step(self, a: Tensor, state: State, modulation: GainShift | None) -> State:
@@ -298,7 +236,7 @@ class Cell(nn.Module):
 
     @abstractmethod
     def outputs(
-        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation
+        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: GainShift | None
     ) -> tuple[Tensor, Tensor]:
         """Outputs and internal states of one step or of a whole sequence, from its states."""
 
@@ -324,12 +262,12 @@ class ElmanCell(Cell):
         return (self._unit(a, modulation),)
 
     def outputs(
-        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation
+        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: GainShift | None
     ) -> tuple[Tensor, Tensor]:
         """``y_t`` and ``h_t``."""
-        return self._unit(maps["ho"](states[0]), modulation), states[0]
+        return self._unit(functional.linear(states[0], *maps["ho"]), modulation), states[0]
 
-    def _unit(self, a: Tensor, modulation: AnyModulation) -> Tensor:
+    def _unit(self, a: Tensor, modulation: GainShift | None) -> Tensor:
         """The nonlinearity with the modulation before or after it."""
         if self._modulate_late:
             return modulate(self._activate(a), modulation)
@@ -364,7 +302,57 @@ class LSTMCell(Cell):
         return out.sigmoid() * self._activate(modulate(c, modulation)), c
 
     def outputs(
-        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: AnyModulation
+        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: GainShift | None
     ) -> tuple[Tensor, Tensor]:
         """``h_t`` and ``c_t``."""
         return states[0], states[1]
+
+
+class Padding:
+    """Which time steps of a batch of sequences count; what follows them is padding.
+
+    Args:
+        lengths: Number of steps ``[N]`` (with many weight sets also ``[B, N]``) that count, ``None`` for all of them.
+        x: The sequences ``[*B, T, N, n]``.
+        sets: Number ``B`` of weight sets, if there are many.
+
+    Raises:
+        ValueError: If there is not one length per sample, or one is out of range.
+        TypeError: If the lengths are no integers.
+    """
+
+    def __init__(self, lengths: Any, x: Tensor, sets: int | None) -> None:
+        self._mask: Tensor | None = None
+        if lengths is None:
+            return
+        num_steps, num_samples = x.shape[TIME:-1]
+        try:
+            lengths = torch.as_tensor(lengths)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"seq_lengths: expected integers, got {type(lengths).__name__}") from None
+        if lengths.is_floating_point() or lengths.dtype == torch.bool:
+            raise TypeError(f"seq_lengths: expected integers, got {lengths.dtype}")
+        if tuple(lengths.shape) not in ((num_samples,), (sets, num_samples)):
+            checks.fail("seq_lengths", f"shape {(num_samples,)}", tuple(lengths.shape))
+        if not torch.compiler.is_compiling() and _any_value((lengths < 0) | (lengths > num_steps)):
+            checks.fail("seq_lengths", f"lengths between 0 and {num_steps}", lengths.tolist())
+        lengths = lengths.to(x.device).unsqueeze(-2)
+        steps = torch.arange(num_steps, device=x.device).unsqueeze(-1)
+        self._mask = (steps < lengths).unsqueeze(-1)
+        self._reversed = torch.where(steps < lengths, lengths - 1 - steps, steps).unsqueeze(-1)
+
+    def reverse(self, x: Tensor) -> Tensor:
+        """``x [*B, T, N, n]`` with the steps that count in reversed order."""
+        return x.flip(TIME) if self._mask is None else x.gather(TIME, self._reversed.expand(x.shape))
+
+    def blank(self, x: Tensor) -> Tensor:
+        """``x [*B, T, N, n]`` with zeros for padding."""
+        return x if self._mask is None else torch.where(self._mask, x, x.new_zeros(()))
+
+
+def _any_value(condition: Tensor) -> bool:
+    """Whether a value is true, as far as it can be read."""
+    try:
+        return bool(condition.any())
+    except RuntimeError:  # vmap hides the values
+        return False

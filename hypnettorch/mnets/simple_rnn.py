@@ -4,21 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.table import MODULATION, Row
+from hypnettorch.core.table import MODULATION
 from hypnettorch.core.values import Values
-from hypnettorch.layers.stages import Modulation, chain
+from hypnettorch.layers.stages import Elementwise, Stage, chain
 from hypnettorch.mnets.mlp import ContextModOptions
 from hypnettorch.mnets.network import CKPT, Network
-from hypnettorch.mnets.recurrent_stages import Cell, ElmanCell, LSTMCell, RecurrentModulation
-from hypnettorch.mnets.sequences import TIME
+from hypnettorch.mnets.recurrent_stages import TIME, Cell, ElmanCell, LSTMCell, RecurrentModulation
 
 
-class SimpleRNN(Network):
+class RecurrentNetwork(Network):
+    """A network with recurrent layers."""
+
+    def init_hh_weights_orthogonal(self) -> None:
+        """Make every internal hidden-to-hidden matrix orthogonal; of an LSTM, each of its four blocks.
+
+        References:
+            Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2014.
+        """
+        for row in self.table.internal():
+            if row.meta.get("info") == "hh" and row.role == "weight":
+                weight = row.value().detach()
+                for block in weight.split(weight.shape[1]):
+                    nn.init.orthogonal_(block)
+
+    def get_cm_weights(self) -> list[Tensor]:
+        """The internal gains and shifts."""
+        return [row.value() for row in self.table.internal() if row.role in MODULATION]
+
+    def get_non_cm_weights(self) -> list[Tensor]:
+        """The internal parameters that are no gains and shifts."""
+        return [row.value() for row in self.table.internal() if row.role not in MODULATION]
+
+    def get_cm_inds(self) -> list[int]:
+        """The positions of gains and shifts in ``param_shapes``."""
+        return [i for i, row in enumerate(self.table.rows) if row.role in MODULATION]
+
+
+class SimpleRNN(RecurrentNetwork):
     """Fully connected layers, recurrent layers, fully connected layers.
 
     A recurrent layer is ``h_t = σ(W_ih x_t + W_hh h_{t-1} + b_ih + b_hh)`` with the output ``σ(W_ho h_t + b_ho)``
@@ -138,20 +165,18 @@ class SimpleRNN(Network):
         sizes = [self._n_in, *self._fc_layers_pre, *self._rnn_layers, *self._fc_layers]
         recurrent = range(num_pre, num_pre + len(self._rnn_layers))
         self._input_modulation = options.declare(self, [self._n_in], options.context_mod_inputs)
-        self._layers: list[_Layer] = []
+        self._layers: list[Cell | list[Stage]] = []
         for i, (fan_in, size) in enumerate(pairwise(sizes)):
-            modulated = i < len(sizes) - 2 or not options.no_last_layer_context_mod
+            is_output = i == len(sizes) - 2
+            modulated = not (is_output and options.no_last_layer_context_mod)
             if i in recurrent:
-                self._layers.append(_Layer(self._declare_cell(f"layers.{i}", fan_in, size, modulated)))
+                self._layers.append(self._declare_cell(f"layers.{i}", fan_in, size, modulated))
                 continue
             linear = self.linear(f"layers.{i}", fan_in, size, bool(self._has_bias), external=self._no_weights)
-            self._layers.append(_Layer(linear, options.declare(self, [size], modulated), i == len(sizes) - 2))
-        cells = [layer.stage.modulation for layer in self._layers if isinstance(layer.stage, Cell)]
-        self._cm_rnn_start_ind = len(self._input_modulation) + sum(
-            len(layer.modulation) for layer in self._layers[:num_pre]
-        )
-        self._num_fc_cm_layers = sum(len(layer.modulation) for layer in self._layers[recurrent.stop :])
-        self._num_rec_cm_layers = sum(0 if cell is None else cell.num_layers for cell in cells)
+            modulation = options.declare(self, [size], modulated)
+            activation = [] if is_output or self._activation is None else [Elementwise(self._activation)]
+            late = options.context_mod_post_activation
+            self._layers.append([linear, *activation, *modulation] if late else [linear, *modulation, *activation])
 
     def _declare_cell(self, name: str, fan_in: int, size: int, modulated: bool) -> Cell:
         make_cell = LSTMCell if self._use_lstm else ElmanCell
@@ -222,25 +247,15 @@ class SimpleRNN(Network):
         x = chain(self._input_modulation, x, values)
         for layer in self._layers:
             states = None
-            if isinstance(layer.stage, Cell):
-                x, states = layer.stage(x, values, num_detached)
+            if isinstance(layer, Cell):
+                x, states = layer(x, values, num_detached)
             else:
-                x = self._fully_connected(layer, x, values)
+                x = chain(layer, x, values)
             hidden.append(x)
             internal.append(states)
         if return_hidden_int:
             return x, hidden[:-1], internal[:-1]
         return (x, hidden[:-1]) if return_hidden else x
-
-    def _fully_connected(self, layer: _Layer, x: Tensor, values: Values) -> Tensor:
-        """The linear map, modulation and the nonlinearity; the output layer has none."""
-        x = layer.stage(x, values)
-        late = self._modulate_late and not layer.is_output
-        if not late:
-            x = chain(layer.modulation, x, values)
-        if not layer.is_output and self._activation is not None:
-            x = self._activation(x)
-        return chain(layer.modulation, x, values) if late else x
 
     # ---------------------------------------------------------------------------------------------- what can be asked
 
@@ -268,46 +283,13 @@ class SimpleRNN(Network):
     def bptt_depth(self, depth: int) -> None:
         self._bptt_depth = checks.integer("bptt_depth", depth, -1)
 
-    def init_hh_weights_orthogonal(self) -> None:
-        """Make every internal hidden-to-hidden matrix orthogonal; of an LSTM, each of its four blocks.
-
-        References:
-            Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2014.
-        """
-        make_orthogonal(self.table.internal())
-
     def get_cm_weights(self) -> list[Tensor]:
         """The internal gains and shifts.
 
         Raises:
             ValueError: If there are none.
         """
-        weights = [row.value() for row in self.table.internal() if row.role in MODULATION]
+        weights = super().get_cm_weights()
         if not weights:
             raise checks.StateError("get_cm_weights: the network has no internal context-modulation weights")
         return weights
-
-    def get_non_cm_weights(self) -> list[Tensor]:
-        """The internal parameters that are no gains and shifts."""
-        return [row.value() for row in self.table.internal() if row.role not in MODULATION]
-
-    def get_cm_inds(self) -> list[int]:
-        """The positions of gains and shifts in ``param_shapes``."""
-        return [i for i, row in enumerate(self.table.rows) if row.role in MODULATION]
-
-
-class _Layer(NamedTuple):
-    """A layer of a recurrent network."""
-
-    stage: Any
-    modulation: Sequence[Modulation] = ()
-    is_output: bool = False
-
-
-def make_orthogonal(rows: Sequence[Row]) -> None:
-    """Make the hidden-to-hidden matrices among some internal rows orthogonal, block by block."""
-    for row in rows:
-        if row.meta.get("info") == "hh" and row.role == "weight":
-            weight = row.value().detach()
-            for block in weight.split(weight.shape[1]):
-                nn.init.orthogonal_(block)

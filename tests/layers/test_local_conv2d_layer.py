@@ -117,7 +117,7 @@ def test_forward_errors() -> None:
         layer(x, weights=[layer.filters, layer.bias.mT])
     with pytest.raises(ValueError, match="weights: expected 2 entries, got 1"):
         layer(x, weights=[layer.filters])
-    with pytest.raises(TypeError, match="weights: expected list"):
+    with pytest.raises(TypeError, match="weights: expected a list of tensors, got Parameter"):
         layer(x, weights=layer.filters)
     with pytest.raises(ValueError, match="weights: expected tensors"):
         LocalConv2dLayer(**SIZES, no_weights=True)(x)
