@@ -22,6 +22,7 @@ from hypnettorch.examples.hypercl.procedures import test as run_tests
 from hypnettorch.examples.hypercl.tasks import Batch, Task
 from hypnettorch.hnets import HMLP
 from hypnettorch.mnets import MLP
+from hypnettorch.utils.orthogonal_regularizer import orthogonal_regularizer
 from tests.examples.settings import TINY
 
 CPU = torch.device("cpu")
@@ -356,3 +357,33 @@ def test_fisher_information_weighs_the_regulariser() -> None:
     now = [torch.cat([weight.flatten() for weight in learner.weights(task)]) for task in (0, 1)]
     expected = sum((f * (a - b).square()).sum() for f, a, b in zip(fisher, now, then, strict=True)) / 2
     assert learner.step([tasks[2].train_batch(4)]).regularizer == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_separate_main_networks_start_as_they_do_and_have_no_hypernetwork() -> None:
+    learner: Any = seeded_learner(options_of(method="scratch", num_tasks=2))
+    learner.begin(0)
+    first = [weight.clone() for weight in learner.weights(0)]
+    fan_in = first[0].shape[1]
+    assert 0.9 / fan_in**0.5 < first[0].abs().max() <= 1 / fan_in**0.5
+    learner.begin(1)
+    assert all((a != b).any() for a, b in zip(first, learner.weights(1), strict=True))
+    counts = learner.parameter_counts()
+    assert (counts["trainable"], counts["hypernetwork"]) == (2 * counts["main_network"], 0)
+
+
+@pytest.mark.parametrize("method", ["hnet", "scratch", "ewc", "si"])
+def test_recurrent_matrices_become_orthogonal(method: str) -> None:
+    copying = {"cl_exp": "permcopy", "num_tasks": 2, "srnn_rec_layers": "6"}
+    options = options_of(method=method, **copying, orthogonal_hh_reg=1.0, lr=0.02)
+    data = build_task_sequence(options.cl_exp, "nowhere", options.num_tasks)
+    tasks = [Task(index, handler, CPU) for index, handler in enumerate(data)]
+    torch.manual_seed(0)
+    learner: Any = make_learner(options, data[0].torch_in_shape, data[0].label_shape)
+    learner.begin(0)
+    net = learner._models[0].mnet if method == "scratch" else getattr(learner, "_mnet", None) or learner._network
+    before = orthogonal_regularizer(net, learner.weights(0)).detach()
+    for _ in range(60):
+        learner.step([tasks[0].train_batch(4)])
+    assert orthogonal_regularizer(net, learner.weights(0)) < 0.3 * before
+    with pytest.raises(ValueError, match="--orthogonal_hh_reg: expected 0 with --net_type=mlp"):
+        options_of(orthogonal_hh_reg=1.0)

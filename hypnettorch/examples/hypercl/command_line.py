@@ -27,6 +27,7 @@ ONLY_WITH: dict[str, Collection[str]] = {
     "hnet_reg_batch_size": HYPERNETWORK_METHODS,
     "hnet_reg_fisher": HYPERNETWORK_METHODS.keys() - POSTERIOR_METHODS,
     "online_ewc": ["ewc"],
+    "orthogonal_hh_reg": [name for name in METHODS if name not in POSTERIOR_METHODS],
     **{field.name: METHODS_OF.get(field.name, list(POSTERIOR_METHODS)) for field in fields(OfPosteriors)},
 }
 """Options that only some methods look at; those of the hypernetwork are others."""
@@ -124,6 +125,8 @@ def _check_combinations(options: Options) -> None:
         checks.fail("--std_normal_emb", "1 with --use_cond_chunk_embs", options.std_normal_emb)
     if options.test_with_val_set and options.val_set_size == 0:
         checks.fail("--test_with_val_set", "a --val_set_size above 0", 0)
+    if options.orthogonal_hh_reg > 0 and options.net_type != "simple_rnn":
+        checks.fail("--orthogonal_hh_reg", f"0 with --net_type={options.net_type}", options.orthogonal_hh_reg)
     if options.batchnorm and options.method in POSTERIOR_METHODS:
         checks.fail("--batchnorm", f"no such option with --method={options.method}", True)
     if options.resume and not options.out_dir:
@@ -143,4 +146,5 @@ def without_effect(options: Options) -> list[str]:
 
 def methods_with(name: str) -> Collection[str]:
     """The methods that look at an option."""
-    return HYPERNETWORK_METHODS if name in OF_HYPERNETWORK else ONLY_WITH.get(name, METHODS)
+    hypernetworks = [method for method in HYPERNETWORK_METHODS if method != "scratch"]
+    return hypernetworks if name in OF_HYPERNETWORK else ONLY_WITH.get(name, METHODS)

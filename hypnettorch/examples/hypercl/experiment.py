@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from hypnettorch.core import checks
@@ -16,19 +16,22 @@ from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.heads import Heads, SeparateHeads
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, Learner, Settings
 from hypnettorch.examples.hypercl.monitor import Monitor
-from hypnettorch.examples.hypercl.networks import ONE_LABEL, make_main_network, make_model
+from hypnettorch.examples.hypercl.networks import ONE_LABEL, make_main_network, make_model, make_own_weights
 from hypnettorch.examples.hypercl.options import Options
-from hypnettorch.examples.hypercl.posterior_networks import MAKERS
+from hypnettorch.examples.hypercl.posterior_networks import POSTERIOR_MODELS
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
 from hypnettorch.utils.environment import seed_all
+
+OTHER_MODELS: dict[str, Callable[..., Any]] = {**POSTERIOR_MODELS, "scratch": make_own_weights}
+"""What makes the models of methods that do not have the usual one."""
 
 
 def make_learner(options: Options, in_shape: Sequence[int], label_shape: Sequence[int] = ONE_LABEL) -> Learner:
     """The learner of the chosen method, with the chosen networks."""
     device, settings = distributed.choose_device(not options.no_cuda), settings_of(options)
     if options.method in HYPERNETWORK_METHODS:
-        make = MAKERS.get(options.method, make_model)
+        make = OTHER_MODELS.get(options.method, make_model)
         return HYPERNETWORK_METHODS[options.method](lambda: make(options, in_shape, label_shape).to(device), settings)
     return MAIN_NETWORK_METHODS[options.method](
         lambda num_outputs: make_main_network(options, in_shape, num_outputs, label_shape).to(device),

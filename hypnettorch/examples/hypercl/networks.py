@@ -12,6 +12,7 @@ from hypnettorch.core import checks
 from hypnettorch.examples.hypercl.labelling_rnn import LabellingRNN
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.options import Options
+from hypnettorch.hnets.hnet_container import HContainer
 from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings
 from hypnettorch.layers.batchnorm_layer import share_statistics
 from hypnettorch.utils.command_line.main_networks import MAIN_NETWORKS
@@ -34,6 +35,19 @@ def make_model(options: Options, in_shape: Sequence[int], label_shape: Sequence[
     if options.calibrated:
         hnet.apply_calibrated_init(mnet, cond_input=typical_tasks(options))
     return TaskModel(hnet, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
+
+
+def make_own_weights(options: Options, in_shape: Sequence[int], label_shape: Sequence[int] = ONE_LABEL) -> TaskModel:
+    """A main network with weights for one task, which nothing generates."""
+    start, mnet = (
+        make_main_network(options, in_shape, options.num_classes_per_task, label_shape, no_weights=external)
+        for external in (False, True)
+    )
+    shapes = mnet.hyper_shapes_learned
+    holder = HContainer(shapes, lambda made, shared, own: own, cond_param_shapes=shapes, verbose=False)
+    for held, value in zip(holder.parameters(), start.internal_params, strict=True):
+        held.data.copy_(value.detach())
+    return TaskModel(holder, mnet, separate_statistics=not options.bn_no_stats_checkpointing)
 
 
 def make_hypernetwork(options: Options, target_shapes: Sequence[Sequence[int]]) -> Any:

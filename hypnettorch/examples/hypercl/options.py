@@ -26,9 +26,10 @@ class Own:
     Attributes:
         cl_exp: Task sequence, one of the registered names.
         method: hnet: one hypernetwork, regularised. finetune: the same without regulariser. separate: one hypernetwork
-            per task. joint: one hypernetwork, all tasks mixed in each batch. Without hypernetwork: ewc (elastic weight
-            consolidation), si (synaptic intelligence). A hypernetwork that makes posteriors over weights: bbb (normal
-            distributions, Bayes by Backprop), radial, and implicit ones by avb (adversarial) and ssge (Stein).
+            per task. joint: one hypernetwork, all tasks mixed in each batch. A hypernetwork that makes posteriors over
+            weights: bbb (normal distributions, Bayes by Backprop), radial, and implicit ones by avb (adversarial) and
+            ssge (Stein). Without hypernetwork: scratch (one main network per task), ewc (elastic weight consolidation),
+            si (synaptic intelligence).
         task_module: Module to import first; it may register task sequences.
         hnet_reg_fisher: Weigh the regulariser by the Fisher information of the main network's weights.
         n_fisher: Training samples per task to estimate the Fisher information; -1: all.
@@ -37,6 +38,7 @@ class Own:
         ewc_gamma: ewc: with online_ewc, the share of the penalty that a new task leaves.
         si_lambda: si: strength of the penalty.
         si_eps: si: damping of importances.
+        orthogonal_hh_reg: Recurrent main networks: how strongly their matrices are to be orthogonal.
         chunk_emb_size: chunked_hmlp: size of chunk embeddings.
         std_normal_emb: chunked_hmlp: standard deviation of chunk embeddings.
         calibrated: Let the main network start as it would by itself, instead of leaving the hypernetwork as its
@@ -62,6 +64,7 @@ class Own:
     ewc_gamma: float = 1.0
     si_lambda: float = 1.0
     si_eps: float = 1e-3
+    orthogonal_hh_reg: float = 0.0
     chunk_emb_size: int = 8
     std_normal_emb: float = 1.0
     calibrated: bool = True
@@ -153,7 +156,7 @@ LIMITS: dict[Callable[[str, Any], object], str] = {
     "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size "
     "train_samples test_samples latent_size",
     partial(checks.number, low=2): "implicit_samples",
-    not_negative: "kl_scale full_support_std "
+    not_negative: "orthogonal_hh_reg kl_scale full_support_std "
     "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
     "random_seed",
     partial(checks.number, low=0, high=1): "ewc_gamma",

@@ -72,7 +72,7 @@ def _generator(options: Options, mnet: Any, external: bool) -> HMLP:
     )
 
 
-MAKERS: dict[str, Callable[..., PosteriorModel]] = {
+POSTERIOR_MODELS: dict[str, Callable[..., PosteriorModel]] = {
     "bbb": make_gaussian,
     "radial": make_radial,
     "avb": make_implicit,

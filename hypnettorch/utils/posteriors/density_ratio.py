@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
 
     References:
         L. Mescheder, S. Nowozin, A. Geiger, "Adversarial variational Bayes", ICML 2017,
-        https://arxiv.org/abs/1701.04722, eqs. 3.3 and 3.9.
+        https://arxiv.org/abs/1701.04722, section on adaptive contrast.
 
     Example:
         >>> samples = torch.randn(50, 4)

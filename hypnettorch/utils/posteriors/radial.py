@@ -23,7 +23,7 @@ class Radial:
 
     References:
         S. Farquhar, M. Osborne, Y. Gal, "Radial Bayesian neural networks", AISTATS 2020,
-        https://arxiv.org/abs/1907.00865, eq. 5.
+        https://arxiv.org/abs/1907.00865.
 
     Example:
         >>> q = Radial(torch.zeros(5), torch.zeros(5), sizes=[3, 2])
@@ -49,7 +49,7 @@ class Radial:
         return self.mean + self.log_std.exp() * torch.cat(directions, dim=1)
 
     def kl_estimate(self, samples: Tensor, prior: Gaussian) -> Tensor:
-        """``-Σ log σ - E[log p(w)]``: the divergence from the prior up to a constant (eqs. 6 to 9 of the paper).
+        """``-Σ log σ - E[log p(w)]``: the divergence from the prior up to a constant.
 
         Args:
             samples: Weights ``[S, D]`` of this distribution, for the expectation.

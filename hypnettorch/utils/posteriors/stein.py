@@ -33,7 +33,7 @@ def spectral_stein_gradient(
 
     References:
         J. Shi, S. Sun, J. Zhu, "A spectral approach to gradient estimation for implicit distributions", ICML 2018,
-        https://arxiv.org/abs/1806.02925, eqs. 11, 14 and 15.
+        https://arxiv.org/abs/1806.02925.
 
     Example:
         >>> _ = torch.manual_seed(0)

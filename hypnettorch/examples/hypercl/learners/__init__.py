@@ -15,6 +15,7 @@ from hypnettorch.examples.hypercl.learners.learner import Learner, Settings
 from hypnettorch.examples.hypercl.learners.main_network import MainNetworkLearner
 from hypnettorch.examples.hypercl.learners.posterior import PosteriorLearner
 from hypnettorch.examples.hypercl.learners.radial import RadialLearner
+from hypnettorch.examples.hypercl.learners.scratch import ScratchLearner
 from hypnettorch.examples.hypercl.learners.separate import SeparateLearner
 from hypnettorch.examples.hypercl.learners.si import SILearner
 from hypnettorch.examples.hypercl.learners.stein import SteinLearner
@@ -40,10 +41,11 @@ HYPERNETWORK_METHODS: dict[str, Callable[[MakeModel, Settings], Learner]] = {
     "hnet": HypernetworkLearner,
     "finetune": finetune,
     "separate": SeparateLearner,
+    "scratch": ScratchLearner,
     "joint": JointLearner,
     **POSTERIOR_METHODS,
 }
-"""Methods that learn the weights of a main network through a hypernetwork. They learn the same in all scenarios."""
+"""Methods whose weights, and so the head, belong to a task. They learn the same in all scenarios."""
 
 MAIN_NETWORK_METHODS: dict[str, type[MainNetworkLearner]] = {"ewc": EWCLearner, "si": SILearner}
 """Methods that learn the weights of a main network itself."""

@@ -22,7 +22,7 @@ class AdversarialLearner(PosteriorLearner):
 
     References:
         L. Mescheder, S. Nowozin, A. Geiger, "Adversarial variational Bayes", ICML 2017,
-        https://arxiv.org/abs/1701.04722, algorithm 2.
+        https://arxiv.org/abs/1701.04722.
     """
 
     def __init__(self, make_model: Callable[[], Any], settings: Settings) -> None:

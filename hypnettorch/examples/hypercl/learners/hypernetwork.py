@@ -75,7 +75,8 @@ class HypernetworkLearner(Learner):
 
     def task_loss(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Loss of the samples of a step, and accuracy in percent."""
-        return classification_step(self._model, batches, [batch.task for batch in batches])
+        tasks = [batch.task for batch in batches]
+        return classification_step(self._model, batches, tasks, self._settings.orthogonal_hh_reg)
 
     def step(self, batches: Sequence[Batch]) -> Step:
         """One step of Adam."""

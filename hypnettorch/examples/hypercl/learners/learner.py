@@ -17,6 +17,7 @@ from hypnettorch.examples.hypercl import distributed
 from hypnettorch.examples.hypercl.model import TaskModel
 from hypnettorch.examples.hypercl.task_inference import Answers
 from hypnettorch.examples.hypercl.tasks import Batch, Task
+from hypnettorch.utils.orthogonal_regularizer import orthogonal_regularizer
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Settings:
         weight_decay: L2 penalty.
         adam_beta1: Decay of the first moment.
         clip_grad_norm: Largest norm of the gradient; -1: no limit.
+        orthogonal_hh_reg: How strongly recurrent matrices are to be orthogonal.
         kl_scale: Posteriors: factor of the divergence from the prior.
         prior_std: Deviation of the prior.
         train_samples: Weight samples per step.
@@ -65,6 +67,7 @@ class Settings:
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     clip_grad_norm: float = -1.0
+    orthogonal_hh_reg: float = 0.0
     kl_scale: float = 1.0
     prior_std: float = 1.0
     train_samples: int = 10
@@ -179,23 +182,31 @@ class Learner(ABC):
         """Go on where the learner was whose state this is."""
 
 
-def classification_step(model: TaskModel, batches: Sequence[Batch], conditions: Sequence[int]) -> tuple[Tensor, Tensor]:
+def classification_step(
+    model: TaskModel, batches: Sequence[Batch], conditions: Sequence[int], orthogonal_hh_reg: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Learning signal of samples of one or several tasks.
 
     Args:
         model: The model.
         batches: Samples of each task, equally many of each.
         conditions: As which task the model knows each of them.
+        orthogonal_hh_reg: How strongly recurrent matrices are to be orthogonal.
 
     Returns:
-        Mean cross entropy and accuracy in percent.
+        Mean cross entropy, with the regulariser of recurrent matrices, and accuracy in percent.
     """
     labels = torch.cat([batch.labels for batch in batches])
     if len(batches) == 1:
         logits = model(batches[0].inputs, cond_id=conditions[0])
     else:
         logits = model(torch.stack([batch.inputs for batch in batches]), cond_id=list(conditions)).flatten(0, 1)
-    return learning_signal(logits, labels, batches[0].weight)
+    loss, accuracy = learning_signal(logits, labels, batches[0].weight)
+    if orthogonal_hh_reg > 0:
+        made = [model.hnet(cond_id=condition) for condition in conditions]
+        parts = torch.stack([orthogonal_regularizer(model.mnet, weights) for weights in made])
+        loss = loss + orthogonal_hh_reg * parts.mean()
+    return loss, accuracy
 
 
 def learning_signal(logits: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Tensor]:

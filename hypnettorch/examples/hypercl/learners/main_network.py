@@ -21,6 +21,7 @@ from hypnettorch.examples.hypercl.learners.learner import (
 )
 from hypnettorch.examples.hypercl.task_inference import Answers
 from hypnettorch.examples.hypercl.tasks import Batch
+from hypnettorch.utils.orthogonal_regularizer import orthogonal_regularizer
 from hypnettorch.utils.stored_tensors import prepare_to_load
 
 
@@ -65,8 +66,11 @@ class MainNetworkLearner(Learner):
         protect = self._num_known > 1 and self.strength > 0
         regularizer = self.penalty() if protect else task_loss.new_zeros(())
         self._optimizer.zero_grad()
-        self.update(task_loss, self.strength * regularizer)
-        loss = task_loss.detach() + self.strength * regularizer.detach()
+        penalty = self.strength * regularizer
+        if self._settings.orthogonal_hh_reg > 0:
+            penalty = penalty + self._settings.orthogonal_hh_reg * orthogonal_regularizer(self._network, self._weights)
+        self.update(task_loss, penalty)
+        loss = task_loss.detach() + penalty.detach()
         return Step(loss, task_loss.detach(), regularizer.detach(), accuracy)
 
     def update(self, task_loss: Tensor, penalty: Tensor) -> None:

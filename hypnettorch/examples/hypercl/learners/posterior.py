@@ -29,7 +29,7 @@ class PosteriorLearner(HypernetworkLearner):
 
     References:
         C. Henning, M. Cervera et al., "Posterior meta-replay for continual learning", NeurIPS 2021,
-        https://arxiv.org/abs/2103.01133, eq. 2.
+        https://arxiv.org/abs/2103.01133.
     """
 
     def __init__(self, make_model: Callable[[], Any], settings: Settings) -> None:

@@ -46,7 +46,7 @@ class SeparateLearner(Learner):
 
     def step(self, batches: Sequence[Batch]) -> Step:
         """One step of Adam for the model of the task."""
-        loss, accuracy = classification_step(self._models[-1], batches, [0])
+        loss, accuracy = classification_step(self._models[-1], batches, [0], self._settings.orthogonal_hh_reg)
         self._optimizer.zero_grad()
         loss.backward()
         average_gradients(self._models[-1].parameters())

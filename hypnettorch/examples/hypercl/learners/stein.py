@@ -17,7 +17,7 @@ class SteinLearner(PosteriorLearner):
 
     References:
         J. Shi, S. Sun, J. Zhu, "A spectral approach to gradient estimation for implicit distributions", ICML 2018,
-        https://arxiv.org/abs/1806.02925, section 3.4.
+        https://arxiv.org/abs/1806.02925.
     """
 
     def divergence(self, posterior: Implicit, samples: Tensor) -> Tensor:

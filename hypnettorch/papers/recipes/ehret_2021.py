@@ -1,0 +1,107 @@
+"""Continual learning in recurrent neural networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypnettorch.papers.experiment import QUICK, learn_tasks
+from hypnettorch.papers.recipe import Paper, Published, Recipe
+
+PAPER = Paper(
+    key="ehret2021",
+    citation="B. Ehret, C. Henning, M. Cervera, A. Meulemans, J. von Oswald, B. F. Grewe, *Continual learning in "
+    "recurrent neural networks*, ICLR 2021",
+    link="https://arxiv.org/abs/2006.12109",
+    claim="Methods that hold important weights get worse the more a task asks of working memory, since recurrent "
+    "weights are used in every step. A hypernetwork does not.",
+    equation=r"L = L_t(\theta, e_t) + \frac{\beta}{t - 1} \sum_{j < t} \lVert h(e_j^*, \theta^*) - h(e_j, \theta) "
+    r"\rVert^2 + \lambda \lVert W_{hh}^\top W_{hh} - I \rVert^2",
+)
+SOURCE = "commands in the authors' repository"
+
+COPY: dict[str, Any] = {
+    "cl_exp": "permcopy",
+    "num_tasks": 5,
+    "srnn_rec_layers": "256",
+    "batch_size": 128,
+    "n_iter": 20_000,
+    "clip_grad_norm": 1.0,
+    "val_set_size": 0,
+}
+QUICK_COPY: dict[str, Any] = {**QUICK, "srnn_rec_layers": "8", "batch_size": 16}
+LONG = "The runs take long and have not been made yet."
+
+
+def accuracies(during: float, final: float) -> tuple[Published, ...]:
+    """Shares of right bits after each task was learned, and after the last one."""
+    return (Published("during", during, source=SOURCE), Published("final", final, source=SOURCE))
+
+
+RECIPES = [
+    Recipe(
+        paper=PAPER,
+        part="permuted-copy-hnet",
+        title="Permuted copy, five tasks, hypernetwork",
+        settings={
+            **COPY,
+            "hmlp_arch": "50,50",
+            "chmlp_chunk_size": 2500,
+            "cond_emb_size": 32,
+            "chunk_emb_size": 32,
+            "std_normal_emb": 0.1,
+            "beta": 10.0,
+            "lr": 5e-4,
+            "orthogonal_hh_reg": 10.0,
+        },
+        method=learn_tasks,
+        published=accuracies(100.0, 100.0),
+        quick=QUICK_COPY,
+        seeds=3,
+        minutes=40,
+        remarks=LONG,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="permuted-copy-ewc",
+        title="Permuted copy, five tasks, online elastic weight consolidation",
+        settings={
+            **COPY,
+            "method": "ewc",
+            "online_ewc": True,
+            "ewc_lambda": 100.0,
+            "n_fisher": -1,
+            "lr": 1e-3,
+            "orthogonal_hh_reg": 0.01,
+        },
+        method=learn_tasks,
+        published=accuracies(99.93, 98.66),
+        quick=QUICK_COPY,
+        seeds=3,
+        minutes=25,
+        remarks=LONG,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="permuted-copy-si",
+        title="Permuted copy, five tasks, synaptic intelligence",
+        settings={**COPY, "method": "si", "si_lambda": 0.01, "lr": 1e-3, "orthogonal_hh_reg": 1.0},
+        method=learn_tasks,
+        published=accuracies(98.7, 94.5),
+        quick=QUICK_COPY,
+        seeds=3,
+        minutes=25,
+        remarks=LONG,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="permuted-copy-scratch",
+        title="Permuted copy, five tasks, separate main networks",
+        settings={**COPY, "method": "scratch", "lr": 5e-4, "clip_grad_norm": -1, "orthogonal_hh_reg": 1.0},
+        method=learn_tasks,
+        published=accuracies(100.0, 100.0)[:1],
+        quick=QUICK_COPY,
+        seeds=3,
+        minutes=25,
+        remarks=LONG,
+    ),
+]
