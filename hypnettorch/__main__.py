@@ -17,6 +17,7 @@ from hypnettorch.common.suggestions import did_you_mean
 COMMANDS = {
     "cl": ("hypnettorch.examples.hypercl", "learn tasks one after another, without forgetting"),
     "cl-demo": ("hypnettorch.examples.hypercl.demo", "the same in half a minute, beside a network that forgets"),
+    "papers": ("hypnettorch.papers", "published figures beside ours"),
     "ensembles": ("hypnettorch.examples.ensembles", "ensembles that share most of their weights"),
     "papers": ("hypnettorch.papers", "reproduce published figures"),
     "search": ("hypnettorch.hpsearch", "search hyperparameters of any script"),
