@@ -459,7 +459,7 @@ def _installed(module: nn.Module, field: str) -> LentDict:
 def _as_asked(value: Any) -> Any:
     """What a reader gets of a lent tensor."""
     if type(value) is UpdatedWeight:
-        value = value.sum()
+        value = value.read()
     if sys._getframe(3).f_code is _GET_PARAMETER:  # it wants an instance of nn.Parameter
         value = value.view_as(value)
         value._is_param = True
@@ -494,7 +494,7 @@ def _swapped(groups: Sequence[Group]) -> Iterator[None]:
         store: Any = module._parameters if field == "_parameters" else module._buffers
         for key, value in values.items():
             before.append((store, key, dict.__getitem__(store, key)))
-            dict.__setitem__(store, key, value.sum() if isinstance(value, UpdatedWeight) else value)
+            dict.__setitem__(store, key, value.read() if isinstance(value, UpdatedWeight) else value)
     try:
         yield
     finally:
@@ -543,7 +543,10 @@ def _add_term(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
     inner.__exit__()
     if output is None:  # the layer failed
         return None
-    return output + weight.term(layer, *args, **kwargs, update=weight.update)  # type: ignore[misc]
+    if not args:  # what is passed by keyword comes first, too
+        (_, first), *rest = kwargs.items()
+        args, kwargs = (first,), dict(rest)
+    return output + weight.term(layer, *args, **kwargs, update=weight.update).to(output.dtype)  # type: ignore[misc]
 
 
 _alone: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.core import checks
 
@@ -41,6 +41,11 @@ class LowRank(NamedTuple):
         """``r``."""
         return self.A.shape[-2]
 
+    @property
+    def by_row(self) -> bool:
+        """Whether factors are stacked, each for rows of a batch of its own."""
+        return self.A.dim() > 2
+
     def product(self, shape: Sequence[int]) -> Tensor:
         """``B A`` in the shape of the weight: ``[..., *shape]``."""
         product = self.B @ self.A
@@ -62,8 +67,31 @@ class UpdatedWeight(NamedTuple):
     term: Callable[..., Tensor] | None = None
 
     def sum(self) -> Tensor:
-        """``W + B A``."""
-        return self.base + self.update.product(self.base.shape)
+        """``W + B A``; of stacked factors as many."""
+        total = self.base + self.update.product(self.base.shape)
+        return total.to(self.base.dtype) if self.base.is_floating_point() else total
+
+    def read(self) -> Tensor:
+        """What a reader of the weight sees: the sum, or what only tells its shape if rows have different updates."""
+        return self.base.as_subclass(_OfRows) if self.update.by_row else self.sum()
+
+
+class _OfRows(Tensor):
+    """Stands for a weight that is another one for each row of a batch: with it nobody can compute."""
+
+    _KNOWN = ("size", "dim", "numel", "stride", "element_size", "is_floating_point", "is_complex", "data_ptr")
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ == "__get__" or func.__name__ in cls._KNOWN:
+            with torch._C.DisableTorchFunctionSubclass():
+                known = func(*args, **(kwargs or {}))
+            if not isinstance(known, Tensor):
+                return known
+        raise checks.StateError(
+            "weights: expected layers that add different updates to the rows of a batch, got a reader of the whole "
+            "weight, or torch.compile; batched_forward takes stacked updates for such"
+        )
 
 
 def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -81,7 +109,9 @@ def is_pair(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, (tuple, list))
 
 
-def parse(name: str, value: Sequence[Any], shape: Sequence[int], stacked: bool = False) -> LowRank:
+def parse(
+    name: str, value: Sequence[Any], shape: Sequence[int], stacked: bool = False, by_row: bool = False
+) -> LowRank:
     """A pair that a user passed for a weight.
 
     Args:
@@ -89,6 +119,7 @@ def parse(name: str, value: Sequence[Any], shape: Sequence[int], stacked: bool =
         value: ``(A, B)``.
         shape: Shape of the weight.
         stacked: Whether both have a leading dimension of weight sets.
+        by_row: Whether they may have one of rows of a batch.
 
     Raises:
         ValueError: If the pair does not fit the weight.
@@ -103,6 +134,7 @@ def parse(name: str, value: Sequence[Any], shape: Sequence[int], stacked: bool =
         if not tensor.is_floating_point():
             raise TypeError(f"{name}, {which}: expected a floating dtype, got {tensor.dtype}")
     rows, columns = matrix_shape(shape)
+    stacked = stacked or (by_row and pair.A.dim() > 2)
     lead = ["N"] if stacked else []
     if pair.A.dim() != 2 + stacked or pair.A.shape[-1] != columns:
         checks.fail(f"{name}, A", f"shape ({', '.join([*lead, 'r', str(columns)])})", tuple(pair.A.shape))
@@ -115,7 +147,8 @@ def add_adapters(*adapters: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank
     """The sum ``ΔW = Σ_i B_i A_i`` of adapters: their factors side by side, no product is formed.
 
     Args:
-        *adapters: Adapters of any ranks. One that does not have a weight does not change it.
+        *adapters: Adapters of any ranks. One that does not have a weight does not change it; one that is not stacked is
+            added to each of those that are.
 
     Returns:
         An adapter whose rank is the sum of ranks.
@@ -140,28 +173,51 @@ def add_adapters(*adapters: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank
         for key, pair in adapter.items():
             pairs.setdefault(key, []).append(pair)
     return {
-        key: LowRank(torch.cat([A for A, _ in found], dim=-2), torch.cat([B for _, B in found], dim=-1))
+        key: LowRank(_joined([A for A, _ in found], -2), _joined([B for _, B in found], -1))
         for key, found in pairs.items()
     }
 
 
-def sum_of_stacked(adapter: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank]:
-    """The sum of ``N`` adapters that a hypernetwork made at once, as :func:`add_adapters`.
+def _joined(factors: Sequence[Tensor], dim: int) -> Tensor:
+    lead = torch.broadcast_shapes(*[factor.shape[:-2] for factor in factors])
+    return torch.cat([factor.expand(*lead, *factor.shape[-2:]) for factor in factors], dim)
+
+
+def sum_of_stacked(adapter: Mapping[Key, Sequence[Tensor]], groups: Sequence[int] | None = None) -> dict[Key, LowRank]:
+    """Sums of the ``N`` adapters that a hypernetwork made at once, as :func:`add_adapters`.
 
     Args:
         adapter: Pairs ``A [N, r, n]``, ``B [N, out, r]``.
+        groups: How many adapters following one another belong together, as the numbers of chunks of documents; they
+            are ``N`` together. Default: all.
 
     Returns:
-        Pairs ``A [N·r, n]``, ``B [out, N·r]``.
+        Pairs ``A [N·r, n]``, ``B [out, N·r]``; with ``G`` groups, of which the largest has ``m`` adapters,
+        ``A [G, m·r, n]``, ``B [G, out, m·r]``, with zeros where others have fewer.
+
+    Raises:
+        ValueError: If factors are not stacked, or the groups do not fit them.
 
     Example:
-        >>> pair = sum_of_stacked({'w': (torch.randn(4, 2, 5), torch.randn(4, 3, 2))})['w']
+        >>> adapter = {'w': (torch.randn(4, 2, 5), torch.randn(4, 3, 2))}
+        >>> pair = sum_of_stacked(adapter)['w']
         >>> pair.A.shape, pair.B.shape
         (torch.Size([8, 5]), torch.Size([3, 8]))
+        >>> sum_of_stacked(adapter, groups=[3, 1])['w'].A.shape
+        torch.Size([2, 6, 5])
     """
+    sums: dict[Key, LowRank] = {}
     for key, (A, B) in adapter.items():
+        name = f"adapter[{key!r}]"
         if A.dim() != 3 or B.dim() != 3:
-            checks.fail(
-                f"adapter[{key!r}]", "stacked factors (N, r, n) and (N, out, r)", [tuple(A.shape), tuple(B.shape)]
-            )
-    return {key: LowRank(A.flatten(0, 1), B.transpose(0, 1).flatten(1)) for key, (A, B) in adapter.items()}
+            checks.fail(name, "stacked factors (N, r, n) and (N, out, r)", [tuple(A.shape), tuple(B.shape)])
+        sizes = [len(A)] if groups is None else checks.integers("groups", groups, 0)
+        if sum(sizes) != len(A):
+            checks.fail("groups", f"numbers with the sum {len(A)}, as {name} has", sizes)
+        rows = [
+            nn.utils.rnn.pad_sequence([part.flatten(0, 1) for part in factor.split(sizes)], batch_first=True)
+            for factor in (A, B.mT)
+        ]
+        first, second = rows if groups is not None else [factor.squeeze(0) for factor in rows]
+        sums[key] = LowRank(first, second.mT)
+    return sums

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from hypnettorch.core import checks
 from hypnettorch.core.low_rank import LowRank
 
 
@@ -130,8 +132,13 @@ def describe_parameter(layer: nn.Module, name: str) -> Kind:
     return _by_shape(layer, name)
 
 
-def term_of(layer: nn.Module) -> Term | None:
+def term_of(layer: nn.Module, by_row: bool = False) -> Term | None:
     """What an update of the weight adds to the output of a layer; ``None`` if it computes with the sum.
+
+    Args:
+        layer: The layer.
+        by_row: Whether factors are stacked, ``A [R, r, n]`` and ``B [R, out, r]``, for the rows of ``x [R · k, ...]``:
+            the first ``k`` have the first pair, and so on. A single row is meant for all.
 
     Example:
         >>> term_of(nn.Linear(2, 3)) is None, term_of(nn.ConvTranspose1d(2, 3, 1)) is None
@@ -140,7 +147,9 @@ def term_of(layer: nn.Module) -> Term | None:
     if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
         return None  # it changes its weight
     term = _while_forward_is_known(layer, "term")
-    return term if callable(term) else None
+    if not callable(term):
+        return None
+    return partial(_each_row, term) if by_row and term not in _TAKE_ROWS else term
 
 
 def adapter_form_of(layer: nn.Module) -> AdapterForm | None:
@@ -259,18 +268,50 @@ def _prelu(layer: nn.PReLU, name: str) -> Kind:
     return Kind(None, layer.num_parameters, layer.num_parameters, neutral=layer.init)
 
 
+def _rows(x: Tensor, number: int) -> Tensor:
+    """``[R · k, ...]`` as ``[R, k, ...]``; a single row is meant for all."""
+    if x.shape[0] == 1:
+        return x.expand(number, *x.shape)
+    if x.shape[0] % number:
+        checks.fail("weights", f"factors for {x.shape[0]} rows, or a number that divides it", f"those for {number}")
+    return x.unflatten(0, (number, x.shape[0] // number))
+
+
+def _each_row(term: Term, layer: nn.Module, x: Tensor, update: LowRank) -> Tensor:
+    """What stacked updates add, by a term of one of them."""
+
+    def of_one(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
+        return term(layer, x, update=LowRank(A, B))
+
+    mapped: Tensor = torch.func.vmap(of_one)(_rows(x, len(update.A)), *update)
+    return mapped.flatten(0, 1)
+
+
+def _two_products(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """``x first second``; of stacked matrices each for its own rows."""
+    x = x.to(first.dtype)
+    if first.dim() == 2:
+        return x @ first @ second
+    rows = _rows(x, len(first))
+    return (rows.flatten(1, -2) @ first @ second).reshape(-1, *x.shape[1:-1], second.shape[-1])
+
+
 def _linear_term(layer: nn.Linear, x: Tensor, update: LowRank) -> Tensor:
-    return F.linear(F.linear(x, update.A), update.B)
+    return _two_products(x, update.A.mT, update.B.mT)
 
 
 def _transposed_linear_term(layer: nn.Module, x: Tensor, update: LowRank) -> Tensor:
-    return x @ update.B @ update.A
+    return _two_products(x, update.B, update.A)
+
+
+_TAKE_ROWS = (_linear_term, _transposed_linear_term)
+"""Terms that know stacked updates themselves."""
 
 
 def _conv_term(layer: Any, x: Tensor, update: LowRank) -> Tensor:
     """A convolution to ``r`` channels (for each group) and one with kernels of size 1."""
     kernel = update.A.unflatten(-1, (layer.in_channels // layer.groups, *layer.kernel_size))
-    hidden = layer._conv_forward(x, kernel.repeat(layer.groups, *[1] * (kernel.dim() - 1)), None)
+    hidden = layer._conv_forward(x.to(kernel.dtype), kernel.repeat(layer.groups, *[1] * (kernel.dim() - 1)), None)
     convolve = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(layer.kernel_size)]
     mixture = update.B.reshape(*update.B.shape, *[1] * len(layer.kernel_size))
     y: Tensor = convolve(hidden, mixture, groups=layer.groups)

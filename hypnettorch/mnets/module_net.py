@@ -157,7 +157,9 @@ class ModuleNet(Network):
             weight_updates.fail_changed(zip(self._selected, tensors, strict=True), before)
         return output
 
-    def using(self, weights: Any, condition: int | None = None) -> AbstractContextManager[nn.Module]:
+    def using(
+        self, weights: Any, condition: int | None = None, sample_to_adapter: Any = None
+    ) -> AbstractContextManager[nn.Module]:
         """Let the module compute with these weights within a block.
 
         Blocks nest, the inner one wins, and may end in any order; afterwards, also after an exception, the module is as
@@ -172,9 +174,16 @@ class ModuleNet(Network):
         (:func:`~hypnettorch.mnets.layer_types.register_layer`); everyone else who reads the weight gets the sum. The
         base may be quantised: factors keep their dtype then.
 
+        Stacked pairs ``(A [R, r, n], B [R, out, r])`` are updates for the rows of a batch: what an adapted layer is
+        called with has ``R`` rows, or ``R · k``, of which the first ``k`` belong to the first pair (beams of
+        ``generate()``, positions that a model puts into the first dimension). One row is meant for all. Each layer adds
+        its terms by two batched products, so that caches, fused attention and checkpointing work as without.
+
         Args:
             weights: As for :meth:`forward`.
             condition: As for :meth:`forward`.
+            sample_to_adapter: For each row which of the stacked pairs it has, as ``[0, 0, 1, 2]``. Default: row ``i``
+                has pair ``i``.
 
         Returns:
             A context manager that gives the module.
@@ -196,7 +205,10 @@ class ModuleNet(Network):
             ...     torch.equal(module.weight, net.initial_weights()[0])
             True
         """
-        return self._using(self._resolve(weights), condition)
+        values = self._resolve(weights, by_row=True)
+        if sample_to_adapter is not None:
+            values = weight_updates.for_rows(values, sample_to_adapter)
+        return self._using(values, condition)
 
     def materialize(self, weights: Any) -> Any:
         """An ordinary module, independent of this one, with the weights as its parameters.
@@ -249,8 +261,8 @@ class ModuleNet(Network):
         """Call the module with ``B`` weight sets at once, by ``torch.func.vmap``.
 
         Args:
-            *args: Positional arguments; tensors carry a leading ``B`` unless ``share_input``. Without a keyword
-                ``weights`` the second one is ``weights``.
+            *args: Positional arguments; tensors carry a leading ``B`` unless ``share_input``; all sets share those
+                without dimensions. Without a keyword ``weights`` the second one is ``weights``.
             weights: As for :meth:`forward`, each tensor ``[B, *shape]``, a pair ``(A [B, r, n], B [B, out, r])``; what
                 ``torch.func.stack_module_state`` gives, buffers included.
             share_input: Whether all sets see the same arguments.
@@ -287,7 +299,7 @@ class ModuleNet(Network):
         if not share_input:
             for i, (leaf, argument) in enumerate(zip(leaves, _arguments_of_leaves(args, kwargs), strict=True)):
                 shared = isinstance(argument, str) and in_dims.get(argument, 0) is None
-                if isinstance(leaf, Tensor) and not shared:
+                if isinstance(leaf, Tensor) and leaf.dim() > 0 and not shared:
                     _check_sets(argument, leaf, sets)
                     mapped[i] = leaf
 
@@ -379,7 +391,7 @@ class ModuleNet(Network):
         """The selected parameters of the module, by name."""
         return {name: lending.own_value(*places[0]) for name, places in self._places.items()}
 
-    def _resolve(self, weights: Any, stacked: bool = False) -> list[tuple[str, Value]]:
+    def _resolve(self, weights: Any, stacked: bool = False, by_row: bool = False) -> list[tuple[str, Value]]:
         """Passed weights by parameter name, checked and cast."""
         own = self._own_values()
         others: dict[str, Tensor] = {}
@@ -388,16 +400,20 @@ class ModuleNet(Network):
         elif isinstance(weights, (list, tuple)) and len(weights) != len(own):
             others = {name: value for name, value in self._other_tensors().items() if name in self._names}
         given = weight_updates.parse_weights(
-            weights, self.selected_shapes, {n: weight_updates.given_shape(t) for n, t in others.items()}, stacked
+            weights,
+            self.selected_shapes,
+            {n: weight_updates.given_shape(t) for n, t in others.items()},
+            stacked,
+            by_row,
         )
         own.update(others)
         same_dtype = self._weight_dtype == "parameter"
         found = []
         for name, value in given.items():
             fitting = weight_updates.cast(name, value, own[name], same_dtype)
-            found.append(
-                (name, _settled(fitting, own[name], self._places[name]) if type(fitting) is LowRank else fitting)
-            )
+            if type(fitting) is LowRank:
+                fitting = _settled(name, fitting, own[name], self._places[name], by_row)
+            found.append((name, fitting))
         return found
 
     def _other_tensors(self) -> dict[str, Tensor]:
@@ -504,10 +520,14 @@ def _member(value: Value, b: int) -> Value:
     return LowRank(value.A[b], value.B[b]) if isinstance(value, LowRank) else value[b]
 
 
-def _settled(update: LowRank, own: Tensor, places: Sequence[Place]) -> Value:
+def _settled(name: str, update: LowRank, own: Tensor, places: Sequence[Place], by_row: bool) -> Value:
     """An update as it is if all layers of the weight can add it to their output; otherwise the updated weight."""
-    if all(key == "weight" and term_of(owner) for owner, key in places):
+    others = [type(owner).__name__ for owner, key in places if key != "weight" or term_of(owner) is None]
+    if not others:
         return update
+    if by_row and update.by_row:
+        wanted = "a layer that adds updates to its output (register_layer), or one update for all rows"
+        checks.fail(f"weights['{name}']", wanted, f"different ones for {others[0]}")
     return UpdatedWeight(own, update).sum()
 
 
@@ -515,7 +535,7 @@ def _lent(places: Sequence[Place], value: Value) -> list[tuple[Place, lending.Va
     """A value in all the places of its weight."""
     if isinstance(value, LowRank):
         own = lending.own_value(*places[0])
-        return [(place, UpdatedWeight(own, value, term_of(place[0]))) for place in places]
+        return [(place, UpdatedWeight(own, value, term_of(place[0], value.by_row))) for place in places]
     for owner, _ in places:
         if _rescales(owner):
             value = value.clone()

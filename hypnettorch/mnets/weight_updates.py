@@ -30,7 +30,9 @@ def given_shape(own: Tensor) -> list[int]:
     return [*own.shape, 2] if own.is_complex() else list(own.shape)
 
 
-def parse_weights(weights: Any, shapes: Shapes, others: Shapes, stacked: bool) -> dict[str, Value]:
+def parse_weights(
+    weights: Any, shapes: Shapes, others: Shapes, stacked: bool, by_row: bool = False
+) -> dict[str, Value]:
     """Weights by name, of the right shapes.
 
     Args:
@@ -39,6 +41,7 @@ def parse_weights(weights: Any, shapes: Shapes, others: Shapes, stacked: bool) -
         shapes: Shapes of the weights.
         others: Shapes of further tensors that a dictionary may have.
         stacked: Whether tensors have a leading dimension of weight sets.
+        by_row: Whether updates may be stacked for the rows of a batch.
 
     Raises:
         ValueError: If weights are missing or do not fit.
@@ -50,7 +53,7 @@ def parse_weights(weights: Any, shapes: Shapes, others: Shapes, stacked: bool) -
             if missing:
                 unknown = _unknown(weights, {**shapes, **others})
                 checks.fail("weights", f"tensors for {list(shapes)}", f"unknown {unknown}, missing {missing}")
-        return parse_updates(weights, shapes, stacked, others)
+        return parse_updates(weights, shapes, stacked, others, by_row)
     if weights is None:
         checks.fail("weights", f"tensors for {list(shapes)}", None)
     if isinstance(weights, Tensor):
@@ -71,7 +74,11 @@ def parse_weights(weights: Any, shapes: Shapes, others: Shapes, stacked: bool) -
 
 
 def parse_updates(
-    weights: Mapping[str | int, Any], shapes: Shapes, stacked: bool, others: Shapes | None = None
+    weights: Mapping[str | int, Any],
+    shapes: Shapes,
+    stacked: bool,
+    others: Shapes | None = None,
+    by_row: bool = False,
 ) -> dict[str, Value]:
     """The entries of a dictionary by the name of the weight, checked.
 
@@ -80,6 +87,7 @@ def parse_updates(
         shapes: Shapes of all weights that may be in it.
         stacked: Whether tensors have a leading dimension of weight sets.
         others: Shapes of further tensors that may be in it by name.
+        by_row: Whether pairs may be stacked for the rows of a batch.
 
     Raises:
         ValueError: If a key is unknown or a value does not fit.
@@ -104,11 +112,37 @@ def parse_updates(
             checks.fail("weights", "each weight once", f"two entries for '{name}'")
         label = f"weights['{name}']"
         if low_rank.is_pair(value):
-            parsed[name] = low_rank.parse(label, value, known[name], stacked)
+            parsed[name] = low_rank.parse(label, value, known[name], stacked, by_row)
         else:
             _check_shape(label, value, known[name], sets)
             parsed[name] = value
+    rows = {name: len(value.A) for name, value in parsed.items() if isinstance(value, LowRank) and value.by_row}
+    if len(set(rows.values())) > 1:
+        checks.fail("weights", "factors stacked for one and the same number of rows", rows)
     return parsed
+
+
+def for_rows(values: Sequence[tuple[str, Value]], sample_to_adapter: Any) -> list[tuple[str, Value]]:
+    """Stacked updates, of which ``sample_to_adapter`` says for each row of a batch which one it has.
+
+    Raises:
+        ValueError: If there is no such update.
+        TypeError: If an entry is no integer.
+    """
+    if isinstance(sample_to_adapter, Tensor):
+        sample_to_adapter = sample_to_adapter.tolist()
+    number = max((len(value.A) for _, value in values if isinstance(value, LowRank) and value.by_row), default=0)
+    chosen = [checks.integer(("sample_to_adapter", i), n, 0, number - 1) for i, n in enumerate(sample_to_adapter)]
+    if not chosen:
+        checks.fail("sample_to_adapter", "an adapter for each sample", "none")
+
+    def of_rows(value: Value) -> Value:
+        if not isinstance(value, LowRank) or not value.by_row:
+            return value
+        index = torch.tensor(chosen, device=value.A.device)
+        return LowRank(value.A.index_select(0, index), value.B.index_select(0, index))
+
+    return [(name, of_rows(value)) for name, value in values]
 
 
 def _unknown(weights: Mapping[str | int, Any], shapes: Shapes) -> list[str | int]:

@@ -191,7 +191,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise FileError(f"{path}: expected a dictionary in it, got {type(config).__name__}")
     for key, neutral in _NEUTRAL.items():
-        if config.get(key) is not None and config[key] not in neutral:
+        if config.get(key) not in (None, [], {}, *neutral):
             raise FileError(f"{path}: expected an adapter that adds products only, got {key} = {config[key]!r}")
     return config
 
