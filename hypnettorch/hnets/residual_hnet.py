@@ -108,7 +108,7 @@ class HResidual(Wrapper):
 
     def updates(self, request: Request, values: Values) -> Pairs:
         """Those of ``h``, which are updates of ``ω₀``."""
-        return self.inner_updates(request, values)
+        return self.ask_updates(request, values)
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise ``h`` for the targets, let it produce zeros, and draw ``ω₀`` unless a user gave it."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank
@@ -69,26 +69,30 @@ class Wrapper(HyperNetwork):
         Raises:
             NotImplementedError: If ``h`` makes none, or this network changes them.
         """
-        if (type(self).after, type(self).generate) != (Wrapper.after, Wrapper.generate):
+        if self._changes_weights():
             if self.makes_updates:
                 raise checks.Unavailable(
                     f"{type(self).__name__} changes weights: expected it inside of HLowRank, got HLowRank inside of it"
                 )
             HyperNetwork.factors(self)
-        return self.inner_updates(self.before(request, values), values)
+        return self.ask_updates(self.before(request, values), values)
 
-    def inner_updates(self, request: Request, values: Values) -> Pairs:
+    def ask_updates(self, request: Request, values: Values) -> Pairs:
         """The low-rank updates that ``h`` makes."""
         hnet, inside = self.hnet, values.part("hnet")
-        if isinstance(hnet, Wrapper) and type(hnet).factors is Wrapper.factors:
-            hnet.check_given(request.given)
-            return hnet.own_updates(request, inside)
-        return list(hnet.factors(**arguments_of(hnet, request, inside), ret_format="stacked").values())
+        if type(hnet).factors is not Wrapper.factors:
+            return list(hnet.factors(**arguments_of(hnet, request, inside), ret_format="stacked").values())
+        hnet.check_given(request.given)
+        pairs: Pairs = hnet._read_updates(request, inside)
+        return pairs
 
-    def own_updates(self, request: Request, values: Values) -> Pairs:
+    def _read_updates(self, request: Request, values: Values) -> Pairs:
         """The low-rank updates, from inputs that are not looked up yet."""
         self.check_complete(values.tensors, values.given or None)
         return self.updates(self.select(request, values), values)
+
+    def _changes_weights(self) -> bool:
+        return (type(self).after, type(self).generate) != (Wrapper.after, Wrapper.generate)
 
     def generate(self, request: Request, values: Values) -> Tensor | Sequence[Tensor]:
         """``g(h(f(input)))``."""
@@ -117,46 +121,27 @@ class Wrapper(HyperNetwork):
 
     def check_complete(self, tensors: Any, weights: Any = None) -> None:
         """The tensors of ``h`` are checked by ``h``."""
-        missing = [name for name in self.table.required if not name.startswith("hnet.") and name not in tensors]
-        if missing:
-            checks.fail("weights", f"tensors for {missing}", "None" if weights is None else "only other tensors")
+        check_own_complete(self, "hnet", tensors, weights)
 
     # ---------------------------------------------------------------------------------------------- conditions
 
-    @property
-    def num_known_conds(self) -> int:
-        """Number of conditions that the hypernetwork knows by id."""
-        return self._num_known_conds if self._families else self.hnet.num_known_conds
-
     def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
         """Conditions as the hypernetwork inside looks them up."""
-        if self._families:
-            return super().conditions(ids, values)
-        return self.hnet.conditions(ids, values.part("hnet"))
+        own = super().conditions
+        return own(ids, values) if self._families else self.hnet.conditions(ids, values.part("hnet"))
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Conditions as the hypernetwork inside looks them up."""
         return super().condition_inputs(cond_id) if self._families else self.hnet.condition_inputs(cond_id)
 
-    def takes_conditions(self) -> bool:
-        """Whether something depends on the condition."""
-        return bool(self._families) or bool(self.condition_owners())
-
     def condition_owners(self) -> list[str]:
         """The hypernetwork inside, unless this network has conditions of its own."""
         return [] if self._families else super().condition_owners()
 
-    def get_cond_in_emb(self, cond_id: int) -> nn.Parameter:
-        """The input embedding of a condition, as the hypernetwork inside defines it."""
-        if self._families:
-            return super().get_cond_in_emb(cond_id)
-        return self.hnet.get_cond_in_emb(cond_id)
-
-    def condition_embeddings(self) -> Iterator[tuple[int, Tensor]]:
-        """Internal input embeddings with the id of their condition."""
-        if self._families:
-            return super().condition_embeddings()
-        return self.hnet.condition_embeddings()
+    @property
+    def num_known_conds(self) -> int:
+        """Number of conditions that the hypernetwork knows by id."""
+        return self._num_known_conds if self._families else self.hnet.num_known_conds
 
     # ---------------------------------------------------------------------------------------------- what can be asked
 
@@ -198,7 +183,7 @@ class Wrapper(HyperNetwork):
             NotImplementedError: If no low-rank updates are made, or they would be changed.
         """
         checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
-        pairs = self.own_updates(*self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format))
+        pairs = self._read_updates(*self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format))
         if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
             pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
         return dict(zip(self.target_keys, pairs, strict=True))
@@ -215,7 +200,7 @@ class Wrapper(HyperNetwork):
 
         In a calibrated start constants bring what :meth:`after` makes of weights to scale.
         """
-        if plan.calibrated and (type(self).after, type(self).generate) != (Wrapper.after, Wrapper.generate):
+        if plan.calibrated and self._changes_weights():
             self.start_inner(destinations_of(self.hnet.target_shapes, 1.0), plan)
             settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
         else:
@@ -233,6 +218,13 @@ class Wrapper(HyperNetwork):
         drawn = super().sample_inputs(count)
         inside = getattr(self.hnet, "sample_inputs", None)
         return drawn if self._families or inside is None else replace(drawn, given=inside(count).given)
+
+
+def check_own_complete(network: HyperNetwork, part: str, tensors: Any, weights: Any) -> None:
+    """Raise unless there is a tensor for every external row, but for those of a part, which checks them itself."""
+    missing = [name for name in network.table.required if not name.startswith(f"{part}.") and name not in tensors]
+    if missing:
+        checks.fail("weights", f"tensors for {missing}", "None" if weights is None else "only other tensors")
 
 
 def check_without_conditions(hnet: Any, reason: str) -> int:

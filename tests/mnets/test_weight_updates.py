@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hypnettorch.core import trees
 from hypnettorch.core.low_rank import LowRank, add_adapters, matrix_shape, sum_of_stacked
 from hypnettorch.hnets import HMLP, HLowRank
-from hypnettorch.mnets.adapted_layers import register_adapted_layer
+from hypnettorch.mnets.layer_types import register_layer
 from hypnettorch.mnets.module_net import ModuleNet
 from tests.mnets.test_module_net import Clamping, TiedModel
 
@@ -331,7 +331,7 @@ def test_register_a_foreign_layer() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return 2 * super().forward(x)
 
-    register_adapted_layer(Doubled, lambda layer, x, update: 2 * (x @ update.A.mT @ update.B.mT))
+    register_layer(Doubled, term=lambda layer, x, update: 2 * (x @ update.A.mT @ update.B.mT))
     net = ModuleNet(Doubled(40, 30), include=matrices)
     updates, x = draw(net), torch.randn(2, 40)
     with observed(net) as found:
