@@ -29,8 +29,7 @@ class LeadingInputs:
         self, uncond_input: Tensor | None = None, cond_input: Tensor | None = None, cond_id: Any = None
     ) -> tuple[Tensor | None, Tensor | None, Any]:
         """The three inputs of the inner hypernetwork."""
-        if uncond_input is None:
-            checks.fail("uncond_input", "noise", None)
+        uncond_input = _noise(uncond_input)
         if uncond_input.shape[-1] < self.size:
             checks.fail("uncond_input", f"at least {self.size} entries per row", f"shape {tuple(uncond_input.shape)}")
         return (uncond_input[..., : self.size] if self.size > 0 else None), cond_input, cond_id
@@ -50,11 +49,16 @@ class AddNoise:
         cond_id: Any = None,
     ) -> Tensor:
         """The perturbed weights."""
-        if uncond_input is None:
-            checks.fail("uncond_input", "noise", None)
+        uncond_input = _noise(uncond_input)
         checks.width("uncond_input", uncond_input, hnet_out_int.shape[-1])
         inputs.common_size({"uncond_input": uncond_input.shape[-2], "cond_id or cond_input": hnet_out_int.shape[-2]})
         return hnet_out_int + self.sigma * uncond_input
+
+
+def _noise(uncond_input: Tensor | None) -> Tensor:
+    if uncond_input is None:
+        checks.fail("uncond_input", "noise", None)
+    return uncond_input
 
 
 class HPerturbWrapper(Wrapper):
@@ -125,20 +129,12 @@ class HPerturbWrapper(Wrapper):
         if verbose:
             print(self)
 
-    def read(
-        self,
-        uncond_input: Any,
-        cond_input: Any,
-        cond_id: Any,
-        weights: Any,
-        condition: Any,
-        ret_format: str,
-        sets: int | None = None,
-    ) -> tuple[Request, Values]:
+    def read(self, uncond_input: Any, cond_input: Any, cond_id: Any, *rest: Any, **options: Any) -> Any:
         """The arguments of ``forward``, checked; ids as they were passed where handlers see them."""
-        ids = cond_id if self._default_handlers else None
-        request, values = super().read(uncond_input, cond_input, ids, weights, condition, ret_format, sets)
-        return (request if self._default_handlers else replace(request, ids=cond_id)), values
+        if self._default_handlers:
+            return super().read(uncond_input, cond_input, cond_id, *rest, **options)
+        request, values = super().read(uncond_input, cond_input, None, *rest, **options)
+        return replace(request, ids=cond_id), values
 
     def condition_inputs(self, cond_id: Any) -> dict[str, Any]:
         """Look conditions up, unless handlers may want to see them."""

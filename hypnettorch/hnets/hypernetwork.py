@@ -453,7 +453,7 @@ class HyperNetwork(Network):
         uncond, cond = request.uncond, request.cond
         if (0 if uncond is None else uncond.shape[-1]) != self._uncond_in_size:
             inputs.check_width("uncond_input", uncond, self._uncond_in_size)
-        if (0 if cond is None else cond.shape[-1]) != self._cond_in_size:
+        if (0 if cond is None else getattr(cond, "shape", (-1,))[-1]) != self._cond_in_size:  # -1: a dictionary
             inputs.check_width("cond_input", cond, self._cond_in_size)
 
     def takes_input(self) -> bool:

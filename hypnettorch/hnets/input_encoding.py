@@ -26,7 +26,7 @@ from hypnettorch.core.values import Values
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
 from hypnettorch.hnets.initialization import Destinations, Plan
 from hypnettorch.hnets.module_part import ModulePart
-from hypnettorch.hnets.wrapper import Wrapper, check_input, check_without_conditions
+from hypnettorch.hnets.wrapper import Wrapper, check_input, check_rows, check_without_conditions
 
 
 def cos_sin(values: Tensor) -> Tensor:
@@ -133,9 +133,9 @@ class HEncodedInput(Wrapper):
         checks.integer("num_cond_embs", num_cond_embs, 0)
         checks.flag("no_cond_weights", no_cond_weights)
         checks.flag("embedding_table", embedding_table)
-        self._is_conditional = which == "cond"
+        self._which = which
         self._no_cond_weights = no_cond_weights
-        if self._is_conditional:
+        if which == "cond":
             self._encoded_size = check_without_conditions(hnet, "HEncodedInput keeps the embeddings")
         else:
             self._encoded_size = check_input(hnet, which)
@@ -160,7 +160,7 @@ class HEncodedInput(Wrapper):
             function = encoding
 
         self.wrap(hnet, block=1)
-        if self._is_conditional:
+        if which == "cond":
             self._cond_in_size = self._size
             options: dict[str, Any] = {"external": no_cond_weights, "table": embedding_table, "layer": -1}
             uniform = partial(nn.init.uniform_, a=0.0, b=1.0)
@@ -173,36 +173,29 @@ class HEncodedInput(Wrapper):
 
     def before(self, request: Request, values: Values) -> Request:
         """The encoded input, and the other one."""
-        if self._is_conditional:
-            return replace(request, cond=self._encode("cond_input", request.cond, values))
-        return replace(request, uncond=self._encode("uncond_input", request.uncond, values))
+        return replace(request, **{self._which: self._encode(getattr(request, self._which), values)})
 
-    def _encode(self, name: str, x: Tensor | None, values: Values) -> Tensor:
+    def _encode(self, x: Tensor | None, values: Values) -> Tensor:
+        name = f"{self._which}_input"
         if x is None:
             checks.fail(name, f"an input of {self._size} entries", None)
         checks.width(name, x, self._size)
         if self._moment is not None and _outside(x):
             warnings.warn(f"{name}: expected values in [0, 1] for the encoding, got others", stacklevel=2)
         encoded = self._encoding_part(x, values)
-        checks.width("encoding(...)", encoded, self._encoded_size)
-        if encoded.shape[:-1] != x.shape[:-1]:
-            checks.fail("encoding(...)", f"shape {(*x.shape[:-1], self._encoded_size)}", tuple(encoded.shape))
+        check_rows("encoding(...)", encoded, x.shape[:-1], self._encoded_size)
         return encoded
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise ``h`` for the targets, and for inputs of the size that encoded ones have."""
-        if self._moment is not None and self._is_conditional:
-            plan = replace(plan, cond_var=self._moment)
-        elif self._moment is not None:
-            plan = replace(plan, uncond_var=self._moment)
+        if self._moment is not None:
+            plan = replace(plan, **{f"{self._which}_var": self._moment})
         super().start_at(destinations, plan)
 
     def sample_inputs(self, count: int) -> Request:
         """What is encoded is drawn from U(0, 1), the other input from N(0, 1)."""
         drawn = super().sample_inputs(count)
-        if self._is_conditional:
-            return replace(drawn, cond=torch.rand_like(drawn.cond))  # type: ignore[arg-type]
-        return replace(drawn, uncond=torch.rand_like(drawn.uncond))  # type: ignore[arg-type]
+        return replace(drawn, **{self._which: torch.rand_like(getattr(drawn, self._which))})
 
 
 def _outside(values: Tensor) -> bool:

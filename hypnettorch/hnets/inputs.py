@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -23,7 +22,10 @@ def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required
     if cond_input is not None and cond_id is not None:
         checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
     for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
-        if value is not None and not (isinstance(value, Tensor) and value.dim() >= 2):
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                checks.tensor(f"{name}[{key!r}]", part)
+        elif value is not None and not (isinstance(value, Tensor) and value.dim() >= 2):
             checks.tensor(name, value)
             checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
 
@@ -33,7 +35,9 @@ def check_width(name: str, value: Tensor | None, size: int) -> None:
     if value is None:
         if size:
             checks.fail(name, f"an input of {size} entries", None)
-    elif not size:
+        return
+    checks.tensor(name, value)
+    if not size:
         checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
     else:
         checks.width(name, value, size)
@@ -140,31 +144,14 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
         torch.Size([8, 9])
     """
     if chunks is not None and shared:
-        if chunks.dim() > 2:
-            chunks = chunks.unsqueeze(-3)
-        elif _is_row(uncond) and _is_row(cond):  # one weight set: fewer views
-            rows = [None if row is None else row.expand(len(chunks), -1) for row in (uncond, cond)]
+        if chunks.dim() == 2 and all(row is None or row.shape[:-1] == (1,) for row in (uncond, cond)):  # the usual case
+            rows = [row if row is None else row.expand(len(chunks), -1) for row in (uncond, cond)]
             return torch.cat([part for part in (rows[0], chunks, rows[1]) if part is not None], dim=-1)
-    before, after = (None if part is None else part.unsqueeze(-2) for part in (uncond, cond))
-    parts = [part for part in (before, chunks, after) if part is not None]
-    lead = _common_shape([part.shape[:-1] for part in parts])
-    return torch.cat([_expanded(part, lead) for part in parts], dim=-1).flatten(-3, -2)
-
-
-def _is_row(part: Tensor | None) -> bool:
-    """Whether an input is that of one weight set, ``[1, size]``, or there is none."""
-    return part is None or (part.dim() == 2 and len(part) == 1)
-
-
-def _expanded(part: Tensor, lead: list[int]) -> Tensor:
-    """``[..., size]`` as ``[*lead, size]``."""
-    return part if list(part.shape[:-1]) == lead else part.expand(*lead, part.shape[-1])
-
-
-def _common_shape(shapes: Sequence[Sequence[int]]) -> list[int]:
-    """The shape to which all of some shapes can be expanded."""
-    sizes = zip_longest(*[reversed(shape) for shape in shapes], fillvalue=1)
-    return [0 if 0 in column else max(column) for column in sizes][::-1]
+        chunks = chunks.unsqueeze(-3)
+    parts = [None if uncond is None else uncond.unsqueeze(-2), chunks, None if cond is None else cond.unsqueeze(-2)]
+    given = [part for part in parts if part is not None]
+    lead = torch.broadcast_shapes(*[part.shape[:-1] for part in given])
+    return torch.cat([part.expand(*lead, -1) for part in given], dim=-1).flatten(-3, -2)
 
 
 def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tensor | None]:
@@ -178,12 +165,11 @@ def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tens
         RuntimeError: If two batch sizes differ and neither is 1 (the class is a ``ValueError`` as well).
     """
     size = common_size({name: value.shape[dim] for name, value in values.items() if value is not None})
-    return [
-        value
-        if value is None or value.shape[dim] == size
-        else value.expand(*value.shape[:dim], size, *value.shape[dim + 1 :])
-        for value in values.values()
-    ]
+    return [None if value is None else _with_size(value, size, dim) for value in values.values()]
+
+
+def _with_size(value: Tensor, size: int, dim: int) -> Tensor:
+    return value if value.shape[dim] == size else value.expand(*value.shape[:dim], size, *value.shape[dim + 1 :])
 
 
 def common_size(sizes: Mapping[str, int]) -> int:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.core.modes import evaluation
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
-from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
+from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request, concat
 from hypnettorch.hnets.initialization import Destinations, Plan, check_internal
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.module_part import ModulePart
@@ -38,8 +38,9 @@ class ModuleHNet(Wrapper):
     linear layer, or :class:`~hypnettorch.hnets.chunked_mlp_hnet.ChunkedHMLP`, whose conditional input are the features.
     A low-rank output is that of ``HLowRank`` around it.
 
-    Conditions are vectors, to which an unconditional input ``u`` is joined as ``[u, e]``, or tensors of any shape.
-    Parameters are published in the order embeddings ``[*cond_in_size]``, trunk, head.
+    Conditions are vectors, to which an unconditional input ``u`` is joined as ``[u, e]``, tensors of any shape, or
+    dictionaries of tensors ``[N, ...]`` (token features with a mask, what a tokenizer returns), which the trunk gets as
+    its keywords. Parameters are published in the order embeddings ``[*cond_in_size]``, trunk, head.
 
     Args:
         trunk: The module ``t``; it becomes a part of this network, in training and evaluation mode with it.
@@ -148,29 +149,31 @@ class ModuleHNet(Wrapper):
     def before(self, request: Request, values: Values) -> Request:
         """The features of the conditions are the input of the head."""
         inputs.check_combination(request.uncond, request.cond, None, required=True)
-        self._check_conditions(request.uncond, request.cond, values)
-        lead = 0 if values.sets is None else 1
-        given = inputs.join_batches({"uncond_input": request.uncond, "cond_input": request.cond}, lead)
-        x = _join(*given)
-        features = _flatten_features(self._trunk_part(x, values), x.shape[: lead + 1], self._feature_size)
+        dim = 0 if values.sets is None else 1
+        x = self._mapped(request, dim) if isinstance(request.cond, Mapping) else self._joined_inputs(request, dim)
+        lead = trees.tensors(x)[0].shape[: dim + 1]
+        features = _flatten_features(self._trunk_part(x, values), lead, self._feature_size)
         return replace(request, uncond=None, cond=features)
 
-    def _check_conditions(self, uncond: Tensor | None, cond: Tensor | None, values: Values) -> None:
-        """Check the shape of each input by itself."""
-        for name, value, shape in (
-            ("uncond_input", uncond, (self._uncond_in_size,) if self._uncond_in_size else ()),
-            ("cond_input", cond, self._cond_shape),
-        ):
-            wanted = ("N", *("any" if size is None else size for size in shape))
-            if shape and value is None:
-                checks.fail(name, f"shape {wanted}", None)
-            if value is None:
-                continue
-            if not shape:
-                checks.fail(name, "None, since the network has no such input", f"shape {tuple(value.shape)}")
-            own = tuple(value.shape[1 if values.sets is None else 2 :])
-            if len(own) != len(shape) or any(size not in (None, n) for size, n in zip(shape, own, strict=True)):
-                checks.fail(name, f"shape {wanted}", tuple(value.shape))
+    def _mapped(self, request: Request, dim: int) -> Any:
+        """A dictionary of tensors as the keywords of the trunk; the batch is dimension ``dim``."""
+        if request.uncond is not None or not self._cond_shape:
+            checks.fail("cond_input", "a tensor, or a dictionary without an unconditional input beside it", "both")
+        sizes = {f"cond_input[{i}]": leaf.shape[dim] for i, leaf in enumerate(trees.tensors(request.cond))}
+        inputs.common_size(sizes)
+        return request.cond
+
+    def _joined_inputs(self, request: Request, dim: int) -> Tensor:
+        """``[u, e]``, each checked by itself."""
+        given = {"uncond_input": request.uncond, "cond_input": request.cond}
+        shapes = ((self._uncond_in_size,) if self._uncond_in_size else (), self._cond_shape)
+        for (name, value), shape in zip(given.items(), shapes, strict=True):
+            got = None if value is None else tuple(value.shape)
+            if got is not None and not shape:
+                checks.fail(name, "None, since the network has no such input", f"shape {got}")
+            if shape and (got is None or not _fits(got[dim + 1 :], shape)):
+                checks.fail(name, f"shape {('N', *('any' if size is None else size for size in shape))}", got)
+        return concat(Request(*inputs.join_batches(given, dim)))
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise the head for the targets, and for features as large as they are. The trunk stays as it is.
@@ -234,10 +237,8 @@ def _count_features(trunk: nn.Module, uncond: int, shape: tuple[int | None, ...]
     return _flatten_features(features, torch.Size([2])).shape[-1]
 
 
-def _join(uncond: Tensor | None, cond: Tensor | None) -> Tensor:
-    """``[u, e]`` along the last dimension."""
-    parts = [part for part in (uncond, cond) if part is not None]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+def _fits(got: Sequence[int], shape: Sequence[int | None]) -> bool:
+    return len(got) == len(shape) and all(size in (None, n) for size, n in zip(shape, got, strict=True))
 
 
 def _flatten_features(features: Any, lead: torch.Size, size: int | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -51,8 +52,8 @@ class ModulePart:
         if external:
             _keep_as_buffers(function)
 
-    def __call__(self, x: Tensor, values: Values) -> Tensor:
-        """What the function makes of ``x``; with many parameter sets of ``x [B, ...]``, set by set."""
+    def __call__(self, x: Any, values: Values) -> Tensor:
+        """What the function makes of ``x``, or of a dictionary as its keywords; of many parameter sets, set by set."""
         given = {own: values.given.get(f"{self._name}.{own}") for own in self._places} if values.given else {}
         tensors = {own: tensor for own, tensor in given.items() if tensor is not None}
         if values.sets is None:
@@ -66,17 +67,18 @@ class ModulePart:
         )
         return mapped
 
-    def _evaluate(self, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    def _evaluate(self, x: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+        arguments = ((), x) if isinstance(x, Mapping) else ((x,), {})
         if not tensors:
-            return self._function(x)
+            return self._function(*arguments[0], **arguments[1])
         entries = [(place, tensor) for own, tensor in tensors.items() for place in self._places[own]]
         with lending.lend(lending.groups_of(entries)) as block:
-            output: Tensor = self._function(x)
+            output: Tensor = self._function(*arguments[0], **arguments[1])
             if block is not None:
                 block.keep(output)
         return output
 
-    def _evaluate_mapped(self, x: Tensor, tensors: Mapping[str, Tensor], condition: None) -> Tensor:
+    def _evaluate_mapped(self, x: Any, tensors: Mapping[str, Tensor], condition: None) -> Tensor:
         with mappable_attention():
             return self._evaluate(x, tensors)
 

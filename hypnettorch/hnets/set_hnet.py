@@ -13,7 +13,7 @@ from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import Request
 from hypnettorch.hnets.module_part import ModulePart
-from hypnettorch.hnets.wrapper import Wrapper, check_input
+from hypnettorch.hnets.wrapper import Wrapper, check_input, check_rows
 
 
 def mean_of_set(encoded: Tensor) -> Tensor:
@@ -105,12 +105,13 @@ class HSetInput(Wrapper):
     def before(self, request: Request, values: Values) -> Request:
         """What is made of the sets is the conditional input."""
         inputs.check_combination(None, request.cond, request.ids, required=False)
-        return (
-            request if request.cond is None else replace(request, cond=self._conditions_of_sets(request.cond, values))
-        )
+        if request.cond is None:
+            return request
+        return replace(request, cond=self._conditions_of_sets(request.cond, values))
 
     def _conditions_of_sets(self, sets: Tensor, values: Values) -> Tensor:
         """``[N, S, ...]`` to ``[N, cond_in_size]``; with many parameter sets ``[B, N, ...]`` to ``[B, N, ...]``."""
+        checks.tensor("cond_input", sets)
         first = 0 if values.sets is None else 1
         dims = sets.dim() - first - self._element_dims
         if dims not in (1, 2) or 0 in sets.shape:
@@ -120,16 +121,7 @@ class HSetInput(Wrapper):
             sets = sets.unsqueeze(first)
         batch, size = sets.shape[first : first + 2]
         encoded = self._encoder_part(sets.flatten(first, first + 1), values)
-        _check_rows("encoder(...)", encoded, sets.shape[:first], batch * size)
-        encoded = encoded.unflatten(first, (batch, size))
-        pooled = self._pool_part(encoded, values)
-        _check_rows("pool(...)", pooled, sets.shape[:first], batch)
-        checks.width("pool(...)", pooled, self._pooled_size)
+        check_rows("encoder(...)", encoded, (*sets.shape[:first], batch * size))
+        pooled = self._pool_part(encoded.unflatten(first, (batch, size)), values)
+        check_rows("pool(...)", pooled, sets.shape[: first + 1], self._pooled_size)
         return pooled
-
-
-def _check_rows(name: str, value: Any, lead: Any, rows: int) -> None:
-    """Raise unless ``value`` is a tensor ``[*lead, rows, size]``."""
-    checks.tensor(name, value)
-    if value.dim() != len(lead) + 2 or value.shape[len(lead)] != rows:
-        checks.fail(name, f"shape ({rows}, size)", tuple(value.shape[len(lead) :]))

@@ -254,6 +254,15 @@ def check_input(hnet: Any, which: str) -> int:
     return int(size)
 
 
+def check_rows(name: str, value: Any, lead: Sequence[int], size: int | None = None) -> None:
+    """Raise unless ``value`` is a tensor ``[*lead, size]``."""
+    checks.tensor(name, value)
+    if size is not None:
+        checks.width(name, value, size)
+    if value.shape[:-1] != tuple(lead):
+        checks.fail(name, f"shape {(*lead, size or 'size')}", tuple(value.shape))
+
+
 def stacked_value(values: Values, name: str) -> Tensor:
     """The tensor of a name; with many parameter sets ``[B, *shape]`` also where it was not passed."""
     value: Tensor = values[name]
