@@ -7,14 +7,17 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
 from hypnettorch.core.values import Values
-from hypnettorch.hnets.hypernetwork import Produced, Request
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
 from hypnettorch.hnets.initialization import Destination, Destinations, Plan, destinations_of
+from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.wrapper import Pairs, Wrapper, stacked_value
+from hypnettorch.mnets.layer_types import is_described
 from hypnettorch.mnets.network import Network, Shapes, is_network
 
 
@@ -34,8 +37,9 @@ class HLowRank(Wrapper):
     The parameters of ``h`` are published first, then the gates as one tensor ``[number of targets]``.
 
     Args:
-        hnet: The hypernetwork ``h``, of any class, with the target shapes ``factor_shapes(target_shapes, rank)``; or a
-            class or function that makes it from these shapes.
+        hnet: The hypernetwork ``h``, of any class, with the target shapes ``factor_shapes(target_shapes, rank)``; a
+            class or function that makes it from these shapes; or any other module, which gets ``cond_input`` (the
+            entries of a dictionary as keywords) and returns ``{key: (A, B)}``, ``A [N, r, n]`` and ``B [N, out, r]``.
         target: What the updates are for: a main network, or shapes. The keys of :meth:`factors` are the names of the
             parameters of a module (:class:`~hypnettorch.mnets.module_net.ModuleNet`), otherwise positions in
             ``hyper_shapes_learned``.
@@ -43,9 +47,12 @@ class HLowRank(Wrapper):
             ``{'*.attn.*': 8, '*': 4}``, of which the first that matches counts.
         alpha: ``α``, in the same forms; by default the rank.
         verbose: Whether to print a line about the network.
+        dropout: With which probability an entry of the input of an adapter is 0 in training mode. It is drawn for each
+            pair of factors, so that all positions of a sample lose the same entries.
 
     Raises:
-        ValueError: If a target has fewer than two dimensions, or ``h`` does not produce such factors.
+        ValueError: If a target has fewer than two dimensions or is a stack of matrices (fused experts), or ``h`` does
+            not produce such factors.
         TypeError: If an argument has the wrong type.
 
     Note:
@@ -76,18 +83,22 @@ class HLowRank(Wrapper):
         rank: int | Sequence[int] | Mapping[Any, int] = 8,
         alpha: float | Sequence[float] | Mapping[Any, float] | None = None,
         verbose: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         shapes, keys = _targets(target)
         ranks = _ranks(rank, keys)
         alphas = ranks if alpha is None else _per_target("alpha", alpha, keys)
         wanted = _factor_shapes(shapes, ranks)
         generator: Any = hnet(wanted) if callable(hnet) and not isinstance(hnet, nn.Module) else hnet
+        if isinstance(generator, nn.Module) and not is_network(generator):
+            generator = FactorsOfModule(generator, wanted, keys)
         super().__init__(generator, shapes)
         if [list(shape) for shape in generator.target_shapes] != wanted:
             checks.fail("hnet", f"target shapes {wanted}, A and B of each target", generator.target_shapes)
         self._keys = keys
         self._ranks = ranks
         self._alphas = [checks.number(("alpha", i), a) for i, a in enumerate(alphas)]
+        self._dropout = checks.number("dropout", dropout, 0, 1)
         self.wrap(generator)
         self.declare("gate.weight", [len(shapes)], block=1)
         if verbose:
@@ -137,6 +148,10 @@ class HLowRank(Wrapper):
     def _pairs(self, produced: Produced, values: Values) -> Pairs:
         """``A [N, r, n]`` and ``B [N, out, r]`` of each target; with many parameter sets ``[B, N, ...]``."""
         factors = produced.tensors
+        if self.training and self._dropout:
+            factors[::2] = [
+                A * nn.functional.dropout(torch.ones_like(A[..., :1, :]), self._dropout) for A in factors[::2]
+            ]
         gates = stacked_value(values, "gate.weight")[..., None, None, None].unbind(-4)  # each [1, 1, 1] or [B, 1, 1, 1]
         scales = [alpha / rank for alpha, rank in zip(self._alphas, self._ranks, strict=True)]
         return [
@@ -162,22 +177,53 @@ class HLowRank(Wrapper):
         nn.init.zeros_(self.gates)
 
 
+class FactorsOfModule(HyperNetwork):
+    """Factors that a module returns by the key of their target.
+
+    Args:
+        module: The module.
+        shapes: Shapes of ``A`` and ``B`` of each target.
+        keys: The keys of the targets.
+    """
+
+    def __init__(self, module: nn.Module, shapes: Shapes, keys: Sequence[Key]) -> None:
+        super().__init__(shapes)
+        self._keys = list(keys)
+        self._part = ModulePart(self, "module", module, block=0)
+
+    def check_inputs(self, request: Request) -> None:
+        """What the module is given is its own affair."""
+
+    def generate(self, request: Request, values: Values) -> list[Tensor]:
+        """What the module returns, checked."""
+        made: Any = self._part(request.cond, values)
+        if not isinstance(made, Mapping) or set(made) != set(self._keys):
+            got = sorted(map(str, made)) if isinstance(made, Mapping) else type(made).__name__
+            checks.fail("hnet(...)", f"a dictionary with pairs (A, B) for {self._keys}", got)
+        factors = [factor for key in self._keys for factor in made[key]]
+        lead = factors[0].shape[:-2]
+        for i, (factor, shape) in enumerate(zip(factors, self.target_shapes, strict=True)):
+            checks.shape(f"hnet(...)[{self._keys[i // 2]!r}], {'AB'[i % 2]}", factor, (*lead, *shape))
+        return factors
+
+
 def _targets(target: Any) -> tuple[Shapes, list[Key]]:
     """Shapes and keys of the targets, all of which must be matrices or kernels."""
-    keys: list[Key] | None = None
     if is_network(target):
-        refs = target.hyper_shapes_learned_ref
-        shapes = [list(shape) for shape in target.hyper_shapes_learned or target.param_shapes]
-        if isinstance(getattr(target, "module", None), nn.Module) and refs is not None:
-            names = target.param_names
-            keys = [names[ref] for ref in refs]
+        rows = target.table.learned or target.table.rows
+        shapes, module = [list(row.shape) for row in rows], getattr(target, "module", None)
+        keys = [row.name for row in rows] if isinstance(module, nn.Module) else list(range(len(rows)))
     else:
-        shapes = checks.shapes("target", target)
-    for i, shape in enumerate(shapes):
+        shapes, module = checks.shapes("target", target), None
+        keys = list(range(len(shapes)))
+    for key, shape in zip(keys, shapes, strict=True):
         if len(shape) < 2:
             wanted = "weights with at least two dimensions (ModuleNet: include=lambda name, p: p.dim() > 1)"
-            checks.fail("target", wanted, f"shape {tuple(shape)} of {i if keys is None else keys[i]!r}")
-    return shapes, list(range(len(shapes))) if keys is None else keys
+            checks.fail("target", wanted, f"shape {tuple(shape)} of {key!r}")
+        if module is not None and len(shape) == 3 and not is_described(module, key):
+            wanted = "matrices, and kernels of layers that register_layer describes (exclude= leaves others out)"
+            checks.fail("target", wanted, f"{key!r} of shape {tuple(shape)}, which may be a stack of matrices")
+    return shapes, keys
 
 
 def _factor_shapes(shapes: Shapes, ranks: Sequence[int]) -> list[list[int]]:

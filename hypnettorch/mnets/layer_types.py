@@ -132,6 +132,12 @@ def describe_parameter(layer: nn.Module, name: str) -> Kind:
     return _by_shape(layer, name)
 
 
+def is_described(module: nn.Module, name: str) -> bool:
+    """Whether what a parameter of a module is is known from the type of its layer, and not only from its shape."""
+    layer = module.get_submodule(_layer_of(name.rpartition(".")[0]))
+    return any(_of_class(cls).describe for cls in type(layer).__mro__)
+
+
 def term_of(layer: nn.Module, by_row: bool = False) -> Term | None:
     """What an update of the weight adds to the output of a layer; ``None`` if it computes with the sum.
 

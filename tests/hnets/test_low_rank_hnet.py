@@ -343,7 +343,8 @@ def test_table() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "hypernetwork": ({"hnet": nn.Linear(1, 1)}, TypeError, "hnet"),
+    "main network": ({"hnet": MLP(verbose=False)}, TypeError, "hnet"),
+    "dropout": ({"dropout": 1.5}, ValueError, "dropout"),
     "number": ({"hnet": 3}, TypeError, "hnet"),
     "what a function makes": ({"hnet": lambda shapes: 3}, TypeError, "hnet"),
     "other targets": ({"hnet": hmlp(TARGETS)}, ValueError, "hnet: expected target shapes"),
@@ -389,3 +390,133 @@ def test_deconvolutional_generator() -> None:
     x = torch.randn(5, 6).double()
     sums = [w + u for w, u in zip(net.initial_weights(), hnet(cond_id=2), strict=True)]
     torch.testing.assert_close(net(x, weights=hnet.factors(cond_id=2)), net(x, weights=sums))
+
+
+class Shared(nn.Module):
+    """One network for all layers, as it is written for Text-to-LoRA: it knows nothing of this package."""
+
+    def __init__(self, net: ModuleNet, rank: int = 2) -> None:
+        super().__init__()
+        self.shapes, self.rank = dict(net.selected_shapes), rank
+        self.layers = nn.Embedding(len(self.shapes), 3)
+        self.trunk = nn.Linear(6, 8)
+        self.heads = nn.ModuleList(nn.Linear(8, rank * sum(shape)) for shape in self.shapes.values())
+
+    def forward(self, e: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        pairs = {}
+        for i, (name, (rows, columns)) in enumerate(self.shapes.items()):
+            own = torch.cat([e, self.layers.weight[i].expand(len(e), -1)], dim=-1)
+            A, B = self.heads[i](self.trunk(own)).split([self.rank * columns, self.rank * rows], dim=-1)
+            pairs[name] = A.view(-1, self.rank, columns), B.view(-1, rows, self.rank)
+        return pairs
+
+
+def test_any_module_that_returns_pairs() -> None:
+    net = module_net()
+    generator = Shared(net).double()
+    hnet = HLowRank(generator, net, rank=2, alpha=3.0, verbose=False).double()
+    e, x = torch.randn(3, 3).double(), torch.randn(3, 7, 6).double()
+    assert torch.equal(net(x[0], weights=hnet.factors(cond_input=e[:1])), net.module(x[0]))
+    nn.init.normal_(hnet.gates)
+    made, factors = generator(e), hnet.factors(cond_input=e)
+    for i, (name, (A, B)) in enumerate(made.items()):
+        torch.testing.assert_close(factors[name], LowRank(A, 1.5 * hnet.gates[i] * B))
+    model = HyperModel(hnet, net)
+    output = model(x, cond_input=e)
+    torch.testing.assert_close(output[2], net(x[2], weights=hnet.factors(cond_input=e[2:])))
+    output.sum().backward()
+    assert all(parameter.grad is not None for parameter in generator.parameters())
+    doubled = {name: 2 * parameter for name, parameter in hnet.named_parameters()}
+    of_two = hnet.batched_forward(
+        cond_input=e,
+        weights={name: torch.stack([p, doubled[name]]) for name, p in hnet.named_parameters()},
+        share_input=True,
+        ret_format="stacked",
+    )
+    torch.testing.assert_close(of_two[0][1], hnet(cond_input=e, weights=doubled, ret_format="stacked")[0])
+    assert set(hnet.state_dict()) == {"gate.weight", *(f"hnet.module.{name}" for name in generator.state_dict())}
+    copy.deepcopy(hnet).load_state_dict(hnet.state_dict())
+
+
+class Documents(nn.Module):
+    """Pairs from token features of documents and their mask."""
+
+    def __init__(self, net: ModuleNet) -> None:
+        super().__init__()
+        self.generator = Shared(net)
+        self.linear = nn.Linear(5, 3)
+
+    def forward(self, features: Tensor, mask: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        pooled = (self.linear(features) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return self.generator(pooled)
+
+
+def test_conditions_that_are_dictionaries() -> None:
+    net = module_net()
+    hnet = HLowRank(Documents(net), net, rank=2, verbose=False).double()
+    nn.init.normal_(hnet.gates)
+    features, mask = torch.randn(2, 9, 5).double(), torch.ones(2, 9).double()
+    mask[1, 4:] = 0
+    both = hnet.factors(cond_input={"features": features, "mask": mask})
+    short = hnet.factors(cond_input={"features": features[1:, :4], "mask": mask[1:, :4]})
+    for pair, alone in zip(both.values(), short.values(), strict=True):
+        torch.testing.assert_close(pair.A[1], alone.A)
+    with pytest.raises(TypeError, match=r"cond_input\['mask'\]: expected a tensor, got list"):
+        hnet.factors(cond_input={"features": features, "mask": [1]})
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda pairs: {"0.weight": pairs["0.weight"]}, r"hnet\(...\): expected a dictionary with pairs .*'2.weight'"),
+        (lambda pairs: list(pairs.values()), r"hnet\(...\): expected a dictionary .* got list"),
+        (lambda pairs: {**pairs, "2.weight": pairs["0.weight"]}, r"hnet\(...\)\['2.weight'\], A: expected shape"),
+        (lambda pairs: {name: (A, B[:1]) for name, (A, B) in pairs.items()}, r"\['0.weight'\], B: expected shape"),
+    ],
+)
+def test_modules_that_return_something_else(made: Any, message: str) -> None:
+    net = module_net()
+
+    class Other(Shared):
+        def forward(self, e: Tensor) -> Any:
+            return made(super().forward(e))
+
+    hnet = HLowRank(Other(net), net, rank=2, verbose=False).double()
+    with pytest.raises(ValueError, match=message):
+        hnet.factors(cond_input=torch.randn(2, 3).double())
+
+
+def test_dropout() -> None:
+    """In training mode entries of the input of an adapter are 0, others larger: on average nothing changes."""
+    net = module_net()
+    hnet = low_rank(target=net, rank=2, dropout=0.25)
+    plain = hnet.eval().factors(cond_id=[0, 1])
+    assert torch.equal(hnet.factors(cond_id=[0, 1])["0.weight"].A, plain["0.weight"].A)
+    hnet.train()
+    total = torch.zeros_like(plain["0.weight"].A)
+    for _ in range(400):
+        dropped = hnet.factors(cond_id=[0, 1])["0.weight"]
+        assert torch.equal(dropped.B, plain["0.weight"].B)
+        ratio = dropped.A / plain["0.weight"].A
+        torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
+        kept = torch.isclose(ratio, torch.tensor(4 / 3).double())
+        assert (kept | (ratio == 0)).all()
+        total += ratio / 400
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=0.15)
+    assert not torch.equal(hnet.factors(cond_id=0)["0.weight"].A, hnet.factors(cond_id=0)["0.weight"].A)
+
+
+class FusedExperts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.Parameter(torch.randn(4, 6, 5))
+
+
+def test_stacks_of_matrices_are_refused() -> None:
+    """Read as one matrix, ``A`` would be as large as an expert."""
+    module = nn.ModuleDict(
+        {"mixture": FusedExperts(), "conv": nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 2))}
+    )
+    with pytest.raises(ValueError, match=r"target: .*'mixture.experts' of shape \(4, 6, 5\)"):
+        HLowRank(HMLP, ModuleNet(module, include=lambda name, p: p.dim() > 1), verbose=False)
+    HLowRank(HMLP, ModuleNet(module, include="conv*original1"), verbose=False)
