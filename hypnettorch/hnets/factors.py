@@ -37,7 +37,7 @@ BLOCK = 2**17
 MEMORY_COST = 200
 """Multiplications that take as long as writing and reading one output (measured on a CPU with two threads)."""
 
-CHANGED = frozenset({"forward", "generate", "read", "select", "last_layer", "chunk_inputs"})
+EQUATION = ("forward", "generate", "read", "select", "last_layer", "chunk_inputs")
 """Methods of which a subclass may change none for its outputs to be those of :func:`factorize`."""
 
 
@@ -85,18 +85,13 @@ def can_factorize(hnet: Any) -> bool:
     distances. Nor does it keep the hidden activations of a network that was told to compute them again
     (``recompute_chunks``).
     """
-    if CHANGED.intersection(vars(hnet)):
+    base = next((cls for cls in (HMLP, ChunkedHyperNetwork) if isinstance(hnet, cls)), None)
+    if base is None or hnet._buffers["output_scale"] is not None:
         return False
-    if hnet._buffers.get("output_scale") is not None:
+    cls = type(hnet)
+    if any(name in vars(hnet) or getattr(cls, name, None) is not getattr(base, name, None) for name in EQUATION):
         return False
-    for base in type(hnet).__mro__:
-        if base is HMLP:
-            return True
-        if base is ChunkedHyperNetwork:
-            return not hnet.recompute_chunks and can_factorize(hnet.hnet)
-        if CHANGED.intersection(vars(base)):
-            return False
-    return False
+    return base is HMLP or (not hnet.recompute_chunks and can_factorize(hnet.hnet))
 
 
 def has_exact_type(hnet: nn.Module) -> bool:
@@ -185,17 +180,21 @@ def squared_distance(
     old_gram: Tensor,
 ) -> Tensor:
     """The equation at the top of this module, with ``old_gram = W*ᵀW*``; the bias stands by itself."""
-    moves, change = activations - old_activations, weight - old_weight
-    value = (
-        (change.T @ change) * (activations.T @ activations)
-        + 2 * (change.T @ old_weight) * (activations.T @ moves)
-        + old_gram * (moves.T @ moves)
-    ).sum()
-    if bias is None or old_bias is None:
-        return value
-    shift = bias - old_bias
-    mixed = (change.T @ shift) * activations.sum(0) + (old_weight.T @ shift) * moves.sum(0)
-    return value + 2 * mixed.sum() + len(activations) * shift.square().sum()
+    change, shift = weight - old_weight, _shift(weight, bias, old_bias)
+    products = (change.T @ change, change.T @ old_weight, change.T @ shift, old_weight.T @ shift)
+    return _value(products, activations, activations - old_activations, old_gram, shift)
+
+
+def _shift(weight: Tensor, bias: Tensor | None, old_bias: Tensor | None) -> Tensor:
+    return weight.new_zeros(len(weight)) if bias is None or old_bias is None else bias - old_bias
+
+
+def _value(products: Sequence[Tensor], activations: Tensor, moves: Tensor, old_gram: Tensor, shift: Tensor) -> Tensor:
+    """The distance, from ``DᵀD``, ``DᵀW*``, ``Dᵀs`` and ``W*ᵀs`` with the change ``s`` of the bias."""
+    squared, mixed, shifted, old_shifted = products
+    weights = squared * (activations.T @ activations) + 2 * mixed * (activations.T @ moves)
+    rows = 2 * (shifted * activations.sum(0) + old_shifted * moves.sum(0))
+    return (weights + old_gram * (moves.T @ moves)).sum() + rows.sum() + len(activations) * shift.square().sum()
 
 
 def _is_transformed(*tensors: Tensor | None) -> bool:
@@ -232,8 +231,7 @@ class _Distance(torch.autograd.Function):
         old_bias: Tensor | None,
         old_gram: Tensor,
     ) -> Tensor:
-        moves = activations - old_activations
-        shift = weight.new_zeros(len(weight)) if bias is None or old_bias is None else bias - old_bias
+        moves, shift = activations - old_activations, _shift(weight, bias, old_bias)
         squared, mixed = torch.zeros_like(old_gram), torch.zeros_like(old_gram)
         shifted, old_shifted = torch.zeros_like(old_gram[0]), torch.zeros_like(old_gram[0])
         for new, old, by in _blocks(weight, old_weight, shift):
@@ -242,17 +240,12 @@ class _Distance(torch.autograd.Function):
             mixed.addmm_(change.T, old)
             shifted.addmv_(change.T, by)
             old_shifted.addmv_(old.T, by)
-        row_gram, move_gram = activations.T @ activations, moves.T @ activations
-        row_sum, move_sum = activations.sum(0), moves.sum(0)
-        value = (
-            (squared * row_gram + 2 * mixed * move_gram.T + old_gram * (moves.T @ moves)).sum()
-            + 2 * (shifted * row_sum + old_shifted * move_sum).sum()
-            + len(activations) * shift.square().sum()
-        )
+        value = _value((squared, mixed, shifted, old_shifted), activations, moves, old_gram, shift)
         row_gradient = torch.addmm(shifted + old_shifted, activations, squared + mixed)
         row_gradient.addmm_(moves, mixed.T + old_gram)
         tensors = (activations, weight, bias, old_activations, old_weight, old_bias, old_gram)
-        ctx.save_for_backward(*tensors, shift, row_gradient, row_gram, move_gram, row_sum, move_sum)
+        moments = (activations.T @ activations, moves.T @ activations, activations.sum(0), moves.sum(0))
+        ctx.save_for_backward(*tensors, shift, row_gradient, *moments)
         return value
 
     @staticmethod

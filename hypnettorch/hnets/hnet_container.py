@@ -15,6 +15,7 @@ from hypnettorch.core.values import Values, resolve
 from hypnettorch.hnets import assembly, initialization, inputs, output_constants
 from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, check_hypernetwork, common_bias, normal
 from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.wrapper import check_own_complete
 from hypnettorch.mnets.network import Shapes
 
 HNETS = "hnets"
@@ -179,9 +180,7 @@ class HContainer(HyperNetwork):
 
     def check_complete(self, tensors: Any, weights: Any = None) -> None:
         """The hypernetworks check their tensors, which may be in their entries, themselves."""
-        missing = [name for name in self.table.required if not name.startswith(f"{HNETS}.") and name not in tensors]
-        if missing:
-            checks.fail("weights", f"tensors for {missing}", "None" if weights is None else "only other tensors")
+        check_own_complete(self, HNETS, tensors, weights)
 
     def select(self, request: Request, values: Values) -> Request:
         """Look up the plain parameters of conditions; the hypernetworks look conditions up themselves."""
@@ -210,38 +209,36 @@ class HContainer(HyperNetwork):
         entries = request.given.get(HNETS, [{}] * len(self.hnets))
         made = [self._ask_with(i, entry, request, values) for i, entry in enumerate(entries)]
         lead = self._lead(made, cond, request, values.sets)
+        uncond = [values[f"{UNCOND}.{i}"] for i in range(len(self._uncond_shapes))]
+        if values.sets is not None:
+            uncond = [p.unsqueeze(1) if f"{UNCOND}.{i}" in values.given else p for i, p in enumerate(uncond)]
 
         def spread(tensors: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
             return [tensor.expand(*lead, *shape) for tensor, shape in zip(tensors, shapes, strict=True)]
 
-        uncond = []
-        for i in range(len(self._uncond_shapes)):
-            name = f"{UNCOND}.{i}"
-            per_set = values.sets is not None and name in values.given
-            uncond.append(values[name].unsqueeze(1) if per_set else values[name])
-        parts = (
-            [spread(tensors, hnet.target_shapes) for tensors, hnet in zip(made, self.internal_hnets, strict=True)],
-            spread(uncond, self._uncond_shapes),
-            spread(cond, self._cond_shapes),
-        )
+        produced = [
+            spread(tensors, hnet.target_shapes) for tensors, hnet in zip(made, self.internal_hnets, strict=True)
+        ]
+        parts = (produced, spread(uncond, self._uncond_shapes), spread(cond, self._cond_shapes))
         return assembly.assemble(self._assembly_fct, parts, lead, self.target_shapes)
 
     def _ask_with(self, number: int, entry: Mapping[str, Any], request: Request, values: Values) -> list[Tensor]:
         """What one of the hypernetworks produces, whose entry has precedence over the inputs of all."""
         name, hnet = f"{HNETS}.{number}", self.hnets[number]
+        own = {key: entry[key] for key in INPUTS if key in entry}
         named = {key: value for key, value in entry.items() if key in PARTS or "." in key}
+        given = {key: value for key, value in entry.items() if key not in own and key not in named}
         if named:
             _, passed = resolve(hnet.table, named, hnet, stacked=values.sets is not None)  # type: ignore[arg-type]
             values = values.with_tensors({f"{name}.{key}": tensor for key, tensor in passed.items()})
-        own = {key: entry[key] for key in INPUTS if key in entry}
-        inputs.check_combination(own.get("uncond_input"), own.get("cond_input"), own.get("cond_id"), required=False)
-        uncond = own.get("uncond_input", request.uncond)
-        cond = own.get("cond_input", None if "cond_id" in own else request.cond)
-        ids = None if cond is not None or {"cond_input", "cond_id"} & own.keys() else request.ids
-        if own.get("cond_id") is not None:
-            ids = inputs.parse_cond_id(own["cond_id"], hnet.num_known_conds)  # type: ignore[arg-type]
-        given = {key: value for key, value in entry.items() if key not in INPUTS and key not in named}
-        return self.ask(name, Request(uncond, cond, ids, given), values).tensors
+        inputs.check_combination(*map(own.get, INPUTS), required=False)
+        conditional = (
+            own if {"cond_input", "cond_id"} & own.keys() else {"cond_input": request.cond, "cond_id": request.ids}
+        )
+        cond, ids = conditional.get("cond_input"), conditional.get("cond_id")
+        if ids is not None:
+            ids = None if cond is not None else inputs.parse_cond_id(ids, hnet.num_known_conds)  # type: ignore[arg-type]
+        return self.ask(name, Request(own.get("uncond_input", request.uncond), cond, ids, given), values).tensors
 
     def _lead(
         self, made: Sequence[Sequence[Tensor]], cond: Sequence[Tensor], request: Request, sets: int | None

@@ -47,30 +47,28 @@ def parse_weights(
         ValueError: If weights are missing or do not fit.
         TypeError: If ``weights`` or an entry has the wrong type.
     """
-    if isinstance(weights, Mapping):
-        if not any(low_rank.is_pair(value) for value in weights.values()):
-            missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
-            if missing:
-                unknown = _unknown(weights, {**shapes, **others})
-                checks.fail("weights", f"tensors for {list(shapes)}", f"unknown {unknown}, missing {missing}")
-        return parse_updates(weights, shapes, stacked, others, by_row)
-    if weights is None:
-        checks.fail("weights", f"tensors for {list(shapes)}", None)
     if isinstance(weights, Tensor):
         expected = formats.num_elements(list(shapes.values()))
         if weights.dim() != 1 + stacked or weights.shape[-1] != expected:
-            lead = "(B, " if stacked else "("
-            wanted = f"flat hyper_shapes_learned of shape {lead}{expected}{')' if stacked else ',)'}"
-            checks.fail("weights", wanted, tuple(weights.shape))
+            wanted = ("B", expected) if stacked else (expected,)
+            checks.fail("weights", f"flat hyper_shapes_learned of shape {wanted}", tuple(weights.shape))
         return dict(zip(shapes, formats.unflatten(weights, list(shapes.values())), strict=True))
-    if not hasattr(weights, "__getitem__") or not hasattr(weights, "__len__"):
-        raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
-    if len(weights) != len(shapes):
-        _fail_number(len(weights), shapes, others)
-    sets = count_sets(list(weights)) if stacked else None
-    for i, (tensor, shape) in enumerate(zip(weights, shapes.values(), strict=True)):
-        _check_shape(("weights", i), tensor, shape, sets)
-    return dict(zip(shapes, weights, strict=True))
+    if weights is None:
+        checks.fail("weights", f"tensors for {list(shapes)}", None)
+    if not isinstance(weights, Mapping):
+        if not hasattr(weights, "__getitem__") or not hasattr(weights, "__len__"):
+            raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
+        if len(weights) == len(shapes) + len(others) > len(shapes):
+            checks.fail("weights", f"{len(shapes)} tensors, for the selected parameters", f"also {list(others)}")
+        if len(weights) != len(shapes):
+            checks.fail("weights", f"{len(shapes)} tensors (hyper_shapes_learned)", len(weights))
+        weights = dict(enumerate(weights))
+    elif not any(low_rank.is_pair(value) for value in weights.values()):
+        missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
+        if missing:
+            unknown = _unknown(weights, {**shapes, **others})
+            checks.fail("weights", f"tensors for {list(shapes)}", f"unknown {unknown}, missing {missing}")
+    return parse_updates(weights, shapes, stacked, others, by_row)
 
 
 def parse_updates(
@@ -110,7 +108,7 @@ def parse_updates(
         name = names[key] if isinstance(key, int) else key
         if name in parsed:
             checks.fail("weights", "each weight once", f"two entries for '{name}'")
-        label = f"weights['{name}']"
+        label = f"weights[{key!r}]"
         if low_rank.is_pair(value):
             parsed[name] = low_rank.parse(label, value, known[name], stacked, by_row)
         else:
@@ -160,12 +158,6 @@ def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int
         checks.fail(label, f"shape {('B', *shape)} with B = {sets}", got)
 
 
-def _fail_number(number: int, shapes: Shapes, others: Shapes) -> NoReturn:
-    if number == len(shapes) + len(others):
-        checks.fail("weights", f"{len(shapes)} tensors, for the selected parameters", f"also {list(others)}")
-    checks.fail("weights", f"{len(shapes)} tensors (hyper_shapes_learned)", number)
-
-
 def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:
     """A value that fits the weight in device and kind of dtype, and with ``same_dtype`` in dtype.
 
@@ -188,17 +180,13 @@ _DOUBLE = (torch.float64, torch.complex128)
 def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool, factor: bool) -> Tensor:
     if value.device != own.device:
         checks.fail(label, f"a tensor on {own.device}", value.device)
-    dtype = own.dtype
-    if value.dtype == dtype:
+    dtype, complex_own = own.dtype, own.is_complex()
+    if value.dtype == dtype or (factor and not own.is_floating_point() and not complex_own):
         return value
-    if factor and not own.is_floating_point():
-        if own.is_complex():
-            raise TypeError(f"{label}: expected a tensor that replaces the complex weight, got a factor")
-        return value
-    complex_own = own.is_complex()
-    if (value.is_floating_point() or value.is_complex()) != (own.is_floating_point() or complex_own):
-        raise TypeError(f"{label}: expected dtype {dtype}, got {value.dtype}")
-    if value.is_complex() and not complex_own:
+    if factor and complex_own:
+        raise TypeError(f"{label}: expected a tensor that replaces the complex weight, got a factor")
+    floating = value.is_floating_point() or value.is_complex()
+    if floating != (own.is_floating_point() or complex_own) or (value.is_complex() and not complex_own):
         raise TypeError(f"{label}: expected dtype {dtype}, got {value.dtype}")
     if same_dtype and value.dtype in _DOUBLE and dtype not in _DOUBLE:
         raise TypeError(
