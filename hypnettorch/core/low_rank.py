@@ -109,40 +109,6 @@ def is_pair(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, (tuple, list))
 
 
-def parse(
-    name: str, value: Sequence[Any], shape: Sequence[int], stacked: bool = False, by_row: bool = False
-) -> LowRank:
-    """A pair that a user passed for a weight.
-
-    Args:
-        name: What messages call it.
-        value: ``(A, B)``.
-        shape: Shape of the weight.
-        stacked: Whether both have a leading dimension of weight sets.
-        by_row: Whether they may have one of rows of a batch.
-
-    Raises:
-        ValueError: If the pair does not fit the weight.
-        TypeError: If an entry is no floating tensor.
-    """
-    checks.length(name, value, 2)
-    if len(shape) < 2:
-        checks.fail(name, f"a tensor: a weight of shape {tuple(shape)} has no low-rank updates", "a pair (A, B)")
-    pair = LowRank(*value)
-    for which, tensor in zip(("A", "B"), pair, strict=True):
-        checks.tensor(f"{name}, {which}", tensor)
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name}, {which}: expected a floating dtype, got {tensor.dtype}")
-    rows, columns = matrix_shape(shape)
-    stacked = stacked or (by_row and pair.A.dim() > 2)
-    lead = ["N"] if stacked else []
-    if pair.A.dim() != 2 + stacked or pair.A.shape[-1] != columns:
-        checks.fail(f"{name}, A", f"shape ({', '.join([*lead, 'r', str(columns)])})", tuple(pair.A.shape))
-    wanted = (*pair.A.shape[:-2], rows, pair.rank)
-    checks.shape(f"{name}, B", pair.B, wanted)
-    return pair
-
-
 def add_adapters(*adapters: Mapping[Key, Sequence[Tensor]]) -> dict[Key, LowRank]:
     """The sum ``ΔW = Σ_i B_i A_i`` of adapters: their factors side by side, no product is formed.
 

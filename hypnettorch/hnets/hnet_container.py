@@ -231,8 +231,8 @@ class HContainer(HyperNetwork):
         if named:
             _, passed = resolve(hnet.table, named, hnet, stacked=values.sets is not None)  # type: ignore[arg-type]
             values = values.with_tensors({f"{name}.{key}": tensor for key, tensor in passed.items()})
-        inputs.check_combination(*map(own.get, INPUTS), required=False)
-        conditional = (
+        inputs.check_combination(own.get("uncond_input"), own.get("cond_input"), own.get("cond_id"), required=False)
+        conditional: Mapping[str, Any] = (
             own if {"cond_input", "cond_id"} & own.keys() else {"cond_input": request.cond, "cond_id": request.ids}
         )
         cond, ids = conditional.get("cond_input"), conditional.get("cond_id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -17,48 +17,6 @@ from hypnettorch.hnets.wrapper import Wrapper
 
 OUTPUT = "output_handler(...)"
 """The result of an output handler, in messages."""
-
-
-@dataclass(frozen=True)
-class LeadingInputs:
-    """The default input handler: the first columns of the noise are the input of the inner hypernetwork."""
-
-    size: int
-
-    def __call__(
-        self, uncond_input: Tensor | None = None, cond_input: Tensor | None = None, cond_id: Any = None
-    ) -> tuple[Tensor | None, Tensor | None, Any]:
-        """The three inputs of the inner hypernetwork."""
-        uncond_input = _noise(uncond_input)
-        if uncond_input.shape[-1] < self.size:
-            checks.fail("uncond_input", f"at least {self.size} entries per row", f"shape {tuple(uncond_input.shape)}")
-        return (uncond_input[..., : self.size] if self.size > 0 else None), cond_input, cond_id
-
-
-@dataclass(frozen=True)
-class AddNoise:
-    """The default output handler: the noise, scaled, is added to the weights."""
-
-    sigma: float
-
-    def __call__(
-        self,
-        hnet_out_int: Tensor,
-        uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
-        cond_id: Any = None,
-    ) -> Tensor:
-        """The perturbed weights."""
-        uncond_input = _noise(uncond_input)
-        checks.width("uncond_input", uncond_input, hnet_out_int.shape[-1])
-        inputs.common_size({"uncond_input": uncond_input.shape[-2], "cond_id or cond_input": hnet_out_int.shape[-2]})
-        return hnet_out_int + self.sigma * uncond_input
-
-
-def _noise(uncond_input: Tensor | None) -> Tensor:
-    if uncond_input is None:
-        checks.fail("uncond_input", "noise", None)
-    return uncond_input
 
 
 class HPerturbWrapper(Wrapper):
@@ -117,11 +75,10 @@ class HPerturbWrapper(Wrapper):
             if hnet_uncond_in_size is None:
                 checks.fail("hnet_uncond_in_size", "a size, or an input_handler", None)
             most = self.num_outputs if output_handler is None else None
-            size = checks.integer("hnet_uncond_in_size", hnet_uncond_in_size, 0, most)
+            self._inner_size = checks.integer("hnet_uncond_in_size", hnet_uncond_in_size, 0, most)
+        self._sigma = checks.number("sigma_noise", sigma_noise, 0)
+        self._input_handler, self._output_handler = input_handler, output_handler
         self._default_handlers = input_handler is None and output_handler is None
-        self._input_handler = LeadingInputs(size) if input_handler is None else input_handler
-        sigma = checks.number("sigma_noise", sigma_noise, 0)
-        self._output_handler = AddNoise(sigma) if output_handler is None else output_handler
         self._uncond_in_size = self.num_outputs if output_handler is None else 0
 
         self.wrap(hnet)
@@ -145,7 +102,12 @@ class HPerturbWrapper(Wrapper):
         return super().takes_many_sets() and self._default_handlers
 
     def before(self, request: Request, values: Values) -> Request:
-        """What the input handler makes of the inputs."""
+        """The first columns of the noise, or what the input handler makes of the inputs."""
+        if self._input_handler is None:
+            noise, size = _noise(request), self._inner_size
+            if noise.shape[-1] < size:
+                checks.fail("uncond_input", f"at least {size} entries per row", f"shape {tuple(noise.shape)}")
+            return replace(request, uncond=noise[..., :size] if size else None)
         inner = self._input_handler(**_inputs_of(request))
         if not isinstance(inner, (tuple, list)) or len(inner) != 3:
             checks.fail("input_handler(...)", "uncond_input, cond_input and cond_id", type(inner).__name__)
@@ -155,8 +117,13 @@ class HPerturbWrapper(Wrapper):
         return replace(request, uncond=uncond, cond=cond, ids=ids)
 
     def after(self, produced: Produced, request: Request, values: Values) -> Tensor:
-        """What the output handler makes of the weights."""
+        """The weights with noise added, or what the output handler makes of them."""
         flat = produced.flat
+        if self._output_handler is None:
+            noise = _noise(request)
+            checks.width("uncond_input", noise, flat.shape[-1])
+            inputs.common_size({"uncond_input": noise.shape[-2], "cond_id or cond_input": flat.shape[-2]})
+            return flat + self._sigma * noise
         output = self._output_handler(flat, **_inputs_of(request))
         checks.width(OUTPUT, output, self.num_outputs)
         if output.dim() != flat.dim():
@@ -166,6 +133,12 @@ class HPerturbWrapper(Wrapper):
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise ``h`` for the targets; noise and output handler are left out of account."""
         self.start_inner(destinations, plan)
+
+
+def _noise(request: Request) -> Tensor:
+    if request.uncond is None:
+        checks.fail("uncond_input", "noise", None)
+    return request.uncond
 
 
 def _inputs_of(request: Request) -> dict[str, Any]:

@@ -173,7 +173,8 @@ class HEncodedInput(Wrapper):
 
     def before(self, request: Request, values: Values) -> Request:
         """The encoded input, and the other one."""
-        return replace(request, **{self._which: self._encode(getattr(request, self._which), values)})
+        encoded: dict[str, Any] = {self._which: self._encode(getattr(request, self._which), values)}
+        return replace(request, **encoded)
 
     def _encode(self, x: Tensor | None, values: Values) -> Tensor:
         name = f"{self._which}_input"
@@ -189,13 +190,15 @@ class HEncodedInput(Wrapper):
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise ``h`` for the targets, and for inputs of the size that encoded ones have."""
         if self._moment is not None:
-            plan = replace(plan, **{f"{self._which}_var": self._moment})
+            moment: dict[str, Any] = {f"{self._which}_var": self._moment}
+            plan = replace(plan, **moment)
         super().start_at(destinations, plan)
 
     def sample_inputs(self, count: int) -> Request:
         """What is encoded is drawn from U(0, 1), the other input from N(0, 1)."""
         drawn = super().sample_inputs(count)
-        return replace(drawn, **{self._which: torch.rand_like(getattr(drawn, self._which))})
+        uniform: dict[str, Any] = {self._which: torch.rand_like(getattr(drawn, self._which))}
+        return replace(drawn, **uniform)
 
 
 def _outside(values: Tensor) -> bool:

@@ -220,7 +220,7 @@ def _targets(target: Any) -> tuple[Shapes, list[Key]]:
         if len(shape) < 2:
             wanted = "weights with at least two dimensions (ModuleNet: include=lambda name, p: p.dim() > 1)"
             checks.fail("target", wanted, f"shape {tuple(shape)} of {key!r}")
-        if module is not None and len(shape) == 3 and not is_described(module, key):
+        if module is not None and len(shape) == 3 and not is_described(module, str(key)):
             wanted = "matrices, and kernels of layers that register_layer describes (exclude= leaves others out)"
             checks.fail("target", wanted, f"{key!r} of shape {tuple(shape)}, which may be a stack of matrices")
     return shapes, keys

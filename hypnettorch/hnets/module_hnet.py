@@ -173,7 +173,8 @@ class ModuleHNet(Wrapper):
                 checks.fail(name, "None, since the network has no such input", f"shape {got}")
             if shape and (got is None or not _fits(got[dim + 1 :], shape)):
                 checks.fail(name, f"shape {('N', *('any' if size is None else size for size in shape))}", got)
-        return concat(Request(*inputs.join_batches(given, dim)))
+        uncond, cond = inputs.join_batches(given, dim)
+        return concat(Request(uncond, cond))
 
     def start_at(self, destinations: Destinations, plan: Plan) -> None:
         """Initialise the head for the targets, and for features as large as they are. The trunk stays as it is.

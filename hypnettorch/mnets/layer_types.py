@@ -125,11 +125,8 @@ _NOTHING = _Known()
 
 def describe_parameter(layer: nn.Module, name: str) -> Kind:
     """What a parameter of a layer is."""
-    for cls in type(layer).__mro__:
-        describe = _of_class(cls).describe
-        if describe is not None:
-            return describe(layer, name)
-    return _by_shape(layer, name)
+    known = (_of_class(cls).describe for cls in type(layer).__mro__)
+    return next(filter(None, known), _by_shape)(layer, name)
 
 
 def is_described(module: nn.Module, name: str) -> bool:
@@ -215,9 +212,7 @@ def _by_shape(layer: nn.Module, name: str) -> Kind:
 
 
 def _named(name: str, fan_in: int, fan_out: int) -> Kind:
-    if name.endswith(
-        "_g"
-    ):  # norms of rows, as torch.nn.utils.weight_norm has them: their squares are n times a variance
+    if name.endswith("_g"):  # norms of rows (torch.nn.utils.weight_norm): their squares are n times a variance
         return Kind("weight", 1, max(fan_out, 1))
     return Kind("bias" if "bias" in name else "weight", max(fan_in, 1), max(fan_out, 1))
 
@@ -255,13 +250,8 @@ def _attention(layer: nn.MultiheadAttention, name: str) -> Kind:
     return _named(name, fan_in, layer.embed_dim)
 
 
-def _recurrent(layer: nn.RNNBase, name: str) -> Kind:
+def _recurrent(layer: nn.RNNBase | nn.RNNCellBase, name: str) -> Kind:
     """Each gate is a layer of its own."""
-    weight = getattr(layer, name.replace("bias", "weight"))
-    return _named(name, weight.shape[1], layer.hidden_size)
-
-
-def _recurrent_cell(layer: nn.RNNCellBase, name: str) -> Kind:
     return _named(name, getattr(layer, name.replace("bias", "weight")).shape[1], layer.hidden_size)
 
 
@@ -358,26 +348,26 @@ _CONV_FORM = AdapterForm(
 )
 _EMBEDDING_FORM = AdapterForm(("lora_embedding_A", "lora_embedding_B"), _write_transposed, _read_transposed)
 
-_BUILT_IN: list[tuple[tuple[type | str, ...], _Known]] = [
-    ((nn.Linear,), _Known(_linear, _linear_term, LINEAR_FORM)),
-    ((NonDynamicallyQuantizableLinear,), _Known(term=False)),  # attention reads its weight instead of calling it
-    ((nn.Bilinear,), _Known(_bilinear)),
-    ((nn.Conv1d, nn.Conv2d, nn.Conv3d), _Known(_conv, _conv_term, _CONV_FORM)),
-    ((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _Known(_transposed_conv)),
-    ((nn.Embedding,), _Known(_embedding, _embedding_term, _EMBEDDING_FORM)),
-    ((nn.EmbeddingBag,), _Known(_embedding)),
-    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm), _Known(_norm)),
-    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _Known(_norm)),
-    ((nn.LayerNorm, nn.GroupNorm, nn.RMSNorm), _Known(_norm)),
-    ((nn.MultiheadAttention,), _Known(_attention)),
-    ((nn.RNNBase,), _Known(_recurrent)),
-    ((nn.RNNCellBase,), _Known(_recurrent_cell)),
-    ((nn.PReLU,), _Known(_prelu)),
-    (
-        ("transformers.pytorch_utils.Conv1D",),
-        _Known(_conv1d_of_transformers, _transposed_linear_term, TRANSPOSED_FORM),
-    ),
-]
-for _types, _entry in _BUILT_IN:
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_NORMS = (*_BATCH_NORMS, *_INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+_BUILT_IN: dict[tuple[type | str, ...], _Known] = {
+    (nn.Linear,): _Known(_linear, _linear_term, LINEAR_FORM),
+    (NonDynamicallyQuantizableLinear,): _Known(term=False),  # attention reads its weight instead of calling it
+    (nn.Bilinear,): _Known(_bilinear),
+    _CONVS: _Known(_conv, _conv_term, _CONV_FORM),
+    _TRANSPOSED: _Known(_transposed_conv),
+    (nn.Embedding,): _Known(_embedding, _embedding_term, _EMBEDDING_FORM),
+    (nn.EmbeddingBag,): _Known(_embedding),
+    _NORMS: _Known(_norm),
+    (nn.MultiheadAttention,): _Known(_attention),
+    (nn.RNNBase, nn.RNNCellBase): _Known(_recurrent),
+    (nn.PReLU,): _Known(_prelu),
+    ("transformers.pytorch_utils.Conv1D",): _Known(_conv1d_of_transformers, _transposed_linear_term, TRANSPOSED_FORM),
+}
+for _types, _entry in _BUILT_IN.items():
     for _type in _types:
         register_layer(_type, _entry.describe, _entry.term, _entry.adapter_form)

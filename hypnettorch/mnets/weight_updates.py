@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hypnettorch.common.suggestions import did_you_mean
-from hypnettorch.core import checks, formats, low_rank
-from hypnettorch.core.low_rank import LowRank
+from hypnettorch.core import checks, formats
+from hypnettorch.core.low_rank import LowRank, is_pair, matrix_shape
 from hypnettorch.mnets.many_sets import count_sets
 
 Value = Tensor | LowRank
@@ -63,7 +63,7 @@ def parse_weights(
         if len(weights) != len(shapes):
             checks.fail("weights", f"{len(shapes)} tensors (hyper_shapes_learned)", len(weights))
         weights = dict(enumerate(weights))
-    elif not any(low_rank.is_pair(value) for value in weights.values()):
+    elif not any(is_pair(value) for value in weights.values()):
         missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
         if missing:
             unknown = _unknown(weights, {**shapes, **others})
@@ -102,15 +102,15 @@ def parse_updates(
         )
     sets = None
     if stacked:
-        sets = count_sets([list(value) if low_rank.is_pair(value) else value for value in weights.values()])
+        sets = count_sets([list(value) if is_pair(value) else value for value in weights.values()])
     parsed: dict[str, Value] = {}
     for key, value in weights.items():
         name = names[key] if isinstance(key, int) else key
         if name in parsed:
             checks.fail("weights", "each weight once", f"two entries for '{name}'")
         label = f"weights[{key!r}]"
-        if low_rank.is_pair(value):
-            parsed[name] = low_rank.parse(label, value, known[name], stacked, by_row)
+        if is_pair(value):
+            parsed[name] = _parse_pair(label, value, known[name], stacked, by_row)
         else:
             _check_shape(label, value, known[name], sets)
             parsed[name] = value
@@ -118,6 +118,23 @@ def parse_updates(
     if len(set(rows.values())) > 1:
         checks.fail("weights", "factors stacked for one and the same number of rows", rows)
     return parsed
+
+
+def _parse_pair(label: str, value: Sequence[Any], shape: Sequence[int], stacked: bool, by_row: bool) -> LowRank:
+    checks.length(label, value, 2)
+    if len(shape) < 2:
+        checks.fail(label, f"a tensor: a weight of shape {tuple(shape)} has no low-rank updates", "a pair (A, B)")
+    for which, tensor in zip("AB", value, strict=True):
+        checks.tensor(f"{label}, {which}", tensor)
+        if not tensor.is_floating_point():
+            raise TypeError(f"{label}, {which}: expected a floating dtype, got {tensor.dtype}")
+    pair, (rows, columns) = LowRank(*value), matrix_shape(shape)
+    stacked = stacked or (by_row and pair.by_row)
+    if pair.A.dim() != 2 + stacked or pair.A.shape[-1] != columns:
+        wanted = f"shape ({'N, ' if stacked else ''}r, {columns})"
+        checks.fail(f"{label}, A", wanted, tuple(pair.A.shape))
+    checks.shape(f"{label}, B", pair.B, (*pair.A.shape[:-2], rows, pair.rank))
+    return pair
 
 
 def for_rows(values: Sequence[tuple[str, Value]], sample_to_adapter: Any) -> list[tuple[str, Value]]:
