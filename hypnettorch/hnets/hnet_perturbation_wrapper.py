@@ -103,18 +103,19 @@ class HPerturbWrapper(Wrapper):
 
     def before(self, request: Request, values: Values) -> Request:
         """The first columns of the noise, or what the input handler makes of the inputs."""
-        if self._input_handler is None:
-            noise, size = _noise(request), self._inner_size
-            if noise.shape[-1] < size:
-                checks.fail("uncond_input", f"at least {size} entries per row", f"shape {tuple(noise.shape)}")
-            return replace(request, uncond=noise[..., :size] if size else None)
-        inner = self._input_handler(**_inputs_of(request))
+        inner = self._input_handler(**_inputs_of(request)) if self._input_handler else self._leading_columns(request)
         if not isinstance(inner, (tuple, list)) or len(inner) != 3:
             checks.fail("input_handler(...)", "uncond_input, cond_input and cond_id", type(inner).__name__)
         uncond, cond, cond_id = inner
         inputs.check_combination(uncond, cond, None if self.keeps_both else cond_id, required=False)
         ids = None if cond_id is None else inputs.parse_cond_id(cond_id, self.num_known_conds)
         return replace(request, uncond=uncond, cond=cond, ids=ids)
+
+    def _leading_columns(self, request: Request) -> tuple[Tensor | None, Tensor | None, Any]:
+        noise, size = _noise(request), self._inner_size
+        if noise.shape[-1] < size:
+            checks.fail("uncond_input", f"at least {size} entries per row", f"shape {tuple(noise.shape)}")
+        return (noise[..., :size] if size else None), request.cond, request.ids
 
     def after(self, produced: Produced, request: Request, values: Values) -> Tensor:
         """The weights with noise added, or what the output handler makes of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +42,9 @@ class Request:
         if wrapper.make in (hnets.HEncodedInput, hnets.HRecurrent):
             return replace(self, num_cond_embs=0, no_cond_weights=True)
         if hasattr(wrapper.make, "factor_shapes"):
-            return replace(self, target_shapes=wrapper.make.factor_shapes(self.target_shapes, **arguments))
+            shapes_of = wrapper.make.factor_shapes
+            known = {key: arguments[key] for key in inspect.signature(shapes_of).parameters if key in arguments}
+            return replace(self, target_shapes=shapes_of(self.target_shapes, **known))
         return self
 
 
@@ -55,7 +58,7 @@ WRAPPERS = {
     "recurrent": Kind(hnets.HRecurrent, "hnet_", {"cell_in_size": Option("input_size", 1)}, {}, skip=("use_bias",)),
     "residual": Kind(hnets.HResidual, "hnet_", skip=_BASE),
     "scaling": Kind(hnets.HScaling, "hnet_", skip=_BASE),
-    "low_rank": Kind(hnets.HLowRank, "hnet_", {"rank": _RANK}),
+    "low_rank": Kind(hnets.HLowRank, "hnet_", {"rank": _RANK}, skip=("dropout",)),
     "perturbed": Kind(hnets.HPerturbWrapper, "hnet_", {"noise_std": _NOISE}),
     "set": Kind(hnets.HSetInput, "hnet_set_", {"encoder": _ENCODER}),
 }
