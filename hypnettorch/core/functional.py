@@ -7,6 +7,7 @@ function is one (batched) product.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -122,19 +123,11 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 
         # The same product. For channels_last inputs of few channels, the strided one of torch 2.13 writes out of bounds
         # in its backward pass on processors without AVX-512.
         x, stride = x[..., ::stride, ::stride], 1
-    if x.dim() == 4:
-        return F.conv2d(x, weight, bias, stride, padding)
-    sets = x.shape[0]
-    if sets == 0:  # a convolution has at least one group
-        images = conv2d(x.flatten(0, 1), weight.sum(0) if weight.dim() == 5 else weight, None, stride, padding)
+    convolve = partial(F.conv2d, stride=stride, padding=padding)
+    if x.dim() > 4 and x.shape[0] == 0:  # a convolution has at least one group
+        images = convolve(x.flatten(0, 1), weight.sum(0) if weight.dim() == 5 else weight)
         return images.view(*x.shape[:2], *images.shape[1:])
-    if weight.dim() == 5:
-        joined_bias = bias if bias is None else bias.expand(sets, weight.shape[1]).flatten()
-        y = F.conv2d(join_sets(x), weight.flatten(0, 1), joined_bias, stride, padding, groups=sets)
-        return split_sets(y, sets)
-    own_bias = bias if bias is None or bias.dim() == 1 else None
-    y = F.conv2d(x.flatten(0, 1), weight, own_bias, stride, padding).unflatten(0, (sets, -1))
-    return y if bias is own_bias or bias is None else y + bias[:, None, :, None, None]
+    return _of_sets(convolve, x, weight, bias, weight.shape[-4])
 
 
 def conv_transpose2d(
@@ -162,18 +155,21 @@ def conv_transpose2d(
         >>> conv_transpose2d(torch.ones(3, 5, 1, 4, 4), torch.ones(3, 1, 2, 2, 2), stride=(2, 2)).shape
         torch.Size([3, 5, 2, 8, 8])
     """
+    convolve = partial(F.conv_transpose2d, stride=stride, padding=padding, output_padding=output_padding)
+    return _of_sets(convolve, x, weight, bias, weight.shape[-3])
+
+
+def _of_sets(convolve: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> Tensor:
+    """A convolution to some number of channels, of images, or of the images of many sets with one or many weights."""
     if x.dim() == 4:
-        return F.conv_transpose2d(x, weight, bias, stride, padding, output_padding)
+        return convolve(x, weight, bias)
     sets = x.shape[0]
     if weight.dim() == 5:
-        joined_bias = bias if bias is None else bias.expand(sets, weight.shape[2]).flatten()
-        y = F.conv_transpose2d(
-            join_sets(x), weight.flatten(0, 1), joined_bias, stride, padding, output_padding, groups=sets
-        )
-        return split_sets(y, sets)
+        joined_bias = None if bias is None else bias.expand(sets, channels).flatten()
+        return split_sets(convolve(join_sets(x), weight.flatten(0, 1), joined_bias, groups=sets), sets)
     own_bias = bias if bias is None or bias.dim() == 1 else None
-    y = F.conv_transpose2d(x.flatten(0, 1), weight, own_bias, stride, padding, output_padding).unflatten(0, (sets, -1))
-    return y if bias is own_bias or bias is None else y + bias[:, None, :, None, None]
+    y = convolve(x.flatten(0, 1), weight, own_bias).unflatten(0, (sets, -1))
+    return y if bias is own_bias else y + bias[:, None, :, None, None]  # type: ignore[index]
 
 
 def local_conv2d(

@@ -22,13 +22,12 @@ def evaluation(*networks: Any) -> Iterator[None]:
         >>> net[0].training, net[1].training
         (True, False)
     """
-    modules = [module for network in networks if network is not None for module in network.modules()]
-    modes = [module.training for module in modules]
+    modes = {m: m.training for network in networks if network is not None for m in network.modules()}
     for network in networks:
         if network is not None:
             network.eval()
     try:
         yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
+        for module, mode in modes.items():
             module.training = mode

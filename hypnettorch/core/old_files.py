@@ -9,7 +9,7 @@ present form is left as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,9 +64,12 @@ def rename(network: Any, state_dict: dict[str, Any], prefix: str, *_: Any) -> No
     for former, present in _PARTS.items():
         if present in network._modules and former not in network._modules:
             _move(state_dict, f"{prefix}{former}.", f"{prefix}{present}.")
-    for key in [key for key in state_dict if old and key.startswith(prefix) and _SECOND_NAME.search(key)]:
-        if not _exists(network, key[len(prefix) :]):
-            del state_dict[key]
+    if old:
+        named = (network.named_parameters, network.named_buffers)
+        known = {f"{prefix}{name}" for own in named for name, _ in own(remove_duplicate=False)}
+        for key in [key for key in state_dict if key.startswith(prefix) and _SECOND_NAME.search(key)]:
+            if key not in known:
+                del state_dict[key]
 
 
 def _numbered(state_dict: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -82,39 +85,31 @@ def _numbered(state_dict: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
 def _names_of(old: Sequence[tuple[str, Any]], network: Any) -> list[str] | None:
     """The present names of the tensors of an old file; ``None`` if they do not fit."""
     shapes = [tuple(tensor.shape) for _, tensor in old]
-    for rows in (network.table.internal(), _with_other_heads(network)):
-        for known in _with_conditions(rows, len(shapes)):
-            if [row.shape for row in known] == shapes:
-                return [row.name for row in known]
-    for known in _with_conditions(network.table.internal(), len(shapes)):
-        return [row.name for row in known]  # loading says which shape does not fit
-    return None
+    own = _with_conditions(network.table.internal(), len(shapes))
+    for known in (own, _with_conditions(_with_other_heads(network), len(shapes))):
+        if known is not None and [row.shape for row in known] == shapes:
+            return [row.name for row in known]
+    return None if own is None else [row.name for row in own]  # loading says which shape does not fit
 
 
-def _with_conditions(rows: Sequence[Row], count: int) -> list[list[Row]]:
-    """The rows of a network that knows as many conditions as make ``count`` tensors; none if no number does."""
+def _with_conditions(rows: Sequence[Row], count: int) -> list[Row] | None:
+    """The rows of a network that knows as many conditions as make ``count`` tensors, if a number does."""
     rows = [_row_of_table(row) if row.kind is not None and row.condition == ALL else row for row in rows]
     if len(rows) == count:
-        return [rows]
+        return rows
     shared = [row for row in rows if row.kind is None]
     first = [row for row in rows if row.kind is not None and row.condition == 0]
-    if not first:
-        return []
-    conditions, rest = divmod(count - len(shared), len(first))
+    conditions, rest = divmod(count - len(shared), len(first)) if first else (0, 1)
     if rest or conditions < 0:
-        return []
+        return None
     own = [_of_condition(row, c) for c in range(conditions) for row in first]
-    return [sorted([*shared, *own], key=lambda row: row.order)]
+    return sorted([*shared, *own], key=lambda row: row.order)
 
 
 def _row_of_table(row: Row) -> Row:
     """The row of the first condition, if the tensors of all conditions were not one table."""
-    name = re.sub(rf"(^|\.){row.kind}\.(?:(\d+)\.)?weight$", _name_in_table(row), row.name)
+    name = re.sub(rf"(^|\.){row.kind}((?:\.\d+)?)\.weight$", rf"\g<1>{row.kind}.0\g<2>", row.name)
     return replace(row, name=name, shape=row.shape[1:], condition=0, order=(*row.order[:-1], 0))
-
-
-def _name_in_table(row: Row) -> Callable[[re.Match[str]], str]:
-    return lambda found: f"{found[1]}{row.kind}.0" + (f".{found[2]}" if found[2] else "")
 
 
 def _of_condition(row: Row, condition: int) -> Row:
@@ -151,14 +146,3 @@ def _move(state_dict: dict[str, Any], old: str, new: str) -> None:
     for key in [key for key in state_dict if key.startswith(old)]:
         tensor = state_dict.pop(key)
         state_dict.setdefault(new + key[len(old) :], tensor)
-
-
-def _exists(network: Any, name: str) -> bool:
-    """Whether a network has a tensor of this name."""
-    path, _, key = name.rpartition(".")
-    owner = network
-    for child in path.split(".") if path else ():
-        owner = owner._modules.get(child)
-        if owner is None:
-            return False
-    return key in owner._parameters or key in owner._buffers

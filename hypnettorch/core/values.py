@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from hypnettorch.core.table import MODULATION, Row, Table
 NOTHING: Mapping[str, Any] = {}
 
 
+@dataclass(eq=False, slots=True)
 class Values:
     """One evaluation of a network: its tensors by name, and what else its stages have to know.
 
@@ -29,23 +30,12 @@ class Values:
         statistics: Running mean and variance by the name of the layer, which replace those of the layers.
     """
 
-    __slots__ = ("ckpt_id", "given", "sets", "statistics", "stats_id", "tensors")
-
-    def __init__(
-        self,
-        tensors: Mapping[str, Any],
-        given: Mapping[str, Any] = NOTHING,
-        sets: int | None = None,
-        stats_id: Any = None,
-        ckpt_id: Any = None,
-        statistics: Mapping[str, Sequence[Tensor]] | None = None,
-    ) -> None:
-        self.tensors = tensors
-        self.given = given
-        self.sets = sets
-        self.stats_id = stats_id
-        self.ckpt_id = ckpt_id
-        self.statistics = statistics
+    tensors: Mapping[str, Any]
+    given: Mapping[str, Any] = field(default_factory=dict)
+    sets: int | None = None
+    stats_id: Any = None
+    ckpt_id: Any = None
+    statistics: Mapping[str, Sequence[Tensor]] | None = None
 
     def __getitem__(self, name: str) -> Any:
         """The tensor of this name."""
@@ -118,7 +108,14 @@ def resolve(
     if type(weights) is list and table.takes_all and _are(weights, table.learned_shapes, stacked, dtype):
         tensors = dict(zip(table.learned_names, weights, strict=True))
         return tensors, tensors
-    chosen = _chosen(table, weights, forms, stacked)
+    if isinstance(weights, Mapping):
+        chosen = _from_dict(table, weights, forms, stacked)
+    elif isinstance(weights, Tensor):
+        chosen = _from_flat(table, weights, stacked)
+    elif isinstance(weights, Sequence) or hasattr(weights, "__getitem__"):
+        chosen = _from_list(list(weights), forms, stacked)
+    else:
+        raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
     check_dtypes(table, chosen, x)
     tensors = {row.name: row.value() for row in table.shared if row.owner is not None and row.name not in chosen}
     tensors.update(chosen)
@@ -137,21 +134,11 @@ def count_sets(tensors: Iterable[Tensor]) -> int:
     return sizes.pop()
 
 
-def _chosen(table: Table, weights: Any, forms: Any, stacked: bool) -> dict[str, Tensor]:
-    """The passed tensors by name."""
-    if isinstance(weights, Mapping):
-        return _from_dict(table, weights, forms, stacked)
-    if isinstance(weights, Tensor):
-        return _from_flat(table, weights, stacked)
-    if not isinstance(weights, Sequence) and not hasattr(weights, "__getitem__"):
-        raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
-    return _from_list(list(weights), forms, stacked)
-
-
 def _from_dict(table: Table, weights: Mapping[str, Any], forms: Any, stacked: bool) -> dict[str, Tensor]:
     unknown = [key for key in weights if key not in forms.parts and key not in table.by_name]
     if unknown or not weights:
-        expected = f"a dictionary with some of the keys {list(forms.parts)}, or by names as {_examples(table)}"
+        examples = ", ".join([*(repr(row.name) for row in table.rows[:3]), *(["..."] if len(table.rows) > 3 else [])])
+        expected = f"a dictionary with some of the keys {list(forms.parts)}, or by names as {examples}"
         hint = did_you_mean(next(iter(unknown), None), (*forms.parts, *table.by_name))
         checks.fail("weights", expected, f"keys {list(weights)}{hint}")
     chosen: dict[str, Tensor] = {}
@@ -168,11 +155,6 @@ def _from_dict(table: Table, weights: Mapping[str, Any], forms: Any, stacked: bo
         for i, (row, tensor) in enumerate(zip(rows, given, strict=True)):
             chosen[row.name] = _checked((name, i), row, tensor, stacked)
     return chosen
-
-
-def _examples(table: Table) -> str:
-    shown = ", ".join(repr(row.name) for row in table.rows[:3])
-    return f"{shown}, ..." if len(table.rows) > 3 else shown
 
 
 def _from_flat(table: Table, weights: Tensor, stacked: bool) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Values
@@ -50,6 +50,8 @@ class BiRNN(RecurrentNetwork):
     """
 
     condition_keys = (STATS, CKPT)
+    forward_rnns: nn.ModuleList
+    backward_rnns: nn.ModuleList
     out_mlp: MLP
 
     def __init__(
@@ -62,48 +64,37 @@ class BiRNN(RecurrentNetwork):
     ) -> None:
         super().__init__()
         layers = _name_layers(rnn_args)
-        perceptron = {} if mlp_args is None else {"mlp_args": mlp_args}
-        _check_agreement({**layers, **perceptron}, no_weights)
+        arguments = layers if mlp_args is None else {**layers, "mlp_args": mlp_args}
+        modulation = next(iter(layers.values())).get("context_mod_no_weights", False)
         self._preprocess_fct = preprocess_fct
         self._was_used = False
-        self._rnns: list[tuple[str, str]] = []
+        self._num_layers, self._has_mlp = len(layers), mlp_args is not None
         width: int | None = None
-        for name, args in layers.items():
-            _check_width(name, args, width)
-            width = 2 * self._add_layer({"verbose": False, **args, "no_weights": no_weights})
-        self._has_mlp = mlp_args is not None
-        if mlp_args is not None:
-            _check_width("mlp_args", mlp_args, width)
-            perceptron_net = MLP(**{"verbose": False, **mlp_args, "no_weights": no_weights})
-            block = 2 * len(layers)
-            self.include("out_mlp", perceptron_net, block, birnn_layer_type="out_mlp", birnn_layer_id=-1)
-        self._set_flags()
-        if verbose:
-            print(f"Created a bidirectional RNN of {len(layers)} layers with {self.num_params} weights.")
-
-    def _add_layer(self, args: dict[str, Any]) -> int:
-        """Add the networks of a bidirectional layer and return how many outputs each of them has."""
-        number = len(self._rnns)
-        nets = SimpleRNN(**args), SimpleRNN(**args)
-        names = f"forward_rnns.{number}", f"backward_rnns.{number}"
-        for i, (name, net) in enumerate(zip(names, nets, strict=True)):
-            kind = "backward_rnn" if i else "forward_rnn"
-            self.include(name, net, 2 * number + i, birnn_layer_type=kind, birnn_layer_id=number)
-        self._rnns.append(names)
-        return nets[0].n_out
-
-    def _networks(self) -> list[Any]:
-        """All networks, in order of use."""
-        return [self.get_submodule(name) for name in self._parts]
-
-    def _set_flags(self) -> None:
-        output: Any = self.out_mlp if self._has_mlp else self.get_submodule(self._rnns[-1][0])
-        self._has_fc_out, self._has_linear_out = output.has_fc_out, output.has_linear_out
-        self._mask_fc_out = self._has_mlp and output.mask_fc_out
-        have_bias = {net.has_bias for net in self._networks()}
+        for number, (name, args) in enumerate(arguments.items()):
+            for option, default, expected, reason in (
+                ("no_weights", no_weights, no_weights, " (the argument no_weights)"),
+                ("context_mod_no_weights", False, modulation, " in all networks"),
+                ("n_in", 1, width, ", the outputs of both directions"),
+            ):
+                if expected is not None and args.get(option, default) != expected:
+                    checks.fail(f"{name}['{option}']", f"{expected}{reason}", args.get(option, default))
+            own = {"verbose": False, **args, "no_weights": no_weights}
+            if number == len(layers):
+                self.include("out_mlp", MLP(**own), 2 * number, birnn_layer_type="out_mlp", birnn_layer_id=-1)
+                continue
+            for block, kind in enumerate(("forward_rnn", "backward_rnn"), 2 * number):
+                net = SimpleRNN(**own)
+                self.include(f"{kind}s.{number}", net, block, birnn_layer_type=kind, birnn_layer_id=number)
+            width = 2 * net.n_out
+        networks: list[Any] = [self.get_submodule(name) for name in self._parts]
+        self._has_fc_out, self._has_linear_out = networks[-1].has_fc_out, networks[-1].has_linear_out
+        self._mask_fc_out = self._has_mlp and networks[-1].mask_fc_out
+        have_bias = {net.has_bias for net in networks}
         self._has_bias = have_bias == {True}
         if len(have_bias) > 1:
-            warnings.warn("rnn_args, mlp_args: some networks have biases and others not: has_bias=False", stacklevel=4)
+            warnings.warn("rnn_args, mlp_args: some networks have biases and others not: has_bias=False", stacklevel=3)
+        if verbose:
+            print(f"Created a bidirectional RNN of {len(layers)} layers with {self.num_params} weights.")
 
     @property
     def preprocess_fct(self) -> Callable[..., Tensor] | None:
@@ -123,7 +114,7 @@ class BiRNN(RecurrentNetwork):
     @property
     def num_rec_layers(self) -> int:
         """Number of recurrent layers, of both directions together."""
-        return sum(self.get_submodule(name).num_rec_layers for pair in self._rnns for name in pair)  # type: ignore[misc]
+        return sum(net.num_rec_layers for net in [*self.forward_rnns, *self.backward_rnns])
 
     @property
     def use_lstm(self) -> bool:
@@ -132,7 +123,7 @@ class BiRNN(RecurrentNetwork):
         Raises:
             RuntimeError: If some are and others not (the class is a ``ValueError`` as well).
         """
-        kinds = {bool(self.get_submodule(ahead).use_lstm) for ahead, _ in self._rnns}
+        kinds = {bool(net.use_lstm) for net in self.forward_rnns}
         if len(kinds) > 1:
             raise checks.StateError("use_lstm: some layers are LSTMs and others not")
         return kinds.pop()
@@ -176,9 +167,10 @@ class BiRNN(RecurrentNetwork):
                 warnings.warn("seq_lengths is not given: every sequence counts as a whole", stacklevel=6)
         h = self._preprocess(x, seq_lengths, values.sets)
         padding = Padding(seq_lengths, h, values.sets)
-        for ahead, back in self._rnns:
-            outputs = self._run(ahead, h, values), padding.reverse(self._run(back, padding.reverse(h), values))
-            h = padding.blank(torch.cat(outputs, dim=-1))
+        for i in range(self._num_layers):
+            ahead = self._run(f"forward_rnns.{i}", h, values)
+            back = padding.reverse(self._run(f"backward_rnns.{i}", padding.reverse(h), values))
+            h = padding.blank(torch.cat([ahead, back], dim=-1))
         if not self._has_mlp:
             return h
         steps = h.shape[TIME:-1]
@@ -213,21 +205,3 @@ def _name_layers(rnn_args: Any) -> dict[str, Mapping[str, Any]]:
     for i, args in enumerate(rnn_args):
         checks.instance(("rnn_args", i), args, Mapping, "a dictionary")
     return {f"rnn_args[{i}]": args for i, args in enumerate(rnn_args)}
-
-
-def _check_agreement(arguments: Mapping[str, Mapping[str, Any]], no_weights: bool) -> None:
-    """Raise unless all networks agree on which of their tensors are external."""
-    modulation = None
-    for name, args in arguments.items():
-        if args.get("no_weights", no_weights) != no_weights:
-            checks.fail(f"{name}['no_weights']", f"{no_weights} (the argument no_weights)", args["no_weights"])
-        external = args.get("context_mod_no_weights", False)
-        modulation = external if modulation is None else modulation
-        if external != modulation:
-            checks.fail(f"{name}['context_mod_no_weights']", f"{modulation} in all networks", external)
-
-
-def _check_width(name: str, args: Mapping[str, Any], width: int | None) -> None:
-    """Raise unless a network takes as many inputs as the layer before has outputs."""
-    if width is not None and args.get("n_in", 1) != width:
-        checks.fail(f"{name}['n_in']", f"{width}, the outputs of both directions", args.get("n_in", 1))

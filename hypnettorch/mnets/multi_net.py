@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,15 +15,6 @@ from hypnettorch.core.values import resolve
 from hypnettorch.mnets.network import Network, check_network
 
 SHARING = ("equal", "leading", "none")
-
-
-@dataclass
-class _Joint:
-    """A joint tensor: its shape, and the rows that are parts of it, by network."""
-
-    name: str
-    shape: tuple[int, ...]
-    rows: dict[str, Row] = field(default_factory=dict)
 
 
 class MultiNet(Network):
@@ -113,18 +105,14 @@ class MultiNet(Network):
             ValueError: If it is not clear which network is meant, or the weights do not fit.
         """
         chosen, own = self._choose(net, condition, weights, stacked=False)
-        return chosen(*args, weights=own, condition=self._passed_on(chosen, condition), **kwargs)
+        return chosen(*args, **own, **kwargs)
 
     def batched_forward(  # type: ignore[override]
         self, *args: Any, weights: Any, net: str | None = None, condition: Any = None, **kwargs: Any
     ) -> Any:
         """Evaluate one of the networks with ``B`` weight sets at once; arguments as for :meth:`forward`."""
         chosen, own = self._choose(net, condition, weights, stacked=True)
-        return chosen.batched_forward(*args, weights=own, condition=self._passed_on(chosen, condition), **kwargs)
-
-    def distillation_targets(self) -> list[Tensor] | None:
-        """``None``: the networks distil for themselves."""
-        return None
+        return chosen.batched_forward(*args, **own, **kwargs)
 
     def net_weights(self, weights: Sequence[Tensor], net: str) -> list[Tensor]:
         """The weights of one network as views of the joint ones.
@@ -142,7 +130,8 @@ class MultiNet(Network):
         """The weights of one network, from the joint ones by name."""
         return [_leading(tensors[name], shape) for name, shape in self._joint_of[net]]
 
-    def _choose(self, net: str | None, condition: Any, weights: Any, stacked: bool) -> tuple[Any, list[Tensor]]:
+    def _choose(self, net: str | None, condition: Any, weights: Any, stacked: bool) -> tuple[Any, dict[str, Any]]:
+        """The network that is meant, with its weights and condition."""
         if net is None:
             given = condition.tolist() if isinstance(condition, Tensor) else condition
             conditions = given if isinstance(given, (list, tuple)) else [given]
@@ -153,34 +142,32 @@ class MultiNet(Network):
         checks.one_of("net", net, list(self.nets))
         tensors, _ = resolve(self.table, weights, self, stacked)
         self.check_complete(tensors, weights)
-        return self.nets[net], self._part_of(tensors, net)  # type: ignore[index, arg-type]
-
-    def _passed_on(self, net: Any, condition: Any) -> Any:
-        """A condition that only fixes the network is not for the network itself."""
-        return None if self._net_of_condition and not net.depends_on_condition else condition
+        chosen: Any = self.nets[net]  # type: ignore[index]
+        own = self._part_of(tensors, net)  # type: ignore[arg-type]
+        # A condition that only fixes the network is not for the network itself.
+        fixes_only = self._net_of_condition and not chosen.depends_on_condition
+        return chosen, {"weights": own, "condition": None if fixes_only else condition}
 
     def _join(
         self, nets: Mapping[str, Any], share: Callable[[str], str]
     ) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
         """Declare the joint tensors; for each network, names and shapes of its own in them."""
-        joints: dict[Any, _Joint] = {}
-        keys: dict[str, list[Any]] = {name: [] for name in nets}
-        for net_name, net in nets.items():
-            for row in net.table.learned:
-                key = _key(share(row.name), net_name, row)
-                joint = joints.setdefault(key, _Joint(row.name, row.shape))
-                joint.shape = tuple(max(a, b) for a, b in zip(joint.shape, row.shape, strict=True))
-                joint.rows[net_name] = row
-                keys[net_name].append(key)
-        names = [joint.name for joint in joints.values()]
-        for i, joint in enumerate(joints.values()):
-            first, row = next(iter(joint.rows.items()))
-            if names.count(joint.name) > 1:
-                joint.name = f"{first}.{joint.name}"
-            start = _common_start(list(joint.rows.values()))
-            meta = _fans(row)
-            self.declare(joint.name, joint.shape, row.role, row.layer, external=True, order=(0, i), start=start, **meta)
-        return {net: [(joints[key].name, joints[key].rows[net].shape) for key in own] for net, own in keys.items()}
+        joints: dict[Any, dict[str, Row]] = {}
+        own: dict[str, list[tuple[Any, Row]]] = {name: [] for name in nets}
+        for net, module in nets.items():
+            for row in module.table.learned:
+                key = _key(share(row.name), net, row)
+                joints.setdefault(key, {})[net] = row
+                own[net].append((key, row))
+        firsts = {key: next(iter(rows.items())) for key, rows in joints.items()}
+        taken = Counter(row.name for _, row in firsts.values())
+        names = {key: row.name if taken[row.name] == 1 else f"{net}.{row.name}" for key, (net, row) in firsts.items()}
+        for i, (key, rows) in enumerate(joints.items()):
+            row, parts = firsts[key][1], list(rows.values())
+            shape = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
+            options = {"external": True, "order": (0, i), "start": _common_start(parts), **_fans(row)}
+            self.declare(names[key], shape, row.role, row.layer, **options)
+        return {net: [(names[key], row.shape) for key, row in rows] for net, rows in own.items()}
 
 
 def _common_start(rows: Sequence[Row]) -> tuple[float, float] | None:

@@ -216,11 +216,9 @@ class Network(nn.Module):
         self._modulations.append((name, modulating))
         number = self.table.next_layer() if layer is None else layer
         neutral = modulating.neutral_gain
-        for key, role, value, mean in (
-            ("gain", "cm_scale", modulating.gain, neutral),
-            ("shift", "cm_shift", modulating.shift, 0.0),
-        ):
-            self.declare(f"{name}.{key}", shape, role, number, value=value, external=external, start=(mean, 0.0))
+        options: dict[str, Any] = {"external": external}
+        self.declare(f"{name}.gain", shape, "cm_scale", number, value=modulating.gain, start=(neutral, 0.0), **options)
+        self.declare(f"{name}.shift", shape, "cm_shift", number, value=modulating.shift, start=(0.0, 0.0), **options)
         return Modulation(name, modulating)
 
     def include(self, name: str, network: Any, block: int = 0, numbered: bool = True, **meta: Any) -> None:
