@@ -111,9 +111,10 @@ def shapes(name: str, values: Any) -> list[list[int]]:
     return [integers(f"{name}[{i}]", shape, 0) for i, shape in enumerate(values)]
 
 
-def flag(name: Name, value: Any) -> None:
-    """Raise ``TypeError`` unless ``value`` is a ``bool``."""
+def flag(name: Name, value: Any) -> bool:
+    """``value``, a ``bool``."""
     instance(name, value, bool)
+    return bool(value)
 
 
 def function(name: Name, value: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hypnettorch.common.suggestions import did_you_mean
-from hypnettorch.core import autocast, checks, formats
+from hypnettorch.core import checks, formats, functional
 from hypnettorch.core.table import MODULATION, Row, Table
 
 NOTHING: Mapping[str, Any] = {}
@@ -193,7 +193,7 @@ def _are(weights: list[Any], shapes: Sequence[tuple[int, ...]], stacked: bool, d
 
 def check_dtypes(table: Table, given: Mapping[str, Tensor], x: Any) -> None:
     """Raise where a product of an input and of passed weights would meet two dtypes."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or autocast.autocast_is_on(x.device):
+    if not isinstance(x, Tensor) or not x.is_floating_point() or functional.autocast_is_on(x.device):
         return
     for name, tensor in given.items():
         if tensor.dtype != x.dtype and table.by_name[name].role in ("weight", "bias"):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, collectives
-from hypnettorch.core.autocast import HALF, autocast_is_on, lift_under_autocast
+from hypnettorch.core.functional import HALF, autocast_is_on, lift_under_autocast
 from hypnettorch.layers.buffer_sets import BufferSets
 
 EPS = 1e-5  # as in torch.nn

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.autocast import lift_under_autocast
+from hypnettorch.core.functional import lift_under_autocast
 from hypnettorch.layers.buffer_sets import BufferSets
 
 CLOSED_GATE = -30.0

@@ -138,8 +138,7 @@ class SelfAttnLayer(nn.Module):
     def __init__(self, in_dim: int, use_spectral_norm: bool) -> None:
         super().__init__()
         self._in_dim = checks.integer("in_dim", in_dim, 1)
-        checks.flag("use_spectral_norm", use_spectral_norm)
-        self._use_spectral_norm = use_spectral_norm
+        self._use_spectral_norm = checks.flag("use_spectral_norm", use_spectral_norm)
         reduced = attention_shapes(self._in_dim)[0][0]
         self.query_conv = nn.Conv2d(self._in_dim, reduced, kernel_size=1)
         self.key_conv = nn.Conv2d(self._in_dim, reduced, kernel_size=1)
@@ -192,11 +191,9 @@ class SelfAttnLayerV2(nn.Module):
     ) -> None:
         super().__init__()
         self._in_dim = checks.integer("in_dim", in_dim, 1)
-        checks.flag("use_spectral_norm", use_spectral_norm)
-        checks.flag("no_weights", no_weights)
-        self._use_spectral_norm = use_spectral_norm
+        self._use_spectral_norm = checks.flag("use_spectral_norm", use_spectral_norm)
         self._weights: nn.ParameterList | None = None
-        if not no_weights:
+        if not checks.flag("no_weights", no_weights):
             self._weights = nn.ParameterList([torch.zeros(shape) for shape in self.weight_shapes])
             for kernel, bias in zip(self._weights[0:6:2], self._weights[1:6:2], strict=True):
                 init_params(kernel, bias)

@@ -164,13 +164,13 @@ class Modulation:
 
 
 class Elementwise:
-    """A function of the activations alone: a nonlinearity, dropout."""
+    """A function of the activations alone: a nonlinearity, dropout, pooling."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
 
     def __call__(self, x: Tensor, values: Values) -> Tensor:
-        """``x`` to a tensor of the same shape."""
+        """The function of ``x``."""
         return self.function(x)
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks, functional
-from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.core.table import MODULATION
 from hypnettorch.layers.stages import Modulation
 from hypnettorch.legacy import names
@@ -408,6 +407,6 @@ class Steps:
     def _gain_shift(self, index: int, pair: Pair | None) -> GainShift | None:
         if pair is None:
             return None
-        gain, shift = (lift_under_autocast(weight) for weight in pair)
+        gain, shift = (functional.lift_under_autocast(weight) for weight in pair)
         layer: Any = self._modulations[index][1]
         return GainShift(layer.preprocess_gain(gain), shift)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -139,24 +140,17 @@ class ConvDeclaration:
         activation: Callable[[Tensor], Tensor] = F.relu,
     ) -> None:
         rest = dict(kwargs)
-        self.use_bias = use_bias
-        self.use_fc_bias = use_bias if use_fc_bias is None else use_fc_bias
-        self.no_weights = no_weights
-        self._use_batch_norm = use_batch_norm
-        self._statistics = {"track": bn_track_stats, "distill": distill_bn_stats}
-        self._spectral_norm = rest.pop("use_spectral_norm", False)
-        self._pixel_wise = rest.pop("context_mod_apply_pixel_wise", False)
-        for name, value in (
-            ("use_bias", use_bias),
-            ("use_fc_bias", self.use_fc_bias),
-            ("no_weights", no_weights),
-            ("use_batch_norm", use_batch_norm),
-            ("bn_track_stats", bn_track_stats),
-            ("distill_bn_stats", distill_bn_stats),
-            ("use_spectral_norm", self._spectral_norm),
-            ("context_mod_apply_pixel_wise", self._pixel_wise),
-        ):
-            checks.flag(name, value)
+        self.use_bias = checks.flag("use_bias", use_bias)
+        self.use_fc_bias = checks.flag("use_fc_bias", use_bias if use_fc_bias is None else use_fc_bias)
+        self.no_weights = checks.flag("no_weights", no_weights)
+        self._use_batch_norm = checks.flag("use_batch_norm", use_batch_norm)
+        self._statistics = {
+            "track": checks.flag("bn_track_stats", bn_track_stats),
+            "distill": checks.flag("distill_bn_stats", distill_bn_stats),
+        }
+        self._spectral_norm = checks.flag("use_spectral_norm", rest.pop("use_spectral_norm", False))
+        per_pixel = "context_mod_apply_pixel_wise"
+        self._pixel_wise = checks.flag(per_pixel, rest.pop(per_pixel, False))
         self.modulation = ContextModOptions.parse(type(net).__name__, rest)
         height, width, channels = net._in_shape
         self.shape: tuple[int, ...] = (channels, height, width)
@@ -193,16 +187,19 @@ class ConvDeclaration:
         name = self._next("shortcuts" if options["block"] == SHORTCUTS else "layers")
         bias_shape = [channels] if (self.use_bias if bias is None else bias) else None
         kernel = [channels, self.shape[0], kernel_size, kernel_size]
-        stage = Conv(name, kernel, bias_shape, (stride, padding), self._spectral_norm)
+        convolve = partial(functional.conv2d, stride=stride, padding=padding)
         self._slide(kernel_size, stride, padding, channels)
-        return [self._net.affine(stage, **options)]
+        return [self._net.affine(Conv(name, kernel, bias_shape, convolve, self._spectral_norm), **options)]
 
     def local_conv(self, channels: int, kernel_size: int, stride: int = 1, padding: int = 0) -> list[Stage]:
         """Convolution without weight sharing."""
-        geometry = (kernel_size, stride, padding)
-        stage = LocalConv(self._next("layers"), self.shape, channels, geometry, self._spectral_norm)
         fans = {"fan_in": self.shape[0] * kernel_size**2, "fan_out": channels * kernel_size**2}
-        self.shape = stage.out_shape
+        fan_in, height, width = self.shape
+        layer = LocalConv2dLayer(fan_in, channels, height, width, kernel_size, stride, padding, no_weights=True)
+        self.shape = (channels, layer.out_height, layer.out_width)
+        convolve = partial(_local_conv, geometry=(kernel_size, stride, padding), size=self.shape[1:])
+        filters, bias = layer.param_shapes
+        stage = Conv(self._next("layers"), filters, bias, convolve, self._spectral_norm)
         return [self._net.affine(stage, self.no_weights, LAYERS, fans=fans)]
 
     def linear(self, size: int) -> list[Stage]:
@@ -229,7 +226,7 @@ class ConvDeclaration:
     def max_pool(self, kernel_size: int, stride: int | None = None, padding: int = 0) -> list[Stage]:
         """Maximum over patches."""
         self._slide(kernel_size, stride or kernel_size, padding)
-        return [OnImages(nn.MaxPool2d(kernel_size, stride, padding))]
+        return [_on_images(nn.MaxPool2d(kernel_size, stride, padding))]
 
     def dropout(self, rate: float, channels: bool = False) -> list[Stage]:
         """Dropout of single activations or of whole channels, unless the rate is -1."""
@@ -237,7 +234,7 @@ class ConvDeclaration:
             return []
         module = nn.Dropout2d(rate) if channels else nn.Dropout(rate)
         self.dropouts.append(module)
-        return [OnImages(module) if channels else Elementwise(module)]
+        return [_on_images(module) if channels else Elementwise(module)]
 
     def average(self) -> list[Stage]:
         """Average over all pixels."""
@@ -307,13 +304,13 @@ def group_widths(num_feature_maps: Sequence[int], k: int) -> list[int]:
 
 
 class Conv(Affine):
-    """Convolution with kernels ``[out, in, k, k]`` and bias ``[out]``.
+    """Convolution of ``x [N, in, H, W]`` to ``[N, out, H', W']``.
 
     Args:
         name: Name of the layer.
-        weight_shape: Shape of the kernels.
+        weight_shape: Shape ``[out, ...]`` of the kernels.
         bias_shape: Shape of the bias, or ``None`` for none.
-        geometry: Distance of two patches, and zeros at each side of the input.
+        convolve: Function of images, kernels and bias.
         spectral_norm: Whether the kernels are divided by their largest singular value.
     """
 
@@ -322,55 +319,27 @@ class Conv(Affine):
         name: str,
         weight_shape: Sequence[int],
         bias_shape: Sequence[int] | None,
-        geometry: tuple[int, int],
+        convolve: Callable[[Tensor, Tensor, Tensor | None], Tensor],
         spectral_norm: bool,
     ) -> None:
         super().__init__(name, weight_shape, bias_shape, spectral_norm=spectral_norm)
-        self.geometry = geometry
+        self._convolve = convolve
 
     def forward(self, x: Tensor, values: Values) -> Tensor:
         """``x [N, in, H, W]`` to ``[N, out, H', W']``."""
-        return functional.conv2d(x, *self.tensors(values), *self.geometry)
+        return self._convolve(x, *self.tensors(values))
 
 
-class LocalConv(Affine):
-    """Convolution without weight sharing, see :class:`~hypnettorch.layers.local_conv2d_layer.LocalConv2dLayer`.
-
-    Args:
-        name: Name of the layer, with filters ``[out, in·k·k, P]`` and bias ``[out, P]``.
-        in_shape: ``(in, H, W)``.
-        fan_out: Number of output channels.
-        geometry: Height and width ``k`` of a patch, distance of two patches, and zeros at each side of the input.
-        spectral_norm: Whether the filters are divided by their largest singular value.
-
-    Attributes:
-        out_shape: ``(out, H', W')``.
-    """
-
-    def __init__(
-        self, name: str, in_shape: Sequence[int], fan_out: int, geometry: tuple[int, int, int], spectral_norm: bool
-    ) -> None:
-        fan_in, height, width = in_shape
-        layer = LocalConv2dLayer(fan_in, fan_out, height, width, *geometry, no_weights=True)
-        weight_shape, bias_shape = layer.param_shapes
-        super().__init__(name, weight_shape, bias_shape, spectral_norm=spectral_norm)
-        self.geometry = geometry
-        self.out_shape = (fan_out, layer.out_height, layer.out_width)
-
-    def forward(self, x: Tensor, values: Values) -> Tensor:
-        """``x [N, in, H, W]`` to ``[N, out, H', W']``."""
-        return functional.local_conv2d(x, *self.tensors(values), *self.geometry).unflatten(-1, self.out_shape[1:])
+def _local_conv(
+    x: Tensor, filters: Tensor, bias: Tensor | None, geometry: tuple[int, int, int], size: tuple[int, int]
+) -> Tensor:
+    """Convolution with filters ``[out, in·k·k, P]`` and bias ``[out, P]`` to images of some size."""
+    return functional.local_conv2d(x, filters, bias, *geometry).unflatten(-1, size)
 
 
-class OnImages:
+def _on_images(function: Callable[[Tensor], Tensor]) -> Elementwise:
     """A function of images without weights that treats all channels alike: pooling, dropout of channels."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self._function = function
-
-    def __call__(self, x: Tensor, values: Values) -> Tensor:
-        """``x [N, C, H, W]`` to ``[N, C, H', W']``."""
-        return functional.map_images(self._function, x)
+    return Elementwise(partial(functional.map_images, function))
 
 
 def _flatten(x: Tensor) -> Tensor:

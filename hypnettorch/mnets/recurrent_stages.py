@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, functional
-from hypnettorch.core.autocast import lift_under_autocast
 from hypnettorch.core.values import Values
 from hypnettorch.layers.stages import Affine, Modulation
 
@@ -79,7 +78,7 @@ class RecurrentModulation:
                 samples in front, and before that ``B`` if they are stacked.
             x: The sequence ``[*B, T, N, ...]``.
         """
-        aligned = [[self._align(lift_under_autocast(weight), x) for weight in pair] for pair in pairs]
+        aligned = [[self._align(functional.lift_under_autocast(weight), x) for weight in pair] for pair in pairs]
         gain, shift = (torch.cat(torch.broadcast_tensors(*parts), TIME) for parts in zip(*aligned, strict=True))
         gain, shift = (part[..., : x.shape[TIME], :, :] for part in (gain, shift))
         gain = self.stages[0].layer.preprocess_gain(gain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hypnettorch.core.autocast import lift_under_autocast
+from hypnettorch.core.functional import lift_under_autocast
 
 
 def test_lift_under_autocast() -> None:
