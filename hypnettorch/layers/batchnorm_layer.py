@@ -94,11 +94,6 @@ class BatchNormLayer(BufferSets):
         return [[self._num_features], [self._num_features]]
 
     @property
-    def hyper_shapes(self) -> list[list[int]]:
-        """Not available: see :attr:`param_shapes`."""
-        raise NotImplementedError("hyper_shapes is not available, see param_shapes")
-
-    @property
     def num_stats(self) -> int:
         """Number of sets of running statistics."""
         return len(self._sets)

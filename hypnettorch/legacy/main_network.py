@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, old_files
 from hypnettorch.core.table import Table
-from hypnettorch.legacy import aliases, lists, recurrent
+from hypnettorch.legacy import aliases, lists, names, recurrent
 from hypnettorch.mnets.batched import batched_by_vmap
 from hypnettorch.mnets.network import Network, Shapes
 
@@ -110,7 +110,7 @@ class MainNetInterface(lists.Helpers, ABC):
         """Tensors owned by the network: what goes to the optimiser."""
         return self._internal_params
 
-    weights = Network.weights
+    weights = names.Name(names.weights)
 
     @property
     def internal_params_ref(self) -> list[int] | None:

@@ -17,8 +17,7 @@ from hypnettorch.core import checks, functional
 from hypnettorch.core.table import MODULATION
 from hypnettorch.layers.stages import Modulation
 from hypnettorch.legacy import names
-from hypnettorch.mnets.recurrent_stages import TIME, Cell, GainShift
-from hypnettorch.mnets.simple_rnn import SimpleRNN
+from hypnettorch.mnets.simple_rnn import TIME, Cell, GainShift, SimpleRNN
 
 STEPS_IN_TIME = ("basic_rnn_step", "compute_basic_rnn_output", "lstm_rnn_step")
 STEPS = (

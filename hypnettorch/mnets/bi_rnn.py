@@ -13,8 +13,7 @@ from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Values
 from hypnettorch.mnets.mlp import MLP
 from hypnettorch.mnets.network import CKPT, STATS
-from hypnettorch.mnets.recurrent_stages import TIME, Padding
-from hypnettorch.mnets.simple_rnn import RecurrentNetwork, SimpleRNN
+from hypnettorch.mnets.simple_rnn import TIME, Padding, RecurrentNetwork, SimpleRNN
 
 
 class BiRNN(RecurrentNetwork):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -116,14 +115,6 @@ class Classifier(Network):
         """
         _check_pair("y", y, "t", t)
         return (y.argmax(dim=1) == t.argmax(dim=1)).float().mean()
-
-    @staticmethod
-    def num_hyper_weights(dims: Sequence[Sequence[int]]) -> int:
-        """Deprecated name of :meth:`shapes_to_num_weights`."""
-        warnings.warn(
-            "'num_hyper_weights' is deprecated, use 'shapes_to_num_weights'", DeprecationWarning, stacklevel=2
-        )
-        return Network.shapes_to_num_weights(dims)
 
 
 def _check_pair(first: str, one: Tensor, second: str, other: Tensor) -> None:

@@ -15,12 +15,12 @@ from hypnettorch.core.lending import Place
 from hypnettorch.core.low_rank import LowRank, UpdatedWeight
 from hypnettorch.core.table import Row
 from hypnettorch.core.values import Stacked
+from hypnettorch.layers.buffer_sets import RunningStatistics, normalization_layers
 from hypnettorch.mnets import weight_updates
 from hypnettorch.mnets.batched import needs_loop, set_conditions
 from hypnettorch.mnets.layer_types import describe_module, term_of
 from hypnettorch.mnets.many_sets import count_sets, map_sets
 from hypnettorch.mnets.network import Network
-from hypnettorch.mnets.running_statistics import RunningStatistics, normalization_layers
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
 from hypnettorch.mnets.weight_updates import Value
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -494,12 +493,6 @@ class Network(nn.Module):
     def internal_params(self) -> nn.ParameterList | None:
         """Tensors owned by the network: what goes to the optimiser."""
         return self._view("internal", values_of(self.table.internal()))
-
-    @property
-    def weights(self) -> nn.ParameterList | None:
-        """Deprecated name of :attr:`internal_params`."""
-        warnings.warn("'weights' is deprecated, use 'internal_params'", DeprecationWarning, stacklevel=2)
-        return self.internal_params
 
     @property
     def internal_params_ref(self) -> list[int] | None:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.core.values import Values
-from hypnettorch.mnets.recurrent_stages import TIME
-from hypnettorch.mnets.simple_rnn import SimpleRNN
+from hypnettorch.mnets.simple_rnn import TIME, SimpleRNN
 
 
 class LabellingRNN(SimpleRNN):
