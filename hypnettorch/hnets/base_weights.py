@@ -13,17 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats
+from hypnettorch.core.starts import Start, Target, hyperfan
 from hypnettorch.core.values import Values
-from hypnettorch.hnets.initialization import (
-    Destinations,
-    Plan,
-    Start,
-    Target,
-    average_start,
-    describe_targets,
-    fill_uniform,
-    start_of,
-)
+from hypnettorch.hnets.initialization import describe_targets, fill_uniform
 from hypnettorch.hnets.wrapper import Wrapper, stacked_value
 
 INIT = "init"
@@ -50,7 +42,8 @@ def declare(network: Wrapper, base: Any, trainable: bool, mnet: Any, block: int)
         checks.one_of("base", base, (INIT,))
         values = [torch.zeros(target.shape) for target in targets]
         for value, target in zip(values, targets, strict=True):
-            _draw(value, _ordinary_start(target))
+            own = _ordinary_start(target)
+            fill_uniform(value, own.mean, own.variance)
     else:
         values = _check_base(base, network.target_shapes)
     like = next(iter(network.hnet.internal_params or ()), None)
@@ -58,7 +51,7 @@ def declare(network: Wrapper, base: Any, trainable: bool, mnet: Any, block: int)
     network.register_buffer("base_values", None if trainable else torch.cat([value.flatten() for value in values]))
     if trainable:
         for i, (value, target) in enumerate(zip(values, targets, strict=True)):
-            network.declare(f"base.{i}", value.shape, target.name, value=nn.Parameter(value), block=block)
+            network.declare(f"base.{i}", value.shape, target.role, value=nn.Parameter(value), block=block)
     return drawn
 
 
@@ -78,10 +71,10 @@ def of_evaluation(network: Wrapper, values: Values) -> list[Tensor]:
     return tensors if values.sets is None else [tensor.unsqueeze(1) for tensor in tensors]
 
 
-def start(network: Wrapper, destinations: Destinations, plan: Plan) -> None:
+def start(network: Wrapper, wanted: Sequence[Start]) -> None:
     """Draw ``ω₀`` anew such that each target starts as it should."""
-    for value, group in zip(held_by(network), destinations, strict=True):
-        _draw(value, average_start(group, plan))
+    for value, own in zip(held_by(network), wanted, strict=True):
+        fill_uniform(value, own.mean, own.variance)
 
 
 def refuse_zero(network: Wrapper) -> None:
@@ -101,12 +94,6 @@ def _check_base(base: Any, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
 
 def _ordinary_start(target: Target) -> Start:
     """Kaiming initialisation: weights keep the variance of rectified activations, biases are 0."""
-    if target.start is None and target.name == "bias":
-        return Start(0.0, 0.0, 0.0)
-    if target.start is None and target.name == "weight":
-        return Start(0.0, 0.0, 2 / target.fan_in)
-    return start_of(target, Plan())
-
-
-def _draw(value: Tensor, start: Start) -> None:
-    fill_uniform(value, start.mean, start.variance)
+    if target.neutral is None and target.role in ("weight", "bias"):
+        return Start(generated=0.0 if target.role == "bias" else 2 / target.fan_in)
+    return hyperfan(target)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast, get_type_hints
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import initialization, inputs, output_constants
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
-from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Request
+from hypnettorch.hnets.initialization import Plan
 
 CHUNKS = "chunk_embs"
 """The kind of conditional tensor that holds chunk embeddings, and its key in ``weights``."""
 
 SHARED = f"{CHUNKS}.weight"
 """The name of chunk embeddings that all conditions share."""
+
+SHARED_OPTIONS = ("no_uncond_weights", "no_cond_weights", "num_cond_embs", "embedding_table")
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., None])
 
 RECOMPUTED_BLOCK = 2**21
 """Number of weights that are computed again at once: 8 MiB in single precision."""
@@ -37,18 +43,11 @@ class ChunkedHyperNetwork(HyperNetwork):
 
     Args:
         target_shapes: Shapes of the tensors to produce.
-        make_inner: Makes ``h`` from target shapes and the keywords that all full hypernetworks understand.
+        inner: The class of ``h``.
         chunk_size: Number of weights that one chunk holds.
         chunk_emb_size: Size of a chunk embedding; they are drawn from N(0, 1).
         cond_chunk_embs: Whether each condition has its own chunk embeddings; then both inputs may have size 0.
-        uncond_in_size: Size of the unconditional input.
-        cond_in_size: Size of the conditional input.
-        verbose: Whether to print a line about the network.
-        no_uncond_weights: Whether the parameters that all conditions share are external.
-        no_cond_weights: Whether the parameters of single conditions are external.
-        num_cond_embs: Number of conditions.
-        embedding_table: Whether the embeddings of all conditions are one parameter, see :class:`HMLP
-            <hypnettorch.hnets.mlp_hnet.HMLP>`; so are chunk embeddings that belong to conditions.
+        options: The options of ``h``, of which those that hypernetworks share are those of this network.
 
     Attributes:
         hnet: ``h``.
@@ -59,53 +58,37 @@ class ChunkedHyperNetwork(HyperNetwork):
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
-        make_inner: Callable[..., HyperNetwork],
+        inner: Callable[..., HyperNetwork],
         chunk_size: int,
         chunk_emb_size: int,
         cond_chunk_embs: bool,
-        uncond_in_size: int,
-        cond_in_size: int,
-        verbose: bool,
-        no_uncond_weights: bool,
-        no_cond_weights: bool,
-        num_cond_embs: int,
-        embedding_table: bool,
+        options: Mapping[str, Any],
     ) -> None:
-        super().__init__(target_shapes, uncond_in_size, cond_in_size)
+        super().__init__(target_shapes, options["uncond_in_size"], options["cond_in_size"])
+        self.set_options(*(options[name] for name in SHARED_OPTIONS))
         self._chunk_size = checks.integer("chunk_size", chunk_size, 1)
         self._chunk_emb_size = checks.integer("chunk_emb_size", chunk_emb_size, 1)
         self._cond_chunk_embs = cond_chunk_embs
         self._recompute_chunks = False
-        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
         self._num_chunks = math.ceil(self.num_outputs / self._chunk_size)
-        num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
-        checks.flag("embedding_table", embedding_table)
-        if cond_chunk_embs and num_cond_embs == 0:
+        if cond_chunk_embs and self._num_cond_embs == 0:
             checks.fail("num_cond_embs", "at least one condition, since cond_chunk_embs is set", 0)
         if not cond_chunk_embs and self._uncond_in_size + self._cond_in_size == 0:
             checks.fail("cond_in_size", "an input, or cond_chunk_embs=True", "no input at all")
-        inner = make_inner(
-            [[self._chunk_size]],
-            uncond_in_size=self._uncond_in_size + self._chunk_emb_size,
-            cond_in_size=self._cond_in_size,
-            verbose=False,
-            no_uncond_weights=no_uncond_weights,
-            no_cond_weights=no_cond_weights,
-            num_cond_embs=num_cond_embs if self._cond_in_size > 0 else 0,
-            embedding_table=embedding_table,
-        )
-        self._has_bias, self._mask_fc_out = inner.has_bias, False
-        self._has_fc_out, self._has_linear_out = inner.has_fc_out, inner.has_linear_out
-        self.include("hnet", inner)
+        hnet = inner([[self._chunk_size]], **{**options, **options_of_part(self, self._chunk_emb_size, True)})
+        self._has_bias, self._mask_fc_out, self._output_layers = hnet.has_bias, False, hnet._output_layers
+        self._has_fc_out, self._has_linear_out = hnet.has_fc_out, hnet.has_linear_out
+        self.include("hnet", hnet)
+        look_up_in(self, "hnet")
         shape, info = [self._num_chunks, self._chunk_emb_size], "chunk embeddings"
         if cond_chunk_embs:
-            options: dict[str, Any] = {"external": no_cond_weights, "table": embedding_table}
-            self.per_condition(CHUNKS, shape, num_cond_embs, block=1, info=info, **options)
+            own: dict[str, Any] = {"external": self._no_cond_weights, "table": self._embedding_table}
+            self.per_condition(CHUNKS, shape, self._num_cond_embs, block=1, info=info, **own)
         else:
-            init = nn.init.normal_
-            self.declare(SHARED, shape, "embedding", 0, init=init, external=no_uncond_weights, block=1, info=info)
-            self._num_known_conds = inner.num_known_conds
-        if verbose:
+            own = {"init": nn.init.normal_, "external": self._no_uncond_weights}
+            self.declare(SHARED, shape, "embedding", 0, block=1, info=info, **own)
+            self._num_known_conds = hnet.num_known_conds
+        if options["verbose"]:
             print(self)
 
     def generate(self, request: Request, values: Values) -> Tensor:
@@ -122,7 +105,7 @@ class ChunkedHyperNetwork(HyperNetwork):
 
     def _generate_chunks(self, rows: Tensor, count: int, inner: Values) -> Tensor:
         """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""
-        chunks = generate_from_rows(self.hnet, rows, inner).flat
+        chunks: Any = output_constants.apply(self.hnet, self.hnet.generate(Request(rows), inner))
         return chunks.reshape(*rows.shape[:-2], rows.shape[-2] // count, count * self._chunk_size)
 
     def _generate_in_blocks(self, rows: Tensor, inner: Values) -> Tensor:
@@ -136,64 +119,25 @@ class ChunkedHyperNetwork(HyperNetwork):
             left -= flat.shape[-1]
         return torch.cat(blocks, dim=-1)
 
-    def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
-        """The embeddings of the inner network, and chunk embeddings if they belong to conditions."""
-        return {**self.hnet.conditions(ids, values.part("hnet")), **super().conditions(ids, values)}
-
-    def check_given(self, given: Mapping[str, Any]) -> None:
-        """Chunk embeddings can be given if they belong to conditions."""
-        if not self._cond_chunk_embs:
-            refuse_chunks(given)
-        super().check_given(given)
-
-    def check_inputs(self, request: Request) -> None:
-        """Check the width of each input, and the shape of chunk embeddings that are given."""
-        super().check_inputs(request)
-        if not self._cond_chunk_embs:
-            return
-        chunks = request.given.get(CHUNKS)
-        if chunks is None:
-            checks.fail(
-                "weights", "the key 'chunk_embs' with tensors [N, num_chunks, chunk_emb_size], or cond_id", "neither"
-            )
-        if tuple(chunks.shape[-2:]) != (self._num_chunks, self._chunk_emb_size):
-            expected = f"shape (N, {self._num_chunks}, {self._chunk_emb_size})"
-            checks.fail("weights['chunk_embs']", expected, tuple(chunks.shape))
-
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
-        """Initialise for the targets: constants give each its variance."""
-        self.start_chunks(destinations, plan)
-
-    def start_chunks(self, destinations: Destinations, plan: Plan, normal: bool = True) -> None:
-        """The same with a choice of the distribution of chunk embeddings, which a calibrated start leaves as they are.
+    def start_at(self, wanted: Sequence[Start], plan: Plan, normal: bool = True) -> None:
+        """Initialise for the targets: constants give each its variance.
 
         Args:
-            destinations: Where each target ends up.
-            plan: Which start is wanted.
+            wanted: The start of each target.
+            plan: How. A calibrated start leaves chunk embeddings as they are.
             normal: Whether to draw chunk embeddings from N(0, 1), otherwise from the uniform distribution of
                 variance 1.
         """
-        initialization.check_internal(self.hnet)
+        initialization.check_internal(self)
         if not plan.calibrated:
             self.draw_chunk_embeddings(normal)
-        plan = plan.looked_up(self)
-        moments = self.hnet.draw(self._plan_of_chunks(plan))
-        if len(moments) > 1:
-            moments = moments.repeat(self.num_chunks)[: self.num_outputs]
-        initialization.settle(self, destinations, plan, moments)
-
-    def scale_output(self, factor: float) -> None:
-        """Multiply what the inner network produces."""
-        self.hnet.scale_output(factor)
-
-    def _plan_of_chunks(self, plan: Plan) -> Plan:
-        """The plan for the inner network, of which chunk embeddings of variance 1 are inputs, too."""
-        if plan.samples is None:
-            size = self._uncond_in_size + self._chunk_emb_size
-            return replace(plan, uncond_var=(self._uncond_in_size * plan.uncond_var + self._chunk_emb_size) / size)
+        plan = plan.at(self)
         request, values = plan.samples
         rows = Request(self.chunk_inputs(request, values))
-        return plan.within(initialization.rows_of(rows, initialization.ROWS), values.part("hnet"))
+        moments = self.hnet.draw(plan.within(rows, values.part("hnet"), initialization.ROWS))
+        if len(moments) > 1:
+            moments = moments.repeat(self.num_chunks)[: self.num_outputs]
+        initialization.settle(self, wanted, plan, moments)
 
     def draw_chunk_embeddings(self, normal: bool = True, variances: Tensor | None = None) -> None:
         """Draw internal chunk embeddings.
@@ -247,11 +191,6 @@ class ChunkedHyperNetwork(HyperNetwork):
         """Whether each condition has its own chunk embeddings."""
         return self._cond_chunk_embs
 
-    def distillation_targets(self) -> list[Tensor] | None:
-        """What the inner hypernetwork has to distil: ``None``."""
-        targets: list[Tensor] | None = self.hnet.distillation_targets()
-        return targets
-
     def get_chunk_emb(self, chunk_id: int | None = None, cond_id: int | None = None) -> Tensor:
         """Chunk embeddings.
 
@@ -267,15 +206,7 @@ class ChunkedHyperNetwork(HyperNetwork):
                 ``ValueError`` as well).
             ValueError: If there is no such chunk.
         """
-        if self._cond_chunk_embs != (cond_id is not None):
-            wanted = "a condition" if self._cond_chunk_embs else "None, since chunk embeddings are unconditional"
-            raise checks.StateError(f"cond_id: expected {wanted}, got {cond_id}")
-        if self._cond_chunk_embs:
-            embeddings = self.conditional_tensors(CHUNKS, cond_id)[0]
-        elif self._no_uncond_weights:
-            raise checks.StateError("get_chunk_emb: expected internal chunk embeddings, got external ones")
-        else:
-            embeddings = self.table.by_name[SHARED].value()
+        (embeddings,) = held_chunks(self, [SHARED], cond_id)
         if chunk_id is None:
             return embeddings
         return embeddings[checks.integer("chunk_id", chunk_id, 0, self.num_chunks - 1)]
@@ -286,19 +217,78 @@ class ChunkedHyperNetwork(HyperNetwork):
             yield from ((row, chunk, condition) for chunk, row in enumerate(embeddings))
 
 
-def generate_from_rows(network: HyperNetwork, rows: Tensor, values: Values) -> Produced:
-    """What a network produces from inputs that are concatenated already.
+def with_options_of(inner: type, *without: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Decorate a constructor whose ``**options`` are the parameters of that of another class, with their defaults.
 
     Args:
-        network: A network that computes with ``[u, e]``.
-        rows: ``[..., N, sum of the sizes of its inputs]``.
-        values: The evaluation as this network sees it.
+        inner: The other class.
+        *without: Parameters that are not taken over.
     """
-    produced = network.generate(Request(rows), values)
-    return Produced(output_constants.apply(network, produced), network.target_shapes)
+
+    def decorate(constructor: AnyFunction) -> AnyFunction:
+        *own, _ = inspect.signature(constructor).parameters.values()
+        hidden = {parameter.name for parameter in own}.union(without)
+        others: Any = inner.__init__  # type: ignore[misc]
+        rest = [p for p in inspect.signature(others).parameters.values() if p.name not in hidden]
+        signature = inspect.Signature([*own, *rest], return_annotation=None)
+
+        @functools.wraps(constructor)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            constructor(**bound.arguments)
+
+        wrapped.__signature__ = signature  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {**get_type_hints(others), **get_type_hints(constructor)}
+        return cast(AnyFunction, wrapped)
+
+    return decorate
 
 
-def refuse_chunks(given: Mapping[str, Any]) -> None:
-    """Raise if chunk embeddings are given to a network in which all conditions share them."""
-    if CHUNKS in given:
-        checks.fail("weights['chunk_embs']", "no such key, since chunk embeddings are unconditional", "tensors")
+def options_of_part(network: HyperNetwork, chunk_emb_size: int, keeps_embeddings: bool) -> dict[str, Any]:
+    """The options that an inner network shares with a chunked one.
+
+    Args:
+        network: The chunked network.
+        chunk_emb_size: Size of the chunk embeddings, which are an unconditional input.
+        keeps_embeddings: Whether the inner network is the one that keeps the embeddings of conditions.
+    """
+    keeps_embeddings = keeps_embeddings and network._cond_in_size > 0
+    return {
+        "uncond_in_size": network._uncond_in_size + chunk_emb_size,
+        "cond_in_size": network._cond_in_size,
+        "no_uncond_weights": network._no_uncond_weights,
+        "no_cond_weights": network._no_cond_weights or not keeps_embeddings,
+        "num_cond_embs": network._num_cond_embs if keeps_embeddings else 0,
+        "embedding_table": network._embedding_table,
+        "verbose": False,
+    }
+
+
+def look_up_in(network: HyperNetwork, name: str) -> None:
+    """Let a network look up conditions in one of its parts, too."""
+    part: Any = network.get_submodule(name)
+    for family, templates in part._lookups:
+        network._lookups.append((family, [f"{name}.{template}" for template in templates]))
+
+
+def held_chunks(network: Any, shared: Sequence[str], cond_id: int | None) -> list[Tensor]:
+    """Internal chunk embeddings.
+
+    Args:
+        network: The chunked network.
+        shared: Names of the tensors, if all conditions share them.
+        cond_id: The condition, if they belong to conditions.
+
+    Raises:
+        RuntimeError: If the condition is missing or superfluous, or the embeddings are not internal (the class is a
+            ``ValueError`` as well).
+    """
+    if network.cond_chunk_embs != (cond_id is not None):
+        wanted = "a condition" if network.cond_chunk_embs else "None, since chunk embeddings are unconditional"
+        raise checks.StateError(f"cond_id: expected {wanted}, got {cond_id}")
+    if network.cond_chunk_embs:
+        return network.conditional_tensors(CHUNKS, cond_id)
+    if shared and network._no_uncond_weights:
+        raise checks.StateError("get_chunk_emb: expected internal chunk embeddings, got external ones")
+    return [network.table.by_name[name].value() for name in shared]

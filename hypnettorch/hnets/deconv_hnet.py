@@ -18,15 +18,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
-from hypnettorch.hnets import deconv_hyperfan, initialization, output_constants
+from hypnettorch.hnets import initialization, output_constants
 from hypnettorch.hnets.deconv_stages import SelfAttention, Size, TransposeConv, plan_upsamplings
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat
-from hypnettorch.hnets.initialization import Destinations, Plan
-from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
+from hypnettorch.hnets.initialization import Plan
+from hypnettorch.hnets.output_constants import DOUBLE
+from hypnettorch.layers.stages import Elementwise, Stage, chain
 
 LAST_FILTERS = 128
 """Default number of filters in the last hidden layer."""
@@ -114,16 +117,9 @@ class HDeconv(HyperNetwork):
         embedding_table: bool = False,
     ) -> None:
         super().__init__(target_shapes, uncond_in_size, cond_in_size)
-        if self._uncond_in_size + self._cond_in_size == 0:
-            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
-        checks.flag("use_bias", use_bias)
-        checks.function("activation_fn", activation_fn)
-        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
-        self._act_fn = activation_fn
-        self._use_batch_norm, self._use_spectral_norm = use_batch_norm, use_spectral_norm
-        self._has_bias = use_bias
+        self.set_options(no_uncond_weights, no_cond_weights, num_cond_embs, embedding_table)
+        self.set_layer_options(activation_fn, use_bias, use_spectral_norm, use_batch_norm)
         self._has_fc_out, self._mask_fc_out, self._has_linear_out = False, False, True
-        self.embed(num_cond_embs, no_cond_weights, embedding_table)
         width, height, channels = parse_image_shape(hyper_img_shape)
         if width * height * channels < self.num_outputs:
             checks.fail("hyper_img_shape", f"at least {self.num_outputs} entries", f"{width * height * channels}")
@@ -135,7 +131,7 @@ class HDeconv(HyperNetwork):
         self.attentions: list[SelfAttention] = []
         steps = plan_upsamplings((height, width), kernels)
         first_shape = (filters[0], *steps[0].before)
-        first = self._linear("layers.0", self._uncond_in_size + self._cond_in_size, math.prod(first_shape))
+        first = self.full_layer("layers.0", self._uncond_in_size + self._cond_in_size, math.prod(first_shape))
         self._stages: list[Stage] = [first, Elementwise(nn.Unflatten(-1, first_shape))]
         for layer, step in enumerate(steps):
             if use_batch_norm:
@@ -143,7 +139,10 @@ class HDeconv(HyperNetwork):
             if activation_fn is not None:
                 self._stages.append(Elementwise(activation_fn))
             if layer in attended:
-                self._stages.append(self._attention(f"layers.{layer}.attention", filters[layer]))
+                name, external = f"layers.{layer}.attention", no_uncond_weights
+                attention = SelfAttention(self, name, filters[layer], use_bias, external, use_spectral_norm)
+                self.attentions.append(attention)
+                self._stages.append(attention)
             conv = TransposeConv(
                 f"layers.{layer + 1}",
                 filters[layer],
@@ -154,17 +153,9 @@ class HDeconv(HyperNetwork):
             )
             fans: dict[str, Any] = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
             self._stages.append(self.affine(conv, no_uncond_weights, fans=fans))
+        self._output_layers = [self._stages[-1]]
         if verbose:
             print(self)
-
-    def _linear(self, name: str, fan_in: int, fan_out: int) -> Linear:
-        options = {"external": self._no_uncond_weights, "spectral_norm": self._use_spectral_norm}
-        return self.linear(name, fan_in, fan_out, bool(self._has_bias), **options)
-
-    def _attention(self, name: str, channels: int) -> SelfAttention:
-        external, spectral_norm = self._no_uncond_weights, self._use_spectral_norm
-        self.attentions.append(SelfAttention(self, name, channels, bool(self._has_bias), external, spectral_norm))
-        return self.attentions[-1]
 
     def generate(self, request: Request, values: Values) -> Tensor:
         """The equation."""
@@ -175,32 +166,48 @@ class HDeconv(HyperNetwork):
         """Number of channels of the image."""
         return self._num_channels
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise for the targets: constants per pixel give each its variance."""
-        plan = plan.looked_up(self)
-        initialization.settle(self, destinations, plan, self.draw(plan))
+        plan = plan.at(self)
+        initialization.settle(self, wanted, plan, self.draw(plan))
 
     def draw(self, plan: Plan) -> Tensor:
-        """Draw all parameters but the embeddings; returns the second moments ``[num_outputs]`` of the image."""
-        initialization.check_internal(self)
-        output_constants.keep(self, None, None)
-        moment = plan.moment(self._uncond_in_size, self._cond_in_size)
-        if moment == 0:
-            checks.fail("cond_var", "inputs of positive variance", f"{plan.cond_var} (uncond_var: {plan.uncond_var})")
-        return deconv_hyperfan.draw(self, moment, plan.gain)
+        """Draw all parameters but the embeddings.
 
-    def scale_output(self, factor: float) -> None:
-        """Multiply kernels and bias of the last layer."""
-        if not self._use_spectral_norm and type(self).generate is HDeconv.generate:
-            initialization.scale_layers(list(self.layers)[-1:], factor)
+        Args:
+            plan: How, with samples that are looked up.
 
-    def start_at_zero(self) -> None:
-        """Let the last layer draw zeros; gradients reach it in the first step, all other layers from the second.
-
-        Raises:
-            ValueError: If it is external, or divided by its spectral norm.
+        Returns:
+            The second moments ``[num_outputs]`` of the image. A pixel is a sum over the channels and the pixels that
+            reach it, one per tap of the kernel, of independent weights of mean 0 times last hidden activations. How
+            many reach it depends on the pixel: with 5 × 5 kernels and stride 2 there are 9, 6, 6 or 4, and less at the
+            border. The sum is itself a transpose convolution, of mean squares with ones.
         """
-        initialization.let_produce_zeros(self, list(self.layers)[-1:])
+        request, values = plan.samples
+        x = concat(request)
+        if not x.any():
+            checks.fail("cond_var", "inputs of positive variance", f"{plan.cond_var} (uncond_var: {plan.uncond_var})")
+        output_constants.keep(self, None, None)
+        initialization.draw_norms(self)
+        *_, last = self.layers
+        for layer in self.layers:
+            gain = 1.0 if layer is last else plan.gain
+            initialization.draw_layer(layer.weight, layer.bias, gain / layer.fan_in)
+        for attention in self.attentions:
+            for weight, bias in attention.projections:
+                initialization.draw_layer(
+                    values[weight], None if bias is None else values[bias], 1 / values[weight].shape[1]
+                )
+            nn.init.zeros_(values[attention.gamma])
+        size = last.step.before
+        activations = chain(
+            self._stages[:-1], x[: max(4, initialization.ELEMENTS // (last.weight_shape[0] * math.prod(size)))], values
+        )
+        squares = activations.double().square().mean((0, 1), keepdim=True).cpu()
+        kernels, _ = last.tensors(values)
+        reached = last.step(squares, torch.ones(1, 1, *last.step.kernel, **DOUBLE))
+        moments = reached * (kernels.shape[0] * kernels.double().square().mean().item())
+        return moments.flatten().repeat_interleave(self.num_channels)[: self.num_outputs]
 
 
 def parse_image_shape(hyper_img_shape: Any) -> tuple[int, int, int]:

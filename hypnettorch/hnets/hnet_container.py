@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start, average
 from hypnettorch.core.table import ROLES, Row
 from hypnettorch.core.values import Values, resolve
 from hypnettorch.hnets import assembly, initialization, inputs, output_constants
 from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, check_hypernetwork, common_bias, normal
-from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.wrapper import check_own_complete
 from hypnettorch.mnets.network import Shapes
 
@@ -251,42 +252,42 @@ class HContainer(HyperNetwork):
             sizes["cond_id"] = len(request.ids)
         return [*lead, inputs.common_size(sizes)]
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise each hypernetwork, and plain parameters, for the targets in which they end up.
 
         In a calibrated start, constants give targets their variance if a function computes with what it puts together,
         or makes different ones of the same tensor.
         """
-        groups = self._groups(destinations, plan)
-        mixed = groups is None
-        if groups is None:
-            shapes = [shape for hnet in self.internal_hnets for shape in hnet.target_shapes]
-            groups = initialization.destinations_of([*shapes, *self._uncond_shapes, *self._cond_shapes], 1.0)
-        traced = iter(groups)
+        found = self._counts_in_targets(wanted, plan)
+        if found is None:
+            produced = sum(len(hnet.target_shapes) for hnet in self.internal_hnets)
+            own = [Start(generated=1.0)] * (produced + len(self._uncond_shapes) + len(self._cond_shapes))
+        else:
+            own = [average(wanted, counts) for counts in found]
+        rest = iter(own)
         for i, hnet in enumerate(self.internal_hnets):
-            hnet.start_at([next(traced) for _ in hnet.target_shapes], self._plan_of_member(i, plan))
-        for rows in self._plain_rows():
-            start = initialization.average_start(next(traced), plan)
+            hnet.start_at([next(rest) for _ in hnet.target_shapes], self._plan_of_member(i, plan))
+        for rows, start in zip(self._plain_rows(), rest, strict=True):
             for row in rows:
                 initialization.fill_uniform(row.value(), start.mean, start.variance)
         output_constants.keep(self, None, None)
-        if mixed:
-            initialization.settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
+        if found is None:
+            initialization.settle(self, wanted, plan.at(self))
 
-    def _groups(self, destinations: Destinations, plan: Plan) -> Destinations | None:
-        """Destinations of what is put together; ``None`` where a calibrated start cannot follow it."""
-        inner = [[tuple(shape) for shape in hnet.target_shapes] for hnet in self.internal_hnets]
+    def _counts_in_targets(self, wanted: Sequence[Start], plan: Plan) -> list[Counter[int]] | None:
+        """How many elements of each tensor are in which target; ``None`` where a calibrated start cannot follow it."""
         plain = [[tuple(shape) for shape in shapes] for shapes in (self._uncond_shapes, self._cond_shapes)]
         try:
-            found = assembly.trace(self._assembly_fct, (inner, *plain), self.target_shapes)
+            found = assembly.trace(self._assembly_fct, (self._shapes_of_members(), *plain), self.target_shapes)
         except ValueError:
             if plan.calibrated:
                 return None
             raise
-        groups = initialization.trace_back(found, destinations)
-        if plan.calibrated and any(len({destination.target.start for destination in group}) > 1 for group in groups):
-            return None
-        return groups
+        mixed = any(len({wanted[target] for target in counts}) > 1 for counts in found)
+        return None if plan.calibrated and mixed else found
+
+    def _shapes_of_members(self) -> list[list[tuple[int, ...]]]:
+        return [[tuple(shape) for shape in hnet.target_shapes] for hnet in self.internal_hnets]
 
     def _plan_of_member(self, number: int, plan: Plan) -> Plan:
         """The plan for one of the hypernetworks, all of which get the same inputs."""

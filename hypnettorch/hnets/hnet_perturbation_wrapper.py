@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import Produced, Request
-from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.wrapper import Wrapper
 
 OUTPUT = "output_handler(...)"
@@ -131,9 +132,9 @@ class HPerturbWrapper(Wrapper):
             checks.fail(OUTPUT, f"{flat.dim()} dimensions", f"shape {tuple(output.shape)}")
         return output
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise ``h`` for the targets; noise and output handler are left out of account."""
-        self.start_inner(destinations, plan)
+        self.start_inner(wanted, plan)
 
 
 def _noise(request: Request) -> Tensor:

@@ -7,21 +7,25 @@ conditions) or *conditional* (they belong to one condition, as an embedding ``e`
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import product, takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks, formats, trees
+from hypnettorch.core import checks, formats
 from hypnettorch.core.low_rank import Key, LowRank
+from hypnettorch.core.starts import Start
 from hypnettorch.core.table import ALL, Row, values_of
 from hypnettorch.core.values import NOTHING, Values, check_dtypes, resolve
 from hypnettorch.hnets import initialization, inputs, output_constants
+from hypnettorch.layers.stages import Linear
 from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
 from hypnettorch.mnets.network import Fill, Network, Shapes, computes, is_network
 
@@ -65,16 +69,29 @@ class Family:
     metas: Sequence[Mapping[str, Any]]
     condition_key: str | None
 
-    def fill(self, rows: Tensor, init: Fill | None) -> None:
-        """Initialise rows of a table: each by a function of the user, or all at once as the constructor does."""
-        for tensor in [rows] if init is None else rows:
-            (init or self.init)(tensor)
+    def template(self, i: int, table: bool) -> str:
+        """The name of a tensor, with ``{}`` for the condition: ``'embeddings.{}'``, ``'chunk_embs.{}.0'`` of several.
 
-    def name(self, condition: int, i: int) -> str:
-        """The name of a tensor: ``'embeddings.3'``, or ``'chunk_embs.3.0'`` if a condition has several."""
-        if self.table:
-            return f"{self.kind}.weight" if self.single else f"{self.kind}.{i}.weight"
-        return f"{self.kind}.{condition}" if self.single else f"{self.kind}.{condition}.{i}"
+        Args:
+            i: Which of the tensors.
+            table: Whether it is that of all conditions: ``'embeddings.weight'``.
+        """
+        own = "" if self.single else f".{i}"
+        return f"{self.kind}{own}.weight" if table else f"{self.kind}.{{}}{own}"
+
+    def check(self, given: Any) -> None:
+        """Raise unless tensors ``[..., N, *shape]`` were given for all conditions that are asked for."""
+        name = f"weights['{self.kind}']"
+        if given is None:
+            shapes = self.shapes[0] if self.single else [list(shape) for shape in self.shapes]
+            expected = f"the key '{self.kind}' with tensors [N, *shape] for {shapes}, or cond_id"
+            checks.fail("weights", expected, "neither")
+        tensors = [given] if self.single else [tensor for tensor in given if tensor is not None]
+        checks.length(name, tensors, len(self.shapes))
+        for i, (tensor, shape) in enumerate(zip(tensors, self.shapes, strict=True)):
+            if tuple(tensor.shape[tensor.dim() - len(shape) :]) != shape:
+                label = name if self.single else (name, i)
+                checks.fail(label, f"shape (N, {', '.join(map(str, shape))})", tuple(tensor.shape))
 
 
 class Produced:
@@ -92,20 +109,18 @@ class Produced:
     @property
     def flat(self) -> Tensor:
         """``[N, num_outputs]``."""
-        if isinstance(self.value, Tensor):
-            return formats.from_padded(self.value, self.shapes, "flattened")
-        return formats.flatten(self.value, self.shapes)
+        return self.formatted("flattened")
 
     @property
     def tensors(self) -> list[Tensor]:
         """One tensor ``[N, *shape]`` per target."""
-        if isinstance(self.value, Tensor):
-            return formats.from_padded(self.value, self.shapes, "stacked")
-        return list(self.value)
+        return self.formatted("stacked")
 
     def formatted(self, ret_format: str) -> Any:
         """The weights in a format (:mod:`hypnettorch.core.formats`)."""
-        return _formatted(self.value, self.shapes, ret_format)
+        if isinstance(self.value, Tensor):
+            return formats.from_padded(self.value, self.shapes, ret_format)
+        return formats.from_stacked(self.value, self.shapes, ret_format)
 
 
 class HyperNetwork(Network):
@@ -132,11 +147,61 @@ class HyperNetwork(Network):
         self._cond_in_size = checks.integer("cond_in_size", cond_in_size, 0)
         self._num_known_conds = 0
         self._families: list[Family] = []
+        self._lookups: list[tuple[Family, list[str]]] = []
         self._learned_is_list = True
+        self._output_layers: Sequence[Any] = ()
         output_constants.prepare(self)
         self.register_load_state_dict_pre_hook(_fit_tables)
 
+    def set_options(
+        self, no_uncond_weights: bool, no_cond_weights: bool, num_cond_embs: int, embedding_table: bool
+    ) -> None:
+        """Keep the options that the hypernetworks of this package share.
+
+        Args:
+            no_uncond_weights: Whether the parameters that all conditions share are external.
+            no_cond_weights: Whether the parameters of single conditions are external.
+            num_cond_embs: Number of conditions.
+            embedding_table: Whether the embeddings of all conditions are one parameter.
+
+        Raises:
+            ValueError: If the number is negative.
+            TypeError: If an argument has the wrong type.
+        """
+        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
+        self._num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
+        checks.flag("embedding_table", embedding_table)
+        self._embedding_table = embedding_table
+
+    def set_layer_options(
+        self, activation_fn: Any, use_bias: bool, use_spectral_norm: bool, use_batch_norm: bool
+    ) -> None:
+        """Keep the options of hypernetworks of layers, and declare an embedding of each condition.
+
+        Args:
+            activation_fn: Nonlinearity of the hidden layers; ``None`` for none.
+            use_bias: Whether the layers have bias vectors.
+            use_spectral_norm: Whether weights are divided by their largest singular value.
+            use_batch_norm: Whether hidden layers are batch-normalised.
+
+        Raises:
+            ValueError: If there is no input.
+            TypeError: If an argument has the wrong type.
+        """
+        if self._uncond_in_size + self._cond_in_size == 0:
+            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
+        checks.flag("use_bias", use_bias)
+        checks.function("activation_fn", activation_fn)
+        self._act_fn, self._has_bias = activation_fn, use_bias
+        self._use_batch_norm, self._use_spectral_norm = use_batch_norm, use_spectral_norm
+        self.embed(self._num_cond_embs, self._no_cond_weights, self._embedding_table)
+
     # ------------------------------------------------------------------------------------------- declaration
+
+    def full_layer(self, name: str, fan_in: int, fan_out: int, **options: Any) -> Linear:
+        """Declare a linear map with the options of the network."""
+        options |= {"external": self._no_uncond_weights, "spectral_norm": self._use_spectral_norm}
+        return self.linear(name, fan_in, fan_out, bool(self._has_bias), **options)
 
     def per_condition(
         self,
@@ -177,11 +242,9 @@ class HyperNetwork(Network):
         own = [dict(meta, **entry) for entry in metas or [{}] * len(shapes)]
         family = Family(kind, shapes, single, external, init, roles, layer, block, table, own, condition_key)
         self._families.append(family)
+        self._lookups.append((family, [family.template(i, table) for i in range(len(shapes))]))
         self._num_known_conds = count
-        if table:
-            self._declare_table(family, count)
-        else:
-            self._declare_conditions([family], range(count))
+        self._declare_conditions(family, 0, count)
 
     def embed(self, num_cond_embs: int, external: bool = False, table: bool = False) -> None:
         """Declare an input embedding ``[cond_in_size]`` for each condition, drawn from N(0, 1).
@@ -201,46 +264,40 @@ class HyperNetwork(Network):
         if self._cond_in_size > 0:
             self.per_condition(EMBEDDINGS, [self._cond_in_size], count, external=external, table=table)
 
-    def _declare_conditions(self, families: Sequence[Family], conditions: Sequence[int]) -> None:
-        """Declare the tensors of some conditions, each one by itself."""
-        like, rows = self._like(), []
-        for condition in conditions:
-            for family in families:
-                for i, shape in enumerate(family.shapes):
-                    name, owner, key = family.name(condition, i), None, ""
-                    if not family.external:
-                        owner, key = self._place(name)
-                        value = nn.Parameter(like.new_empty(shape))
-                        with torch.no_grad():
-                            family.init(value)
-                        owner.register_parameter(key, value)
-                    meta = dict(family.metas[i])
-                    if family.condition_key:
-                        meta[family.condition_key] = condition
-                    order = (family.block, 0, condition)
-                    rows.append(
-                        Row(name, shape, family.roles[i], family.layer, owner, key, family.kind, condition, order, meta)
-                    )
-        if rows:
-            self._extend(rows)
+    def _declare_conditions(self, family: Family, first: int, count: int, init: Fill | None = None) -> None:
+        """Declare the tensors of the conditions ``first``, …, ``count - 1``; a table begins with the rows that it had.
 
-    def _declare_table(self, family: Family, count: int, init: Fill | None = None) -> None:
-        """Declare the tensors of all conditions as one parameter each, if there are conditions."""
-        rows: list[Row] = []
-        if count == 0:
-            return
-        for i, shape in enumerate(family.shapes):
-            name, owner, key = family.name(0, i), None, ""
+        Args:
+            family: The tensors.
+            first: Number of conditions that are declared already.
+            count: Number of conditions.
+            init: Fills the tensor of each condition (default: as the constructor does, a table at once).
+        """
+        conditions = range(first, count) if not family.table else [ALL] if count else []
+        rows = []
+        for condition, (i, shape) in product(conditions, enumerate(family.shapes)):
+            name = family.template(i, family.table).format(condition)
+            known, owner, key = self.table.by_name.get(name), None, ""
+            shape = (count, *shape) if family.table else shape
             if not family.external:
                 owner, key = self._place(name)
-                value = nn.Parameter(self._like().new_empty((count, *shape)))
+                value = (self._like() if known is None else known.value()).new_empty(shape)
+                if known is not None:
+                    value[:first] = known.value().detach()
+                new = value[first:] if family.table else value
                 with torch.no_grad():
-                    family.fill(value, init)
-                owner.register_parameter(key, value)
-            order, meta = (family.block, 0, ALL), family.metas[i]
-            rows.append(
-                Row(name, (count, *shape), family.roles[i], family.layer, owner, key, family.kind, ALL, order, meta)
-            )
+                    for tensor in new if family.table and init else [new]:
+                        (init or family.init)(tensor)
+                owner.register_parameter(key, nn.Parameter(value))
+            meta = dict(family.metas[i])
+            if family.condition_key and not family.table:
+                meta[family.condition_key] = condition
+            order = (family.block, 0, condition)
+            row = Row(name, shape, family.roles[i], family.layer, owner, key, family.kind, condition, order, meta)
+            if known is None:
+                rows.append(row)
+            else:
+                self.table.replace(known, row)
         self._extend(rows)
 
     # ------------------------------------------------------------------------------------------- evaluation
@@ -340,16 +397,17 @@ class HyperNetwork(Network):
         Raises:
             ValueError: If the number of sets differs between arguments.
         """
+        arguments = {"uncond_input": uncond_input, "cond_input": cond_input, "weights": weights}
         if not self.takes_many_sets():
-            return by_vmap(self, uncond_input, cond_input, cond_id, weights, share_input, condition, ret_format)
-        sets = _count_sets(weights, uncond_input, cond_input, share_input)
+            return by_vmap(self, arguments, cond_id, share_input, condition, ret_format)
+        sets = _count_sets(arguments, share_input)
         if share_input:
             uncond_input, cond_input = (
                 value if value is None else value.expand(sets, *value.shape) for value in (uncond_input, cond_input)
             )
         ids = None if condition is None else set_conditions(condition, sets)
         request, values = self.read(uncond_input, cond_input, cond_id, weights, ids, ret_format, sets)
-        return _formatted(evaluate_own(self, request, values), self._target_shapes, ret_format)
+        return Produced(evaluate_own(self, request, values), self._target_shapes).formatted(ret_format)
 
     def takes_many_sets(self) -> bool:
         """Whether the equation is what ``forward`` evaluates, and can be evaluated for many parameter sets at once."""
@@ -403,6 +461,8 @@ class HyperNetwork(Network):
         """Raise unless everything that ``weights`` holds besides named tensors belongs to this network."""
         kinds = {family.kind: family for family in self._families if family.kind != EMBEDDINGS}
         for key, value in given.items():
+            if any(row.name.startswith(f"{key}.") for row in self.table.shared):
+                checks.fail(f"weights['{key}']", f"no such key, since '{key}' are unconditional", "tensors")
             if key not in kinds:
                 known = [*PARTS, *kinds]
                 checks.fail(
@@ -422,7 +482,7 @@ class HyperNetwork(Network):
         Raises:
             ValueError: If an input is missing, superfluous or of the wrong shape.
         """
-        cond, given = request.cond, request.given
+        cond, given, known = request.cond, request.given, request.ids is not None
         if request.ids is not None:
             found = self.conditions(request.ids, values)
             if given:
@@ -430,7 +490,7 @@ class HyperNetwork(Network):
             cond, given = found.pop(EMBEDDINGS, None), found
         elif cond is None and request.uncond is None and not given and self.takes_input():
             raise checks.StateError("forward: expected uncond_input, cond_input or cond_id, got no input at all")
-        if (request.uncond is not None) + (cond is not None) + len(given) > 1:
+        if (request.uncond is not None) + (known or (cond is not None) + len(given)) > 1:
             request = self._joined(request, cond, given, 0 if values.sets is None else 1)
         else:
             request = Request(request.uncond, cond, None, given)
@@ -443,18 +503,25 @@ class HyperNetwork(Network):
         named = {"uncond_input": request.uncond, f"cond_id ({EMBEDDINGS})" if by_id else "cond_input": cond}
         for kind, value in given.items():
             source = f"cond_id ({kind})" if by_id else f"weights['{kind}']"
-            named |= {f"{source}[{i}]": leaf for i, leaf in enumerate(trees.flatten(value)[0])}
-        structure = trees.flatten(dict(given))[1]
+            named |= {f"{source}[{i}]": leaf for i, leaf in enumerate([value] if isinstance(value, Tensor) else value)}
         uncond, cond, *rest = inputs.join_batches(named, dim)
-        return Request(uncond, cond, None, trees.unflatten(rest, structure) if rest else given)
+        leaves = iter(rest)
+        joined = {
+            kind: next(leaves) if isinstance(value, Tensor) else [next(leaves) for _ in value]
+            for kind, value in given.items()
+        }
+        return Request(uncond, cond, None, joined)
 
     def check_inputs(self, request: Request) -> None:
-        """Check the width of each input by itself."""
+        """Check the width of each input by itself, and the shapes of what is given besides."""
         uncond, cond = request.uncond, request.cond
         if (0 if uncond is None else uncond.shape[-1]) != self._uncond_in_size:
             inputs.check_width("uncond_input", uncond, self._uncond_in_size)
         if (0 if cond is None else getattr(cond, "shape", (-1,))[-1]) != self._cond_in_size:  # -1: a dictionary
             inputs.check_width("cond_input", cond, self._cond_in_size)
+        for family in self._families:
+            if family.kind != EMBEDDINGS:
+                family.check(request.given.get(family.kind))
 
     def takes_input(self) -> bool:
         """Whether there is anything that ``forward`` could be given."""
@@ -470,21 +537,17 @@ class HyperNetwork(Network):
             values: The evaluation; with many parameter sets tensors are ``[B, N, *shape]``.
         """
         found: dict[str, Any] = {}
-        for family in self._families:
-            if family.single:
-                found[family.kind] = self._select(family, 0, ids, values)
-            else:
-                found[family.kind] = [self._select(family, i, ids, values) for i in range(len(family.shapes))]
+        for family, templates in self._lookups:
+            tensors = []
+            for template in templates:
+                tensors.append(self._look_up(template, family.table, ids, values))
+            found[family.kind] = tensors[0] if family.single else tensors
         return found
 
-    def _select(self, family: Family, i: int, ids: inputs.Ids, values: Values) -> Tensor:
+    def _look_up(self, template: str, table: bool, ids: inputs.Ids, values: Values) -> Tensor:
         """One of the tensors of some conditions, ``[N, *shape]``; with many parameter sets ``[B, N, *shape]``."""
-        if family.table:
-            names = [family.name(0, i)]
-        else:
-            chosen = range(self._num_known_conds) if isinstance(ids, Tensor) else ids
-            template = f"{family.kind}.{{}}" if family.single else f"{family.kind}.{{}}.{i}"
-            names = list(map(template.format, chosen))
+        chosen = range(self._num_known_conds) if isinstance(ids, Tensor) else ids
+        names = [template] if table else list(map(template.format, chosen))
         tensors: list[Tensor | None] = []
         for name in names:
             row, tensor = self.table.by_name[name], values.tensors.get(name)
@@ -492,15 +555,13 @@ class HyperNetwork(Network):
                 tensor = row.owner._parameters.get(row.key)
             tensors.append(tensor)
         stacked = values.sets is not None and names[0] in values.given
-        if family.table:
+        if table:
             tensor = inputs.read_rows(tensors[0], ids, int(stacked))
         elif isinstance(ids, Tensor):
             tensor = inputs.select(tensors, ids, int(stacked))
         else:
             tensor = inputs.stack(tensors, int(stacked))
-        if values.sets is not None and not stacked:
-            tensor = tensor.expand(values.sets, *tensor.shape)
-        return tensor
+        return tensor if values.sets is None or stacked else tensor.expand(values.sets, *tensor.shape)
 
     @property
     def num_known_conds(self) -> int:
@@ -536,7 +597,8 @@ class HyperNetwork(Network):
 
     def condition_owners(self) -> list[str]:
         """The parts that have to know a new condition, too."""
-        return [name for name in self._parts if _takes_conditions(self.get_submodule(name))]
+        parts: dict[str, Any] = {name: self.get_submodule(name) for name in self._parts}
+        return [name for name, part in parts.items() if hasattr(part, "takes_conditions") and part.takes_conditions()]
 
     def add_conditions(self, n: int, init: Fill | None = None) -> list[nn.Parameter]:
         """Let the network know ``n`` more conditions.
@@ -571,39 +633,14 @@ class HyperNetwork(Network):
             part: Any = self.get_submodule(name)
             part.add_conditions(n, init)
             self.refresh_part(name)
-        families = [family for family in self._families if not family.table]
-        self._declare_conditions(families, range(first, first + n))
         for family in self._families:
-            if family.table:
-                self._enlarge(family, first + n, init)
+            self._declare_conditions(family, first, first + n, init)
         self._num_known_conds = first + n
         for _, layer in self._norms:
             if first > 1 and layer.num_stats == first:
                 for _ in range(n):
                     layer.checkpoint_stats()
-        rows = [row for row in self.table.internal() if id(row.value()) not in known]
-        if init is not None:
-            with torch.no_grad():
-                for row in rows:
-                    if row.condition != ALL and not any(row.name.startswith(f"{name}.") for name in owners):
-                        init(row.value())
-        return values_of(rows)  # type: ignore[return-value]
-
-    def _enlarge(self, family: Family, count: int, init: Fill | None) -> None:
-        """Replace tables by larger ones that begin with their rows."""
-        if family.name(0, 0) not in self.table.by_name:
-            self._declare_table(family, count, init)
-            return
-        for i, shape in enumerate(family.shapes):
-            row = self.table.by_name[family.name(0, i)]
-            larger = replace(row, shape=(count, *shape))
-            if row.owner is not None:
-                old = row.value().detach()
-                new = old.new_empty((count, *shape))
-                new[: len(old)] = old
-                family.fill(new[len(old) :], init)
-                row.owner.register_parameter(row.key, nn.Parameter(new))
-            self.table.replace(row, larger)
+        return [param for param in values_of(self.table.internal()) if id(param) not in known]  # type: ignore[misc]
 
     def refresh_part(self, name: str) -> None:
         """Take over rows that a part has and this table has not."""
@@ -757,10 +794,9 @@ class HyperNetwork(Network):
         params = self.conditional_params or []
         as_table = any(row.condition == ALL for row in self.table.rows)
         if as_table or len(params) != self.num_known_conds:
-            raise checks.StateError(
-                f"get_task_embs: expected one conditional tensor per condition ({self.num_known_conds}), "
-                f"got {'a table of all conditions' if as_table else len(params)}"
-            )
+            got = "a table of all conditions" if as_table else len(params)
+            expected = f"one conditional tensor per condition ({self.num_known_conds})"
+            raise checks.StateError(f"get_task_embs: expected {expected}, got {got}")
         return params
 
     def add_to_uncond_params(self, dparams: Sequence[Tensor], params: Sequence[Tensor] | None = None) -> list[Tensor]:
@@ -868,9 +904,8 @@ class HyperNetwork(Network):
                 the weights.
             NotImplementedError: If the class, or that of an inner network, has no such initialisation.
         """
-        initialization.apply_hyperfan_init(
-            self, method, use_xavier, uncond_var, cond_var, mnet, cond_input, uncond_input
-        )
+        plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var, mnet)
+        initialization.apply_hyperfan_init(self, plan, mnet, cond_input, uncond_input)
 
     def apply_calibrated_init(
         self,
@@ -914,25 +949,29 @@ class HyperNetwork(Network):
         """
         initialization.apply_calibrated_init(self, mnet, cond_input, uncond_input, target_var)
 
-    def start_at(self, destinations: initialization.Destinations, plan: initialization.Plan) -> None:
-        """Initialise such that each target starts as the plan says: both starts are made of this method.
+    def start_at(self, wanted: Sequence[Start], plan: initialization.Plan) -> None:
+        """Initialise such that each target starts as it should: both starts are made of this method.
 
         A class says here how what enters its output layer becomes targets. Classes that do not, but implement
         :meth:`generate`, keep their parameters in a calibrated start, and have constants bring their output to scale.
 
         Args:
-            destinations: For each target where it ends up.
-            plan: Which start (:class:`hypnettorch.hnets.initialization.Plan`).
+            wanted: The start of each target.
+            plan: How (:class:`hypnettorch.hnets.initialization.Plan`).
 
         Raises:
             NotImplementedError: If the class has no such initialisation.
         """
         if not plan.calibrated or not computes(type(self), "generate"):
             raise NotImplementedError(f"{type(self).__name__} does not implement a hyperfan initialisation")
-        initialization.settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
+        initialization.settle(self, wanted, plan.at(self))
 
     def scale_output(self, factor: float) -> None:
         """Multiply what is produced by a factor, if parameters can; constants do the rest of a calibrated start."""
+        with torch.no_grad():
+            for layer in self._output_layers:
+                for tensor in layer.parameters():
+                    tensor.mul_(factor)
 
     def sample_inputs(self, count: int) -> Request:
         """Inputs for which to measure the network if it holds no conditions: draws from N(0, 1).
@@ -942,27 +981,38 @@ class HyperNetwork(Network):
         """
         like = self._like()
         sizes = (self._uncond_in_size, self._cond_in_size)
-        uncond, cond = (like.new_empty(count, size).normal_() if size else None for size in sizes)
+        uncond, cond = (torch.randn(count, size).to(like) if size else None for size in sizes)
         given: dict[str, Any] = {}
         for family in self._families:
             if family.kind != EMBEDDINGS:
-                drawn = [like.new_empty(count, *shape) for shape in family.shapes]
+                drawn = [torch.empty(count, *shape) for shape in family.shapes]
                 for tensor in drawn:
                     family.init(tensor)
-                given[family.kind] = drawn[0] if family.single else drawn
+                own = [tensor.to(like) for tensor in drawn]
+                given[family.kind] = own[0] if family.single else own
         return Request(uncond, cond, None, given)
 
     def start_at_zero(self) -> None:
         """Change as little as it takes to produce zeros, in such a way that gradients change that.
 
+        An output layer becomes 0: gradients reach it in the first step, all other layers from the second.
+
         Raises:
             NotImplementedError: If the class has no such start.
+            ValueError: If the output layer is external, or divided by its spectral norm.
         """
         parts: list[Any] = [self.get_submodule(name) for name in self._parts]
-        if not parts:
+        layers = self._output_layers
+        if not parts and not layers:
             raise NotImplementedError(f"{type(self).__name__} does not implement a start at zero")
+        if any(layer.spectral_norm for layer in layers):
+            raise checks.StateError("start at zero: expected a hypernetwork without spectral norm, got one with it")
+        if layers:
+            initialization.check_internal(self)
         for part in parts:
             part.start_at_zero()
+        for tensor in (tensor for layer in layers for tensor in layer.parameters()):
+            nn.init.zeros_(tensor)
         output_constants.keep_scale_only(self)
 
     def __str__(self) -> str:
@@ -1035,48 +1085,28 @@ def arguments_of(network: Any, request: Request, values: Values) -> dict[str, An
 
 
 def by_vmap(
-    network: Any,
-    uncond_input: Tensor | None,
-    cond_input: Tensor | None,
-    cond_id: Any,
-    weights: Any,
-    share_input: bool,
-    condition: Any,
-    ret_format: str,
+    network: Any, arguments: Mapping[str, Any], cond_id: Any, share_input: bool, condition: Any, ret_format: str
 ) -> Any:
     """``batched_forward`` of a hypernetwork, by ``torch.func.vmap`` of ``forward``."""
     checks.one_of("ret_format", ret_format, formats.FORMATS)
-    sets = _count_sets(weights, uncond_input, cond_input, share_input)
+    sets = _count_sets(arguments, share_input)
 
     def one_set(condition: Any, **arguments: Any) -> Tensor:
         flat: Tensor = network.forward(**arguments, cond_id=cond_id, condition=condition, ret_format="flattened")
         return flat
 
-    arguments = {"uncond_input": uncond_input, "cond_input": cond_input, "weights": weights}
     mapped = {name: value is not None and not share_input for name, value in arguments.items()}
     conditions = set_conditions(condition, sets)
-    loop = writes_statistics(network)
-    flat = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=loop)
+    flat = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=writes_statistics(network))
     return formats.from_flat(flat, network.target_shapes, ret_format)
 
 
-def _count_sets(weights: Any, uncond_input: Any, cond_input: Any, share_input: bool) -> int:
+def _count_sets(arguments: Mapping[str, Any], share_input: bool) -> int:
     """The number of parameter sets, which the inputs fit."""
-    sets = inputs.count_stacked(weights)
-    for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
-        inputs.check_sets(name, value, sets, share_input)
+    sets = inputs.count_stacked(arguments["weights"])
+    for name in ("uncond_input", "cond_input"):
+        inputs.check_sets(name, arguments[name], sets, share_input)
     return sets
-
-
-def _formatted(produced: Tensor | Sequence[Tensor], shapes: Shapes, ret_format: str) -> Any:
-    if isinstance(produced, Tensor):
-        return formats.from_padded(produced, shapes, ret_format)
-    return formats.from_stacked(produced, shapes, ret_format)
-
-
-def _takes_conditions(network: Any) -> bool:
-    """Whether a part has to know of new conditions."""
-    return bool(hasattr(network, "takes_conditions") and network.takes_conditions())
 
 
 def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -1085,44 +1115,25 @@ def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, 
     A table with another number of conditions is loaded with ``strict=False`` as far as both have the conditions.
     """
     missing, unexpected = rest[2], rest[3]
-    for family in network._families:
-        if not family.external:
-            for i in range(len(family.shapes)):
-                _fit_table(network, family, i, state_dict, prefix, missing, unexpected)
-
-
-def _fit_table(
-    network: HyperNetwork,
-    family: Family,
-    i: int,
-    state_dict: dict[str, Any],
-    prefix: str,
-    missing: list[str],
-    unexpected: list[str],
-) -> None:
-    as_table, single = replace(family, table=True), replace(family, table=False)
-    key = prefix + as_table.name(0, i)
     count = network._num_known_conds
-    if not family.table:
-        if key in state_dict:
-            rows = state_dict.pop(key)
-            state_dict.update({prefix + single.name(c, i): row for c, row in enumerate(rows.unbind())})
-        return
-    if key not in state_dict:
-        names: dict[str, Tensor] = {}
-        while prefix + single.name(len(names), i) in state_dict:
-            name = prefix + single.name(len(names), i)
-            names[name] = state_dict.pop(name)
-        if names:
-            state_dict[key] = torch.stack(list(names.values()))
-    loaded = state_dict.get(key)
-    if loaded is None or count == 0:
-        return
-    if loaded.dim() > 0 and len(loaded) != count and loaded.shape[1:] == family.shapes[i]:
-        first, last = sorted((count, len(loaded)))
-        (missing if len(loaded) < count else unexpected).append(f"{key}[{first}:{last}]")
-        own = network.table.by_name[family.name(0, i)].value().detach()
-        state_dict[key] = torch.cat([loaded[:count].to(own), own[len(loaded) :]])
+    for family in network._families:
+        for i, shape in enumerate(() if family.external else family.shapes):
+            key, template = prefix + family.template(i, True), prefix + family.template(i, False)
+            if not family.table:
+                rows = state_dict.pop(key, ())
+                state_dict.update({template.format(condition): row for condition, row in enumerate(rows)})
+                continue
+            names = list(takewhile(state_dict.__contains__, map(template.format, itertools.count())))
+            if names and key not in state_dict:
+                state_dict[key] = torch.stack([state_dict.pop(name) for name in names])
+            loaded = state_dict.get(key)
+            if loaded is None or not count or loaded.dim() == 0:
+                continue
+            if len(loaded) != count and loaded.shape[1:] == shape:
+                first, last = sorted((count, len(loaded)))
+                (missing if len(loaded) < count else unexpected).append(f"{key}[{first}:{last}]")
+                own = network.table.by_name[family.template(i, True)].value().detach()
+                state_dict[key] = torch.cat([loaded[:count].to(own), own[len(loaded) :]])
 
 
 def is_hypernetwork(value: Any) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
-from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.wrapper import Wrapper, check_input, check_rows, check_without_conditions
 
@@ -187,12 +188,12 @@ class HEncodedInput(Wrapper):
         check_rows("encoding(...)", encoded, x.shape[:-1], self._encoded_size)
         return encoded
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise ``h`` for the targets, and for inputs of the size that encoded ones have."""
         if self._moment is not None:
             moment: dict[str, Any] = {f"{self._which}_var": self._moment}
             plan = replace(plan, **moment)
-        super().start_at(destinations, plan)
+        super().start_at(wanted, plan)
 
     def sample_inputs(self, count: int) -> Request:
         """What is encoded is drawn from U(0, 1), the other input from N(0, 1)."""

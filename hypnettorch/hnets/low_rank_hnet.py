@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
-from hypnettorch.hnets.initialization import Destination, Destinations, Plan, destinations_of
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.wrapper import Pairs, Wrapper, stacked_value
 from hypnettorch.mnets.layer_types import is_described
@@ -159,12 +159,11 @@ class HLowRank(Wrapper):
             for A, B, scale, gate in zip(factors[::2], factors[1::2], scales, gates, strict=True)
         ]
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
-        factors: list[list[Destination]] = []
-        for group, (_, shape) in zip(destinations, self._factor_pairs(), strict=True):
-            weights = [replace(d, target=replace(d.target, name="weight", partner=None)) for d in group]
-            factors += [weights, *destinations_of([shape], 1 / shape[1])]
+        factors: list[Start] = []
+        for start, (_, shape) in zip(wanted, self._factor_pairs(), strict=True):
+            factors += [Start(generated=start.variance), Start(generated=1 / shape[1])]
         self.start_inner(factors, plan)
         nn.init.zeros_(self.gates)
 

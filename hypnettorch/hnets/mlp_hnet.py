@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import initialization, output_constants
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, concat, sizes_of
-from hypnettorch.hnets.initialization import Destination, Destinations, Given, Plan
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.layers.stages import Elementwise, Linear, Stage, chain
 
 
@@ -82,25 +83,19 @@ class HMLP(HyperNetwork):
         embedding_table: bool = False,
     ) -> None:
         super().__init__(target_shapes, uncond_in_size, cond_in_size)
-        if self._uncond_in_size + self._cond_in_size == 0:
-            checks.fail("uncond_in_size", "an input: uncond_in_size or cond_in_size above 0", "0 and 0")
-        checks.flag("use_bias", use_bias)
+        self.set_options(no_uncond_weights, no_cond_weights, num_cond_embs, embedding_table)
+        self.set_layer_options(activation_fn, use_bias, use_spectral_norm, use_batch_norm)
         checks.flag("split_head", split_head)
-        checks.function("activation_fn", activation_fn)
         if split_head and use_spectral_norm:
             checks.fail("split_head", "False, since spectral norm divides the output layer as a whole", True)
-        self._no_cond_weights, self._no_uncond_weights = no_cond_weights, no_uncond_weights
-        self._act_fn = activation_fn
-        self._use_batch_norm, self._use_spectral_norm = use_batch_norm, use_spectral_norm
         self._dropout_rate = checks.dropout_rate("dropout_rate", dropout_rate)
         self._dropout = nn.Dropout(max(self._dropout_rate, 0.0))
-        self._has_bias = use_bias
         self._has_fc_out = self._mask_fc_out = self._has_linear_out = True
-        self.embed(num_cond_embs, no_cond_weights, embedding_table)
         self.register_load_state_dict_pre_hook(refit_head)
         sizes = [self._uncond_in_size + self._cond_in_size, *checks.integers("layers", layers, 1)]
         self._hidden = self._declare_hidden(sizes)
-        self._pieces = self._declare_head(sizes[-1], split_head)
+        self._pieces: list[Any] = self._declare_head(sizes[-1], split_head)
+        self._output_layers = self._pieces
         if verbose:
             print(self)
 
@@ -108,7 +103,7 @@ class HMLP(HyperNetwork):
         """The stages of the hidden layers in order of use."""
         stages: list[Stage] = []
         for i, (fan_in, size) in enumerate(pairwise(sizes)):
-            stages.append(self._linear(f"layers.{i}", fan_in, size))
+            stages.append(self.full_layer(f"layers.{i}", fan_in, size))
             if self._use_batch_norm:
                 stages.append(self.norm(f"norms.{i}", size, self._no_uncond_weights))
             if self._dropout_rate > 0:
@@ -120,13 +115,9 @@ class HMLP(HyperNetwork):
     def _declare_head(self, fan_in: int, split: bool) -> list[Linear]:
         """The output layer, whole or in pieces."""
         if not split:
-            return [self._linear("head", fan_in, self.num_outputs)]
+            return [self.full_layer("head", fan_in, self.num_outputs)]
         layer, sizes = self.table.next_layer(), sizes_of(self.target_shapes)
-        return [self._linear(f"head.{i}", fan_in, size, layer=layer, target=i) for i, size in enumerate(sizes)]
-
-    def _linear(self, name: str, fan_in: int, fan_out: int, **options: Any) -> Linear:
-        options |= {"external": self._no_uncond_weights, "spectral_norm": self._use_spectral_norm}
-        return self.linear(name, fan_in, fan_out, bool(self._has_bias), **options)
+        return [self.full_layer(f"head.{i}", fan_in, size, layer=layer, target=i) for i, size in enumerate(sizes)]
 
     def generate(self, request: Request, values: Values) -> Tensor | list[Tensor]:
         """The equation."""
@@ -149,31 +140,87 @@ class HMLP(HyperNetwork):
         x = chain(self._hidden, concat(request), values)
         return x, [piece.tensors(values) for piece in self._pieces]
 
-    @property
-    def has_plain_output(self) -> bool:
-        """Whether a multiple of rows and bias of the output layer produces the same multiple of the weights."""
-        return not self._use_spectral_norm and type(self).generate is HMLP.generate
+    def start_at(self, wanted: Sequence[Start], plan: Plan, **given: Sequence[float | None]) -> None:
+        """Initialise for the targets, each of which has rows of the output layer of its own.
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
-        """Initialise for the targets, each of which has rows of the output layer of its own."""
-        initialization.start_full(self, destinations, plan)
-
-    def scale_output(self, factor: float) -> None:
-        """Multiply weights and biases of the output layer."""
-        if self.has_plain_output:
-            initialization.scale_layers(self._pieces, factor)
+        Args:
+            wanted: The start of each target.
+            plan: How (:class:`hypnettorch.hnets.initialization.Plan`).
+            **given: What a user prescribes for each target: ``w_val`` and ``w_var``, mean and variance of its rows,
+                ``b_val`` and ``b_var``, those of their biases.
+        """
+        plan = plan.at(self)
+        plain = not self._use_spectral_norm and type(self).generate is HMLP.generate
+        if plan.calibrated and not plain:
+            initialization.settle(self, wanted, plan, self.draw(plan))
+            return
+        output_constants.keep(self, None, None)
+        activations = self._draw_hidden(plan)
+        moment = float(activations.double().square().mean())
+        weights, biases = self._rows_of_targets()
+        columns = [given.get(name, [None] * len(wanted)) for name in ("w_val", "w_var", "b_val", "b_var")]
+        for i, (start, *own) in enumerate(zip(wanted, *columns, strict=True)):
+            variance = start.generated / (weights[i].shape[1] * moment) if moment > 0 else 0.0
+            defaults = (0.0, variance, start.mean, start.constant)
+            mean, spread, neutral, constant = (d if v is None else v for v, d in zip(own, defaults, strict=True))
+            initialization.fill_uniform(weights[i], mean, spread)
+            if self.has_bias:
+                initialization.fill_uniform(biases[i], neutral, constant)
+            elif neutral != 0 and own[1] is None and not plan.calibrated:
+                expected = f"a hypernetwork with biases, or w_var for target {i} (it starts at {neutral})"
+                checks.fail("b_val", expected, "use_bias=False")
+        if plan.calibrated:
+            self._bring_to_scale(wanted, weights, activations)
+            if not self.has_bias:
+                output_constants.keep(self, None, torch.tensor([start.mean for start in wanted]))
 
     def draw(self, plan: Plan) -> Tensor:
         """Draw all parameters but the embeddings, for targets that share the output layer.
 
         Args:
-            plan: Which start, with samples that are looked up.
+            plan: How, with samples that are looked up.
 
         Returns:
             The second moment ``[1]`` of what is produced; for a calibrated start it is 0 on average over the samples.
         """
         output_constants.keep(self, None, None)
-        return initialization.draw_shared(self, plan, centred=plan.calibrated)
+        activations = self._draw_hidden(plan)
+        for piece in self._pieces:
+            weight, bias = piece.weight, piece.bias
+            initialization.draw_layer(weight, bias, 1 / piece.fan_in)
+            mean = activations.mean(0)
+            if plan.calibrated and bias is not None:
+                bias.copy_(-(piece.tensors(plan.samples[1])[0] @ mean))
+            elif plan.calibrated and len(mean) > 1 and mean.any():
+                weight.sub_(torch.outer(weight @ mean, mean) / mean.square().sum())
+        return torch.full([1], float(activations.double().square().mean()) or 1.0, **output_constants.DOUBLE)
+
+    def _draw_hidden(self, plan: Plan) -> Tensor:
+        """Draw all layers but the output layer; returns the last hidden activations for the samples, ``[N, k]``."""
+        hidden: list[Any] = [layer for layer in self._hidden if isinstance(layer, Linear)]
+        for layer in hidden:
+            initialization.draw_layer(layer.weight, layer.bias, plan.gain / layer.fan_in)
+        initialization.draw_norms(self)
+        return self.last_layer(*plan.samples)[0]
+
+    def _rows_of_targets(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The rows of weight and bias of the output layer that belong to each target, as views."""
+        if len(self._pieces) > 1:
+            return [piece.weight for piece in self._pieces], [piece.bias for piece in self._pieces]
+        (head,), sizes = self._pieces, sizes_of(self.target_shapes)
+        return head.weight.detach().split(sizes), head.bias.detach().split(sizes) if self.has_bias else []
+
+    def _bring_to_scale(self, wanted: Sequence[Start], weights: Sequence[Tensor], activations: Tensor) -> None:
+        """Scale the rows of each target such that what they produce has the variance that it should have."""
+        ratios = []
+        for weight, start in zip(weights, wanted, strict=True):
+            some = activations[: max(4, initialization.ELEMENTS // len(weight))]
+            expected = start.generated * (some.square().mean() / activations.square().mean())
+            found = (some @ weight.detach().T).double().square().mean()
+            ratios.append(found / expected if expected > 0 else torch.ones_like(found))
+        factors = initialization.trusted(torch.stack(ratios).cpu(), self.target_shapes).rsqrt().tolist()
+        for weight, factor in zip(weights, factors, strict=True):
+            weight.detach().mul_(factor)
 
     def apply_hyperfan_init(  # type: ignore[override]
         self,
@@ -214,20 +261,9 @@ class HMLP(HyperNetwork):
             ValueError: If ``method`` is unknown, ``mnet`` takes tensors of other shapes, the parameters are external,
                 or a neutral value other than 0 is needed but the output layer has no bias.
         """
-        plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var)
-        targets = initialization.describe_targets(self.target_shapes, mnet)
-        destinations = [[Destination(target, target.size)] for target in targets]
-        names, given = [target.name for target in targets], Given(w_val, w_var, b_val, b_var)
-        with initialization.measuring(self, plan, cond_input, uncond_input) as measured:
-            initialization.start_full(self, destinations, measured, names, given)
-
-    def start_at_zero(self) -> None:
-        """Let the output layer produce zeros; gradients reach it in the first step, all other layers from the second.
-
-        Raises:
-            ValueError: If it is external, or divided by its spectral norm.
-        """
-        initialization.let_produce_zeros(self, self._pieces)
+        plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var, mnet)
+        given = {"w_val": w_val, "w_var": w_var, "b_val": b_val, "b_var": b_var}
+        initialization.apply_hyperfan_init(self, plan, mnet, cond_input, uncond_input, **given)
 
 
 def refit_head(network: HMLP, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

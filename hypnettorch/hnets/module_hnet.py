@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.modes import evaluation
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request, concat
-from hypnettorch.hnets.initialization import Destinations, Plan, check_internal
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hnets.module_part import ModulePart
 from hypnettorch.hnets.wrapper import Wrapper
@@ -176,19 +177,12 @@ class ModuleHNet(Wrapper):
         uncond, cond = inputs.join_batches(given, dim)
         return concat(Request(uncond, cond))
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise the head for the targets, and for features as large as they are. The trunk stays as it is.
 
         How large they are is measured in the mode that the trunk is in, without samples for conditions that are drawn.
         """
-        check_internal(self)
-        if plan.samples is None:
-            count = max(16, min(1000, MEASURED // max(self._cond_in_size, 1)))
-            drawn = self.sample_inputs(count)
-            uncond = None if drawn.uncond is None else drawn.uncond * plan.uncond_var**0.5
-            cond = None if drawn.cond is None else drawn.cond * plan.cond_var**0.5
-            plan = plan.within(Request(uncond, cond), self.evaluation(None, None, None))
-        super().start_at(destinations, plan)
+        super().start_at(wanted, plan.at(self))
 
     def sample_inputs(self, count: int) -> Request:
         """Draws from N(0, 1).
@@ -199,8 +193,9 @@ class ModuleHNet(Wrapper):
         if None in self._cond_shape:
             checks.fail("cond_input", "conditions for which to measure the features, since their shape is open", None)
         like = next(iter(self.trunk.parameters()), self._like())
+        count = min(count, max(16, MEASURED // max(self._cond_in_size, 1)))
         shapes = (self._uncond_in_size,) if self._uncond_in_size else (), self._cond_shape
-        uncond, cond = (like.new_empty(count, *shape).normal_() if shape else None for shape in shapes)  # type: ignore[arg-type]
+        uncond, cond = (torch.randn(count, *shape).to(like) if shape else None for shape in shapes)  # type: ignore[arg-type]
         return Request(uncond, cond)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import formats
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import base_weights
 from hypnettorch.hnets.hypernetwork import Produced, Request
-from hypnettorch.hnets.initialization import Destinations, Plan
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.wrapper import Pairs, Wrapper
 from hypnettorch.mnets.network import Network
 
@@ -110,12 +111,12 @@ class HResidual(Wrapper):
         """Those of ``h``, which are updates of ``ω₀``."""
         return self.ask_updates(request, values)
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise ``h`` for the targets, let it produce zeros, and draw ``ω₀`` unless a user gave it."""
-        self.start_inner(destinations, plan)
+        self.start_inner(wanted, plan)
         self.start_at_base()
         if self._draws_base:
-            base_weights.start(self, destinations, plan)
+            base_weights.start(self, wanted)
 
     def start_at_zero(self) -> None:
         """Refused, since there are weights of its own."""

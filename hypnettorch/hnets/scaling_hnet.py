@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import base_weights
 from hypnettorch.hnets.hypernetwork import Produced, Request
-from hypnettorch.hnets.initialization import Destinations, Plan, destinations_of
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.wrapper import Wrapper, stacked_value
 from hypnettorch.mnets.network import Network, Shapes, check_network
 
@@ -122,12 +123,12 @@ class HScaling(Wrapper):
             weights.append(scale.view(*rows.shape[:-1], *own) * base)
         return weights
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Let ``h`` have variance 1, close the gates, and draw ``ω₀`` unless a user gave it."""
-        self.start_inner(destinations_of(self.hnet.target_shapes, 1.0), plan)
+        self.start_inner([Start(generated=1.0)] * len(self.hnet.target_shapes), plan)
         nn.init.zeros_(self.gates)
         if self._draws_base:
-            base_weights.start(self, destinations, plan)
+            base_weights.start(self, wanted)
 
     def start_at_zero(self) -> None:
         """Refused, since there are weights of its own."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypnettorch.core import checks
 from hypnettorch.hnets.assembly import GluedChunks, Piece
@@ -18,6 +17,9 @@ from hypnettorch.mnets.resnet import ResNet
 from hypnettorch.mnets.wide_resnet import WRN
 
 Shape = list[int]
+Layer = tuple[int | str, Shape, Shape]
+"""A convolution: its kind of chunk, the kernel of such a chunk, and its own."""
+
 Chunking = tuple[list[list[Shape]], list[int], GluedChunks]
 
 
@@ -52,23 +54,16 @@ def resnet_chunking(net: ResNet, gcd_chunking: bool = False) -> Chunking:
         >>> num_per_chunk, chunk_shapes[2]
         ([1, 1, 9, 1, 9, 1, 9, 1], [[16, 16, 3, 3], [16], [16], [16]])
     """
-    layers = _read(net, ResNet)
-    plan = _Plan(layers.has_bias, layers.has_norm)
-    plan.layer(plan.kind(layers.stem), layers.stem)
-    if gcd_chunking:
-        widths = [layers.stem[0], *(group[0][0] for group in layers.groups)]
-        kinds = [plan.kind([math.gcd(*widths), width, *layers.stem[2:]]) for width in widths]
-        for number, (first, *others) in enumerate(layers.groups):
-            plan.layer(kinds[number], first)
-            for conv in others:
-                plan.layer(kinds[number + 1], conv)
-    else:
-        for first, *others in layers.groups:
-            plan.layer(plan.kind(first), first)
-            kind = plan.kind(others[0])
-            for conv in others:
-                plan.layer(kind, conv)
-    return plan.finish(layers.shortcuts, layers.output)
+    found = _read(net, ResNet)
+    layers: list[Layer] = [("stem", found.stem, found.stem)]
+    widths = [found.stem[0], *(group[0][0] for group in found.groups)]
+    for i, (first, *others) in enumerate(found.groups):
+        if gcd_chunking:
+            before, own = ([math.gcd(*widths), width, *found.stem[2:]] for width in widths[i : i + 2])
+            layers += [(i, before, first), *((i + 1, own, conv) for conv in others)]
+        else:
+            layers += [(f"first {i}", first, first), *((i, conv, conv) for conv in others)]
+    return _chunking(found, layers, found.has_norm, found.output)
 
 
 def wrn_chunking(
@@ -129,21 +124,18 @@ def wrn_chunking(
     References:
         Sacramento et al., "Economical ensembles with hypernetworks", 2020, table S1, https://arxiv.org/abs/2007.12927.
     """
-    layers = _read(net, WRN)
+    found = _read(net, WRN)
     if gcd_chunking and vertical:
         checks.fail("vertical", "only one of gcd_chunking and vertical", "both")
-    plan = _Plan(layers.has_bias, layers.has_norm and not ignore_bn_weights)
-    plan.layer(plan.kind(layers.stem), layers.stem)
-    for first, *others in layers.groups:
+    layers: list[Layer] = [("stem", found.stem, found.stem)]
+    for i, (first, *others) in enumerate(found.groups):
         width, before, *kernel = first
         size, alike = _chunk_width(width, before, gcd_chunking, vertical)
-        convs = [first, *others] if alike else others
-        if not alike:
-            plan.layer(plan.kind(first), first)
-        kind = plan.kind([width, size, *kernel])
-        for conv in convs:
-            plan.layer(kind, conv)
-    return plan.finish(layers.shortcuts, [] if ignore_out_weights else layers.output)
+        layers.append((i, [width, size, *kernel], first) if alike else (f"first {i}", first, first))
+        layers += [(i, [width, size, *kernel], conv) for conv in others]
+    return _chunking(
+        found, layers, found.has_norm and not ignore_bn_weights, [] if ignore_out_weights else found.output
+    )
 
 
 def _chunk_width(width: int, before: int, gcd_chunking: bool, vertical: bool) -> tuple[int, bool]:
@@ -157,8 +149,7 @@ def _chunk_width(width: int, before: int, gcd_chunking: bool, vertical: bool) ->
     return width, False
 
 
-@dataclass(frozen=True)
-class _Layers:
+class _Layers(NamedTuple):
     """What a residual network consists of.
 
     Attributes:
@@ -200,58 +191,34 @@ def _read(net: Any, cls: Any) -> _Layers:
     )
 
 
-@dataclass(frozen=True)
-class _Glued:
-    """A layer: its chunks, as kind and number within the kind, and the dimension along which kernels are glued."""
+def _chunking(found: _Layers, layers: Sequence[Layer], norm: bool, output: Sequence[Shape]) -> Chunking:
+    """Glue each layer from as many further chunks of its kind as it takes, in the order of the main network.
 
-    chunks: list[tuple[int, int]]
-    dim: int
-
-
-class _Plan:
-    """Kinds of chunks and the layers that are made of them, in order."""
-
-    def __init__(self, has_bias: bool, has_norm: bool) -> None:
-        self._has_bias = has_bias
-        self._has_norm = has_norm
-        self._shapes: list[list[Shape]] = []
-        self._counts: list[int] = []
-        self._layers: list[_Glued] = []
-
-    def kind(self, kernel: Sequence[int]) -> int:
-        """Declare a kind of chunk by the shape of its kernel."""
-        vectors = int(self._has_bias) + 2 * int(self._has_norm)
-        return self._add([list(kernel), *([kernel[0]] for _ in range(vectors))])
-
-    def layer(self, kind: int, kernel: Sequence[int]) -> None:
-        """Declare a convolution whose kernel is glued from as many further chunks of a kind as it takes."""
-        out, size = self._shapes[kind][0][:2]
-        dim, number = (1, kernel[1] // size) if kernel[0] == out else (0, kernel[0] // out)
-        self._layers.append(_Glued(self._take(kind, number), dim))
-
-    def finish(self, shortcuts: Sequence[Shape], output: Sequence[Shape]) -> Chunking:
-        """Add layers that are a kind by themselves, and put everything in the order of the main network."""
-        bridges = [_Glued(self._take(self._add([shape]), 1), 0) for shape in shortcuts]
-        ends = [_Glued(self._take(self._add(list(output)), 1), 0)] if output else []
-        norm = 1 + int(self._has_bias)
-        norms = [(conv, tensor) for conv in self._layers for tensor in (norm, norm + 1)] if self._has_norm else []
-        kernels = [(bridge, 0) for bridge in bridges]
-        convs = [(conv, tensor) for conv in self._layers for tensor in range(norm)]
-        outputs = [(end, tensor) for end in ends for tensor in range(len(output))]
-        pieces = [self._piece(*made) for made in (*norms, *kernels, *convs, *outputs)]
-        return self._shapes, self._counts, GluedChunks(tuple(pieces))
-
-    def _add(self, shapes: list[Shape]) -> int:
-        self._shapes.append(shapes)
-        self._counts.append(0)
-        return len(self._counts) - 1
-
-    def _take(self, kind: int, number: int) -> list[tuple[int, int]]:
-        first = self._counts[kind]
-        self._counts[kind] += number
-        return [(kind, first + i) for i in range(number)]
-
-    def _piece(self, layer: _Glued, tensor: int) -> Piece:
-        positions = [sum(self._counts[:kind]) + number for kind, number in layer.chunks]
-        shared = tensor > 0 and layer.dim == 1
-        return Piece(tuple(positions[:1] if shared else positions), tensor, 0 if tensor > 0 else layer.dim)
+    Args:
+        found: The main network.
+        layers: The convolutions in order of use.
+        norm: Whether their chunks hold batch norm weights.
+        output: Shapes of the output layer, if it is made of a chunk.
+    """
+    number = 1 + found.has_bias
+    vectors = number - 1 + 2 * norm
+    plan = [(kind, [chunk, *[chunk[:1]] * vectors], kernel) for kind, chunk, kernel in layers]
+    plan += [(f"shortcut {i}", [kernel], kernel) for i, kernel in enumerate(found.shortcuts)]
+    plan += [("output", list(output), output[0])] if output else []
+    shapes: dict[int | str, list[Shape]] = {}
+    taken: dict[int | str, list[int]] = {}
+    for position, (kind, tensors, kernel) in enumerate(plan):
+        shapes[kind] = tensors
+        taken.setdefault(kind, []).extend([position] * (math.prod(kernel) // math.prod(tensors[0])))
+    owners = [position for positions in taken.values() for position in positions]
+    glued = []
+    for position, (_, tensors, kernel) in enumerate(plan):
+        chunks = tuple(chunk for chunk, owner in enumerate(owners) if owner == position)
+        along_inputs = kernel[0] == tensors[0][0]
+        kernels = Piece(chunks, 0, int(along_inputs))
+        glued.append([kernels, *(Piece(chunks[: 1 if along_inputs else None], i) for i in range(1, len(tensors)))])
+    convs, others = glued[: len(layers)], glued[len(layers) :]
+    shortcuts, outputs = others[: len(found.shortcuts)], others[len(found.shortcuts) :]
+    order = [*(conv[number:] for conv in convs), *shortcuts, *(conv[:number] for conv in convs), *outputs]
+    pieces = tuple(piece for group in order for piece in group)
+    return list(shapes.values()), [len(positions) for positions in taken.values()], GluedChunks(pieces)

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks, formats
+from hypnettorch.core import checks
+from hypnettorch.core.starts import Start, average
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import assembly, initialization, inputs, output_constants
-from hypnettorch.hnets.chunked_hypernetwork import CHUNKS, generate_from_rows, refuse_chunks
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Request, common_bias
-from hypnettorch.hnets.initialization import Destinations, Plan, Start
+from hypnettorch.hnets.chunked_hypernetwork import CHUNKS, held_chunks, look_up_in, options_of_part
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request, common_bias
+from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.mlp_hnet import HMLP
-from hypnettorch.hnets.output_constants import DOUBLE, NEUTRAL_VARIANCE
 from hypnettorch.mnets.network import Shapes
-
-RESERVED = (
-    "target_shapes",
-    "uncond_in_size",
-    "cond_in_size",
-    "no_uncond_weights",
-    "no_cond_weights",
-    "num_cond_embs",
-    "embedding_table",
-)
-"""Arguments of the inner networks that cannot be chosen by ``hmlp_kwargs``."""
 
 
 class StructuredHMLP(HyperNetwork):
@@ -106,56 +94,41 @@ class StructuredHMLP(HyperNetwork):
         embedding_table: bool = False,
     ) -> None:
         super().__init__(target_shapes, uncond_in_size, cond_in_size)
+        self.set_options(no_uncond_weights, no_cond_weights, num_cond_embs, embedding_table)
         checks.instance("assembly_fct", assembly_fct, Callable, "a function")  # type: ignore[arg-type]
         self._assembly_fct = assembly_fct
         self._cond_chunk_embs = cond_chunk_embs
-        self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
-        num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
-        checks.flag("embedding_table", embedding_table)
         self._num_per_chunk = checks.integers("num_per_chunk", num_per_chunk, 1)
         checks.length("chunk_shapes", chunk_shapes, len(self._num_per_chunk))
         self._chunk_emb_sizes = self._check_sizes(chunk_emb_sizes)
-        options = self._check_options(hmlp_kwargs)
-        for i, shapes in enumerate(chunk_shapes):
-            owns_embeddings = i == 0 and self._cond_in_size > 0
-            net = HMLP(
-                checks.shapes(f"chunk_shapes[{i}]", shapes),
-                uncond_in_size=self._uncond_in_size + self._chunk_emb_sizes[i],
-                cond_in_size=self._cond_in_size,
-                no_uncond_weights=no_uncond_weights,
-                no_cond_weights=no_cond_weights or not owns_embeddings,
-                num_cond_embs=num_cond_embs if owns_embeddings else 0,
-                embedding_table=embedding_table,
-                **options[i],
-            )
+        for i, (shapes, own) in enumerate(zip(chunk_shapes, self._check_options(hmlp_kwargs), strict=True)):
+            shared = options_of_part(self, self._chunk_emb_sizes[i], i == 0)
+            reserved = [key for key in own if key in shared and key != "verbose"]
+            if reserved:
+                checks.fail(("hmlp_kwargs", i), "none of the arguments that all kinds share", reserved)
+            net = HMLP(checks.shapes(f"chunk_shapes[{i}]", shapes), **{**shared, **own})
             self.include(f"hnets.{i}", net, block=i, numbered=i == 0, hnet_ind=i)
-        self._has_bias = common_bias(self.internal_hnets)
+        nets = self.internal_hnets
+        look_up_in(self, "hnets.0")
+        self._has_bias = common_bias(nets)
         self._mask_fc_out, self._has_fc_out, self._has_linear_out = False, True, True
-        self._declare_chunk_embs(num_cond_embs, embedding_table)
-        self._num_known_conds = num_cond_embs if cond_chunk_embs else self.internal_hnets[0].num_known_conds
+        self._output_layers = [layer for net in nets for layer in net._output_layers]
+        self._declare_chunk_embs()
+        self._num_known_conds = self._num_cond_embs if cond_chunk_embs else nets[0].num_known_conds
         if verbose:
             print(self)
 
-    def _declare_chunk_embs(self, num_cond_embs: int, table: bool) -> None:
+    def _declare_chunk_embs(self) -> None:
         """Chunk embeddings, which all conditions share or each condition has for itself."""
         info, block, shapes = "chunk embeddings", len(self._num_per_chunk), self.chunk_emb_shapes
-        if self._cond_chunk_embs and shapes:
-            self.per_condition(
-                CHUNKS,
-                shapes,
-                num_cond_embs,
-                external=self._no_cond_weights,
-                block=block,
-                table=table,
-                condition_key="cond_id",
-                metas=[{"hnet_ind": i} for i in self._embedded()],
-                info=info,
-            )
-        elif not self._cond_chunk_embs:
-            external, init = self._no_uncond_weights, nn.init.normal_
-            for k, (i, shape) in enumerate(zip(self._embedded(), shapes, strict=True)):
-                meta: dict[str, Any] = {"info": info, "hnet_ind": i, "cond_id": -1}
-                self.declare(f"{CHUNKS}.{k}", shape, "embedding", 0, init=init, external=external, block=block, **meta)
+        metas: list[dict[str, Any]] = [{"info": info, "hnet_ind": i} for i in self._embedded()]
+        if not self._cond_chunk_embs:
+            options: dict[str, Any] = {"init": nn.init.normal_, "external": self._no_uncond_weights, "block": block}
+            for name, shape, meta in zip(self._shared_names(), shapes, metas, strict=True):
+                self.declare(name, shape, "embedding", 0, cond_id=-1, **options, **meta)
+        elif shapes:
+            options = {"external": self._no_cond_weights, "table": self._embedding_table, "block": block}
+            self.per_condition(CHUNKS, shapes, self._num_cond_embs, condition_key="cond_id", metas=metas, **options)
 
     def _check_sizes(self, chunk_emb_sizes: int | Sequence[int]) -> list[int]:
         """The size of the chunk embeddings of each kind."""
@@ -172,7 +145,7 @@ class StructuredHMLP(HyperNetwork):
                 checks.fail(("chunk_emb_sizes", i), expected, f"0 for {count} chunks")
         return sizes
 
-    def _check_options(self, hmlp_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _check_options(self, hmlp_kwargs: Any) -> Sequence[Mapping[str, Any]]:
         """The further arguments of each inner network."""
         number = len(self._num_per_chunk)
         options = [hmlp_kwargs] * number if isinstance(hmlp_kwargs, Mapping) else hmlp_kwargs
@@ -180,10 +153,7 @@ class StructuredHMLP(HyperNetwork):
         checks.length("hmlp_kwargs", options, number)
         for i, entry in enumerate(options):
             checks.instance(("hmlp_kwargs", i), entry, Mapping, "a dictionary")
-            reserved = [key for key in entry if key in RESERVED]
-            if reserved:
-                checks.fail(("hmlp_kwargs", i), f"none of the keys {list(RESERVED)}", reserved)
-        return [{"verbose": False, **entry} for entry in options]
+        return options
 
     @property
     def internal_hnets(self) -> list[HMLP]:
@@ -218,14 +188,7 @@ class StructuredHMLP(HyperNetwork):
             RuntimeError: If ``cond_id`` is missing, superfluous or unknown, or the embeddings are not internal (the
                 class is a ``ValueError`` as well).
         """
-        if self._cond_chunk_embs != (cond_id is not None):
-            wanted = "a condition" if self._cond_chunk_embs else "None, since chunk embeddings are unconditional"
-            raise checks.StateError(f"cond_id: expected {wanted}, got {cond_id}")
-        if self._cond_chunk_embs:
-            return self.conditional_tensors(CHUNKS, cond_id) if self.chunk_emb_shapes else []
-        if self._no_uncond_weights and self.chunk_emb_shapes:
-            raise checks.StateError("get_chunk_embs: expected internal chunk embeddings, got external ones")
-        return [self.table.by_name[f"{CHUNKS}.{k}"].value() for k in range(len(self.chunk_emb_shapes))]
+        return held_chunks(self, self._shared_names(), cond_id) if self.chunk_emb_shapes else []
 
     def chunk_embeddings(self) -> Iterator[tuple[Tensor, int, int | None]]:
         """Internal chunk embeddings, all of one kind as one matrix, with the position in :attr:`chunk_emb_shapes`."""
@@ -240,37 +203,13 @@ class StructuredHMLP(HyperNetwork):
         """The kinds that have chunk embeddings."""
         return [i for i, size in enumerate(self._chunk_emb_sizes) if size > 0]
 
+    def _shared_names(self) -> list[str]:
+        """The names of chunk embeddings that all conditions share."""
+        return [f"{CHUNKS}.{k}" for k in range(len(self._embedded()))]
+
     def condition_owners(self) -> list[str]:
         """The inner network that owns the embeddings: the first."""
         return super().condition_owners()[:1]
-
-    def conditions(self, ids: inputs.Ids, values: Values) -> dict[str, Any]:
-        """The embeddings of the first inner network, and chunk embeddings if they belong to conditions."""
-        first = self.internal_hnets[0].conditions(ids, values.part("hnets.0")) if self._cond_in_size > 0 else {}
-        return {**first, **super().conditions(ids, values)}
-
-    def check_given(self, given: Mapping[str, Any]) -> None:
-        """Chunk embeddings can be given if they belong to conditions."""
-        if not self._cond_chunk_embs:
-            refuse_chunks(given)
-        super().check_given(given)
-
-    def check_inputs(self, request: Request) -> None:
-        """Check the width of each input, and the shapes of chunk embeddings that are given."""
-        super().check_inputs(request)
-        if not self._cond_chunk_embs:
-            return
-        passed = [tensor for tensor in request.given.get(CHUNKS, ()) if tensor is not None]
-        if self.chunk_emb_shapes and not passed:
-            checks.fail(
-                "weights",
-                f"the key 'chunk_embs' with tensors [N, *shape] for shapes {self.chunk_emb_shapes}, or cond_id",
-                "neither",
-            )
-        checks.length("weights['chunk_embs']", passed, len(self.chunk_emb_shapes))
-        for k, (tensor, shape) in enumerate(zip(passed, self.chunk_emb_shapes, strict=True)):
-            if list(tensor.shape[-2:]) != shape:
-                checks.fail(("weights['chunk_embs']", k), f"shape (N, {shape[0]}, {shape[1]})", tuple(tensor.shape))
 
     def generate(self, request: Request, values: Values) -> list[Tensor]:
         """The equation."""
@@ -278,7 +217,8 @@ class StructuredHMLP(HyperNetwork):
         lead: list[int] = []
         for i, (net, count) in enumerate(zip(self.internal_hnets, self._num_per_chunk, strict=True)):
             rows = self._rows_of_kind(i, request, values)
-            produced = generate_from_rows(net, rows, values.part(f"hnets.{i}")).tensors
+            flat = output_constants.apply(net, net.generate(Request(rows), values.part(f"hnets.{i}")))
+            produced = Produced(flat, net.target_shapes).tensors
             lead = [*rows.shape[:-2], rows.shape[-2] // count]
             tensors = [
                 tensor.reshape(*lead, count, *shape) for tensor, shape in zip(produced, net.target_shapes, strict=True)
@@ -288,92 +228,38 @@ class StructuredHMLP(HyperNetwork):
 
     def _rows_of_kind(self, kind: int, request: Request, values: Values) -> Tensor:
         """The inputs of an inner network, for all its chunks of all conditions."""
-        embeddings = self._embeddings_of(kind, request, values)
+        embeddings = None
+        if self._chunk_emb_sizes[kind]:
+            k = self._embedded().index(kind)
+            embeddings = request.given[CHUNKS][k] if self._cond_chunk_embs else values[f"{CHUNKS}.{k}"]
         return inputs.chunk_rows(request.uncond, embeddings, request.cond, not self._cond_chunk_embs)
 
-    def _embeddings_of(self, kind: int, request: Request, values: Values) -> Tensor | None:
-        """The chunk embeddings of one kind in this evaluation."""
-        if self._chunk_emb_sizes[kind] == 0:
-            return None
-        k = self._embedded().index(kind)
-        return request.given[CHUNKS][k] if self._cond_chunk_embs else values[f"{CHUNKS}.{k}"]
-
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise each inner network for the targets in which its chunks end up.
 
-        In a calibrated start constants give each target its variance, as all chunks of a kind share an output layer.
+        Where targets are to start exactly, constants give each its variance, as all chunks of a kind share an output
+        layer.
         """
-        plan = plan.looked_up(self)
+        plan = plan.at(self)
         plans = [self._plan_of_kind(i, plan) for i in range(len(self._num_per_chunk))]
-        if plan.calibrated:
+        if plan.exact:
             for net, inner in zip(self.internal_hnets, plans, strict=True):
                 net.draw(inner)
-            initialization.settle(self, destinations, plan, torch.ones(1, **DOUBLE))
+            initialization.settle(self, wanted, plan)
             return
         shapes = [[tuple(shape) for shape in net.target_shapes] for net in self.internal_hnets]
         counts = self._num_per_chunk
         structure = [kind for kind, count in zip(shapes, counts, strict=True) for _ in range(count)]
-        found = assembly.trace(self._assembly_fct, (structure,), self.target_shapes)
-        traced = iter(initialization.trace_back(found, destinations))
-        produced: list[list[Start]] = []
+        found = iter(assembly.trace(self._assembly_fct, (structure,), self.target_shapes))
         for net, count, inner in zip(self.internal_hnets, counts, plans, strict=True):
-            chunks = [[next(traced) for _ in net.target_shapes] for _ in range(count)]
-            of_tensor = [[d for tensor in chunk for d in tensor] for chunk in zip(*chunks, strict=True)]
-            net.start_at(of_tensor, inner)
-            produced += [initialization.average_starts(of_tensor, plan)] * count
+            chunks = [[next(found) for _ in net.target_shapes] for _ in range(count)]
+            net.start_at([average(wanted, sum(own, Counter())) for own in zip(*chunks, strict=True)], inner)
         output_constants.keep(self, None, None)
-        if initialization.want_exactness(destinations):
-            self._correct(produced, structure, initialization.average_starts(destinations, plan))
-
-    def scale_output(self, factor: float) -> None:
-        """Multiply what the inner networks produce."""
-        for net in self.internal_hnets:
-            net.scale_output(factor)
 
     def _plan_of_kind(self, kind: int, plan: Plan) -> Plan:
         """The plan for an inner network, of which chunk embeddings are inputs, too."""
-        if plan.samples is None:
-            return replace(plan, uncond_var=self._variance_beside_condition(kind, plan))
         request, values = plan.samples
         size = self._uncond_in_size + self._chunk_emb_sizes[kind]
         rows = self._rows_of_kind(kind, request, values)
         uncond, cond = (part if part.shape[-1] else None for part in (rows[:, :size], rows[:, size:]))
-        inner = initialization.rows_of(Request(uncond, cond), initialization.ROWS)
-        return plan.within(inner, values.part(f"hnets.{kind}"))
-
-    def _correct(
-        self, produced: Sequence[Sequence[Start]], structure: Sequence[Sequence[Sequence[int]]], wanted: Sequence[Start]
-    ) -> None:
-        """Let targets start as wanted that share a kind of chunk with others.
-
-        Args:
-            produced: How the tensors of each chunk start.
-            structure: Their shapes.
-            wanted: How each target should start.
-        """
-
-        def arranged(value: Callable[[Start], float]) -> list[Tensor]:
-            chunks = [
-                [torch.full(shape, value(start), **DOUBLE) for start, shape in zip(starts, shapes, strict=True)]
-                for starts, shapes in zip(produced, structure, strict=True)
-            ]
-            return assembly.assemble(self._assembly_fct, (chunks,), [], self.target_shapes)
-
-        means, variances = arranged(lambda start: start.mean), arranged(lambda start: start.variance)
-        scales = [
-            torch.where(own > 0, ((start.variance or NEUTRAL_VARIANCE) / own).sqrt(), 1.0)
-            for own, start in zip(variances, wanted, strict=True)
-        ]
-        offsets = [start.mean - scale * mean for start, scale, mean in zip(wanted, scales, means, strict=True)]
-        output_constants.keep(self, *(formats.flatten(values, self.target_shapes) for values in (scales, offsets)))
-
-    def _variance_beside_condition(self, kind: int, plan: Plan) -> float:
-        """The average variance of ``[u, c]``; chunk embeddings that are not internal count as drawn from N(0, 1)."""
-        size = self._chunk_emb_sizes[kind]
-        total = self._uncond_in_size + size
-        if size == 0 or total == 0:
-            return plan.uncond_var
-        k = self._embedded().index(kind)
-        own = [embedding for embedding, number, _ in self.chunk_embeddings() if number == k]
-        variance = torch.stack(own).detach().square().mean().item() if own else 1.0
-        return (self._uncond_in_size * plan.uncond_var + size * variance) / total
+        return plan.within(Request(uncond, cond), values.part(f"hnets.{kind}"), initialization.ROWS)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank
+from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of, check_hypernetwork
-from hypnettorch.hnets.initialization import Destinations, Plan, destinations_of, settle
+from hypnettorch.hnets.initialization import Plan, settle
 
 Pairs = list[LowRank]
 """The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
@@ -195,23 +195,23 @@ class Wrapper(HyperNetwork):
         """Change as little as it takes to produce zeros, in such a way that gradients change that."""
         self.hnet.start_at_zero()
 
-    def start_at(self, destinations: Destinations, plan: Plan) -> None:
+    def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Initialise ``h`` for the targets, and for what :meth:`before` makes of samples.
 
         In a calibrated start constants bring what :meth:`after` makes of weights to scale.
         """
         if plan.calibrated and self._changes_weights():
-            self.start_inner(destinations_of(self.hnet.target_shapes, 1.0), plan)
-            settle(self, destinations, plan.looked_up(self), torch.ones(1, dtype=torch.float64))
+            self.start_inner([Start(generated=1.0)] * len(self.hnet.target_shapes), plan)
+            settle(self, wanted, plan.at(self))
         else:
-            self.start_inner(destinations, plan)
+            self.start_inner(wanted, plan)
 
-    def start_inner(self, destinations: Destinations, plan: Plan) -> None:
-        """Initialise ``h`` for destinations of what it produces, with the samples that it gets."""
+    def start_inner(self, wanted: Sequence[Start], plan: Plan) -> None:
+        """Initialise ``h`` for the starts of what it produces, with the samples that it gets."""
         if plan.samples is not None:
             request, values = plan.samples
             plan = plan.within(self.before(self.select(request, values), values), values.part("hnet"))
-        self.hnet.start_at(destinations, plan)
+        self.hnet.start_at(wanted, plan)
 
     def sample_inputs(self, count: int) -> Request:
         """Draws from N(0, 1), and what ``h`` draws for conditional tensors besides embeddings."""

@@ -241,9 +241,10 @@ class HyperNetInterface(MainNetInterface):
 
         See :meth:`hypnettorch.hnets.hypernetwork.HyperNetwork.batched_forward`.
         """
-        return by_vmap(self, uncond_input, cond_input, cond_id, weights, share_input, condition, ret_format)
+        arguments = {"uncond_input": uncond_input, "cond_input": cond_input, "weights": weights}
+        return by_vmap(self, arguments, cond_id, share_input, condition, ret_format)
 
-    def start_at(self, destinations: Any, plan: Any) -> None:
+    def start_at(self, wanted: Any, plan: Any) -> None:
         """Initialise such that each target starts as the main network wants it.
 
         Raises:

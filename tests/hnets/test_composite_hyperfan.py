@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.core.starts import METHODS, UNUSED, Start, Target, average, hyperfan
 from hypnettorch.hnets import (
     HMLP,
     ChunkedHMLP,
@@ -22,17 +23,7 @@ from hypnettorch.hnets import (
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.hnets.hnet_helpers import init_chunk_embeddings, init_conditional_embeddings
-from hypnettorch.hnets.initialization import (
-    METHODS,
-    Destination,
-    Plan,
-    Target,
-    average,
-    average_start,
-    describe_targets,
-    start_of,
-    trace_back,
-)
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.hnets.structured_hmlp_examples import resnet_chunking
 from hypnettorch.mnets import MLP, MainNetInterface, ResNet
 from tests.hnets.assemblies import HandWritten, hnets_around_plain, in_order
@@ -90,7 +81,7 @@ def moments(hnet: Any, mnet: MainNetInterface, draws: int = DRAWS, **options: An
 
 def wanted(mnet: MainNetInterface, shapes: list[list[int]], method: str = "in", xavier: bool = False) -> Tensor:
     """Mean and variance that every tensor should have."""
-    starts = [start_of(target, Plan(method, xavier, 1.0, 1.0)) for target in describe_targets(shapes, mnet)]
+    starts = [hyperfan(target, method, 1.0 if xavier else 2.0) for target in describe_targets(shapes, mnet)]
     return torch.tensor([[start.mean for start in starts], [start.generated + start.constant for start in starts]])
 
 
@@ -258,17 +249,13 @@ def test_second_moments_of_a_deep_network(build: str) -> None:
 
 
 def test_what_is_averaged() -> None:
-    def target(name: str, fan_in: int) -> Target:
-        return Target((4, fan_in), name, fan_in, 4, None)
-
-    weight, scale = target("weight", 8), target("bn_scale", 4)
-    mixed = [Destination(weight, 30), Destination(scale, 10)]
-    assert average(mixed, lambda t: t.fan_in) == 7
-    start = average_start(mixed, Plan("in", False, 1.0, 1.0))
-    assert (start.mean, start.constant, start.generated) == (0.25, 0.0, 0.75 * 2 / 8)
-    assert average([], lambda t: t.fan_in) == 0
-    found = trace_back([Counter({0: 10, 1: 5}), Counter()], [[Destination(weight, 40)], mixed])
-    assert found == [[Destination(weight, 10.0), Destination(weight, 3.75), Destination(scale, 1.25)], []]
+    starts = [hyperfan(Target((4, 8), "weight", 8, 4)), hyperfan(Target((4, 4), "bn_scale", 4, 4))]
+    mixed = average(starts, {0: 30, 1: 10})
+    assert mixed == Start(0.25, 0.0, 0.75 * 2 / 8)
+    assert average(starts, {}) is UNUSED
+    nested = average([starts[0], mixed, UNUSED], Counter({0: 10, 1: 5, 2: 7}))
+    assert (nested.mean, nested.constant) == (pytest.approx(1.25 / 15), 0.0)
+    assert nested.generated == pytest.approx(13.75 / 15 * 2 / 8)
 
 
 def test_arguments() -> None:
@@ -306,8 +293,8 @@ def test_unused_tensors_get_no_variance() -> None:
     rows = hnet.internal_hnets[0].layer_weight_tensors[-1]
     assert rows[-8:].abs().max() > 0
     alone = GluedChunks((Piece((0, 1), 0, 1),))
-    hnet = StructuredHMLP([[8, 8]], [[[8, 4], [8]]], [2], 3, {"layers": [4]}, alone, verbose=False)
+    hnet = StructuredHMLP([[8, 8]], [[[8, 4], [8]]], [2], 3, {"layers": ()}, alone, verbose=False)
     hnet.apply_hyperfan_init()
     rows = hnet.internal_hnets[0].layer_weight_tensors[-1]
     assert rows[-8:].abs().max() == 0
-    assert math.isclose(rows[:-8].abs().max().item(), math.sqrt(3 * 2 / (8 * 4)), rel_tol=0.2)
+    assert math.isclose(rows[:-8].abs().max().item(), math.sqrt(3 * 2 / (8 * 11)), rel_tol=0.2)

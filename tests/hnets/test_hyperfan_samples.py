@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.core.starts import hyperfan
 from hypnettorch.hnets import HMLP, ChunkedHMLP, HEncodedInput, HRecurrent, HSetInput, ModuleHNet, StructuredHMLP
-from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.mnets import MLP
 from tests.hnets import calibrated
 from tests.hnets.calibrated import FREE, chunked
@@ -71,7 +72,7 @@ def test_second_moments(name: str) -> None:
         with torch.no_grad():
             weights = hnet(cond_input=inputs, ret_format="stacked")
         found += torch.stack([weight.square().mean() for weight in weights]) / DRAWS
-    wanted = [start_of(target, Plan()).variance for target in describe_targets(hnet.target_shapes, net)]
+    wanted = [hyperfan(target).variance for target in describe_targets(hnet.target_shapes, net)]
     for moment, variance, shape in zip(found.tolist(), wanted, hnet.target_shapes, strict=True):
         assert moment == pytest.approx(variance, rel=0.35 if math.prod(shape) >= 100 else 0.6)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core.low_rank import LowRank
+from hypnettorch.core.starts import hyperfan
 from hypnettorch.hnets import (
     HMLP,
     ChunkedHMLP,
@@ -24,7 +25,7 @@ from hypnettorch.hnets import (
     HScaling,
     HSetInput,
 )
-from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP, ModuleNet
 from hypnettorch.testing import check_hypernetwork
@@ -318,7 +319,7 @@ def test_hyperfan(method: str) -> None:
         nn.init.ones_(hnet.gates)
         updates = hnet(cond_input=torch.randn(10, 8).sign(), ret_format="stacked")
         moments += torch.stack([w.detach().square().mean() for w in updates]) / 80
-    starts = [start_of(target, Plan(method, False, 1.0, 1.0)) for target in describe_targets(hnet.target_shapes, net)]
+    starts = [hyperfan(target, method) for target in describe_targets(hnet.target_shapes, net)]
     torch.testing.assert_close(moments, torch.tensor([start.generated for start in starts]), rtol=0.15, atol=0)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.core.starts import hyperfan
 from hypnettorch.hnets import (
     HMLP,
     ChunkedHDeconv,
@@ -23,7 +24,7 @@ from hypnettorch.hnets import (
     HyperNetInterface,
     StructuredHMLP,
 )
-from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from hypnettorch.mnets.module_net import ModuleNet
@@ -148,10 +149,10 @@ def test_ordinary_initialisation() -> None:
     shapes = mnet.hyper_shapes_learned
     base = HResidual(HMLP(shapes, layers=(), verbose=False), mnet=mnet, verbose=False).base_weights
     for value, target in zip(base, describe_targets(shapes, mnet), strict=True):
-        if target.name == "weight":
+        if target.role == "weight":
             assert value.var().item() == pytest.approx(2 / target.fan_in, rel=0.05)
         else:
-            assert (value == (1 if target.name == "bn_scale" else 0)).all()
+            assert (value == (1 if target.role == "bn_scale" else 0)).all()
 
 
 @pytest.mark.parametrize("method", ["in", "out", "harmonic"])
@@ -165,7 +166,7 @@ def test_hyperfan(method: str, trainable: bool) -> None:
     for _ in range(40):
         hnet.apply_hyperfan_init(method, mnet=mnet)
         moments += torch.stack([w.detach().square().mean() for w in hnet(cond_id=0)]) / 40
-    starts = [start_of(target, Plan(method, False, 1.0, 1.0)) for target in describe_targets(shapes, mnet)]
+    starts = [hyperfan(target, method) for target in describe_targets(shapes, mnet)]
     torch.testing.assert_close(moments, torch.tensor([start.generated for start in starts]), rtol=0.1, atol=1e-6)
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.core.starts import hyperfan
 from hypnettorch.hnets import HMLP, ChunkedHMLP, HContainer, HDeconv, HEncodedInput, HResidual, HScaling
-from hypnettorch.hnets.initialization import Plan, describe_targets, start_of
+from hypnettorch.hnets.initialization import describe_targets
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from hypnettorch.mnets.module_net import ModuleNet
@@ -150,7 +151,7 @@ def test_hyperfan() -> None:
         moments += torch.stack([w.detach().square().mean() for w in hnet(cond_id=0)]) / 60
         made = hnet.internal_hnet(cond_input=embedding, ret_format="stacked")
         factors += torch.stack([w.detach().square().mean() for w in made]) / 60
-    starts = [start_of(target, Plan("in", False, 1.0, 1.0)) for target in describe_targets(shapes, mnet)]
+    starts = [hyperfan(target) for target in describe_targets(shapes, mnet)]
     torch.testing.assert_close(moments, torch.tensor([start.generated for start in starts]), rtol=0.1, atol=0)
     torch.testing.assert_close(factors, torch.ones(4), rtol=0.15, atol=0)
     deconv = HDeconv(FACTORS, (3, 4), num_layers=2, num_filters=(3,), kernel_size=3, sa_units=(), **COMMON)

@@ -115,7 +115,7 @@ def container(
 
 def labels_of(target_shapes: Sequence[Sequence[int]], mnet: Network | None) -> list[list[str]]:
     """For each target its role and, if the main network is a ``ModuleNet``, its name."""
-    roles = [target.name for target in describe_targets(target_shapes, mnet)]
+    roles = [target.role for target in describe_targets(target_shapes, mnet)]
     found = list(mnet.selected_shapes) if isinstance(mnet, ModuleNet) else []
     return [[role, *found[i : i + 1]] for i, role in enumerate(roles)]
 
