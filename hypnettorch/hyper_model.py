@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Stacked
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
+from hypnettorch.hnets.low_rank_hnet import UpdatesOfModule
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.mnets.module_net import ModuleNet
-from hypnettorch.mnets.network import Network, check_network, computes
+from hypnettorch.mnets.network import Network, check_network, computes, is_network
+
+ITEMS = "num_items_in_batch"
 
 
 class HyperModel(nn.Module):
@@ -30,7 +33,8 @@ class HyperModel(nn.Module):
     either one work.
 
     Args:
-        hnet: The hypernetwork.
+        hnet: The hypernetwork; beside a ``ModuleNet`` also any module that gets ``cond_input`` (the entries of a
+            dictionary as keywords) and returns low-rank updates ``{name: (A [N, r, n], B [N, out, r])}``.
         mnet: The main network, whose ``hyper_shapes_learned`` (or ``param_shapes``) the hypernetwork produces.
 
     Raises:
@@ -50,6 +54,8 @@ class HyperModel(nn.Module):
 
     def __init__(self, hnet: Any, mnet: Any) -> None:
         super().__init__()
+        if isinstance(hnet, nn.Module) and isinstance(mnet, ModuleNet) and not is_network(hnet):
+            hnet = UpdatesOfModule(hnet, mnet)
         check_hypernetwork("hnet", hnet)
         check_network("mnet", mnet)
         produced = [list(shape) for shape in hnet.target_shapes]
@@ -127,13 +133,15 @@ class HyperModel(nn.Module):
             *args: Positional arguments of the main network, first of all its input.
             cond_id: Id or ids of conditions, see
                 :meth:`HyperNetwork.forward <hypnettorch.hnets.hypernetwork.HyperNetwork.forward>`.
-            cond_input: Conditional input ``[cond_in_size]`` or ``[B, cond_in_size]`` instead.
+            cond_input: Conditional input ``[cond_in_size]`` or ``[B, cond_in_size]`` instead; or a dictionary of
+                tensors ``[B, ...]``.
             uncond_input: Unconditional input ``[uncond_in_size]`` or ``[B, uncond_in_size]``.
             condition: ``condition`` of the main network; by default ``cond_id`` where the network depends on it (it
                 keeps statistics per condition, or the condition fixes which of several networks is meant).
             regularizer: Called with the hypernetwork inside of this forward pass.
             share_input: Whether all of several weight sets see the same input ``[N, ...]``.
-            **kwargs: Keyword arguments of the main network.
+            **kwargs: Keyword arguments of the main network. Where a trainer of Hugging Face says by
+                ``num_items_in_batch`` what losses are divided by, the ``loss`` of all weight sets is one number.
 
         Returns:
             The output of the main network; with ``regularizer`` the pair of it and the regulariser's value.
@@ -176,7 +184,9 @@ class HyperModel(nn.Module):
         many = False
         sizes = {"cond_input": getattr(self.hnet, "condition_dims", 1), "uncond_input": 1}
         for name, value in (("cond_input", cond_input), ("uncond_input", uncond_input)):
-            if value is not None:
+            if isinstance(value, Mapping):
+                many, arguments[name] = True, value
+            elif value is not None:
                 checks.tensor(name, value)
                 single = value.dim() == sizes[name]
                 many = many or not single
@@ -230,8 +240,14 @@ class _Joint(nn.Module):
                 condition = int(condition[0])
             return mnet(*args, weights=weights, condition=condition, **kwargs)
         if isinstance(mnet, Network) and computes(type(mnet)):
-            return mnet(*args, weights=Stacked(weights, share_input), condition=condition, **kwargs)
-        return mnet.batched_forward(*args, weights=weights, share_input=share_input, condition=condition, **kwargs)
+            output = mnet(*args, weights=Stacked(weights, share_input), condition=condition, **kwargs)
+        else:
+            output = mnet.batched_forward(
+                *args, weights=weights, share_input=share_input, condition=condition, **kwargs
+            )
+        if ITEMS in kwargs and "loss" in output:
+            output["loss"] = output["loss"].mean() if kwargs[ITEMS] is None else output["loss"].sum()
+        return output
 
 
 def _no_condition(hnet: Any) -> dict[str, Any]:

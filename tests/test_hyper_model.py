@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from hypnettorch.hnets import HMLP, ChunkedHMLP
 from hypnettorch.hyper_model import HyperModel
-from hypnettorch.mnets import MLP
+from hypnettorch.mnets import MLP, ModuleNet
 from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
 
 NUM_CONDS = 12
@@ -452,3 +452,51 @@ def test_one_graph_for_all_conditions_however_they_are_named() -> None:
     for condition in range(12):
         torch.testing.assert_close(compiled(x, cond_id=condition), model(x, cond_id=condition))
     assert len(graphs) <= 3
+
+
+class WithLoss(nn.Module):
+    """Returns what models of Hugging Face return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor, num_items_in_batch: Any = None) -> dict[str, Tensor]:
+        errors = self.linear(x).square()
+        loss = errors.mean() if num_items_in_batch is None else errors.sum() / num_items_in_batch
+        return {"loss": loss, "errors": errors}
+
+
+def test_losses_of_trainers_are_one_number() -> None:
+    """It is what one pass with all samples gives; without a trainer there is a loss for each weight set."""
+    model = HyperModel.from_module(WithLoss(), 4)
+    x = torch.randn(4, 5, 3)
+    each = model(x, cond_id=[0, 1, 2, 3])
+    assert each["loss"].shape == (4,)
+    for items in (20, torch.tensor(20), None):
+        output = model(x, cond_id=[0, 1, 2, 3], num_items_in_batch=items)
+        torch.testing.assert_close(output["loss"], each["errors"].mean())
+        torch.testing.assert_close(output["errors"], each["errors"])
+
+
+def test_any_module_that_returns_updates() -> None:
+    class Generator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 2 * (3 + 1))
+
+        def forward(self, e: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+            A, B = self.linear(e).split([6, 2], dim=-1)
+            return {"linear.weight": (A.view(-1, 2, 3), B.view(-1, 1, 2))}
+
+    generator, net = Generator(), ModuleNet(WithLoss(), include="*.weight")
+    model = HyperModel(generator, net)
+    x, e = torch.randn(4, 5, 3), torch.randn(4, 2)
+    output = model(x, cond_input=e)["errors"]
+    for i in range(4):
+        A, B = (factor[0] for factor in generator(e[i : i + 1])["linear.weight"])
+        torch.testing.assert_close(output[i], net(x[i], weights={"linear.weight": (A, B)})["errors"])
+        torch.testing.assert_close(model(x[i], cond_input=e[i])["errors"], output[i])
+    assert set(model.weights(cond_input=e)) == {"linear.weight"}
+    output.sum().backward()
+    assert all(parameter.grad is not None for parameter in generator.parameters())

@@ -34,6 +34,9 @@ EMBEDDINGS = "embeddings"
 
 PARTS = ("uncond_weights", "cond_weights")
 
+Pairs = list[LowRank]
+"""The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -845,15 +848,61 @@ class HyperNetwork(Network):
         """Whether what is produced are low-rank updates of weights, which :meth:`factors` gives as pairs."""
         return False
 
-    def factors(self, *args: Any, **kwargs: Any) -> dict[Key, LowRank]:
-        """Weights as products of thin matrices (:class:`hypnettorch.hnets.low_rank_hnet.HLowRank`).
+    @property
+    def target_keys(self) -> list[Key]:
+        """The keys of :meth:`factors`, in the order of ``target_shapes``."""
+        return list(range(len(self.target_shapes)))
+
+    def updates(self, request: Request, values: Values) -> Pairs:
+        """The equation of a network that makes low-rank updates of weights, as pairs.
+
+        Args:
+            request: As for :meth:`generate`.
+            values: As for :meth:`generate`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement updates")
+
+    def read_updates(self, request: Request, values: Values) -> Pairs:
+        """The low-rank updates, from inputs that are not looked up yet."""
+        self.check_complete(values.tensors, values.given or None)
+        return self.updates(self.select(request, values), values)
+
+    def factors(
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: Any = None,
+        weights: Any = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> dict[Key, LowRank]:
+        """The updates as pairs, scale and gate inside of ``B``.
+
+        Args:
+            uncond_input: As for ``forward``, as all that follows.
+            cond_input: Conditional input ``[N, cond_in_size]``.
+            cond_id: Id or ids of conditions.
+            weights: External parameters.
+            condition: Id of the batch norm statistics.
+            ret_format: ``'squeezed'``, or ``'stacked'`` to have the leading dimension also for ``N = 1``.
+
+        Returns:
+            ``{key: (A, B)}`` with ``A [r, n]`` and ``B [out, r]``; for ``N > 1`` conditions ``A [N, r, n]`` and
+            ``B [N, out, r]``.
 
         Raises:
-            NotImplementedError: If the network does not produce such.
+            ValueError: If inputs or weights are missing or do not fit.
+            NotImplementedError: If no low-rank updates are made, or they would be changed.
         """
-        raise checks.Unavailable(
-            f"{type(self).__name__} produces no factors: expected an HLowRank, or a wrapper around one"
-        )
+        checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
+        if not self.makes_updates:
+            raise checks.Unavailable(
+                f"{type(self).__name__} produces no factors: expected an HLowRank, or a wrapper around one"
+            )
+        pairs = self.read_updates(*self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format))
+        if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
+            pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
+        return dict(zip(self.target_keys, pairs, strict=True))
 
     @property
     def output_scale(self) -> Tensor:

@@ -13,10 +13,10 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
 from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
-from hypnettorch.hnets.hypernetwork import HyperNetwork, Produced, Request
+from hypnettorch.hnets.hypernetwork import HyperNetwork, Pairs, Request
 from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.module_part import ModulePart
-from hypnettorch.hnets.wrapper import Pairs, Wrapper, stacked_value
+from hypnettorch.hnets.wrapper import Wrapper, stacked_value
 from hypnettorch.mnets.layer_types import is_described
 from hypnettorch.mnets.network import Network, Shapes, is_network
 
@@ -91,9 +91,9 @@ class HLowRank(Wrapper):
         wanted = _factor_shapes(shapes, ranks)
         generator: Any = hnet(wanted) if callable(hnet) and not isinstance(hnet, nn.Module) else hnet
         if isinstance(generator, nn.Module) and not is_network(generator):
-            generator = FactorsOfModule(generator, wanted, keys)
+            generator = UpdatesOfModule(generator, target)
         super().__init__(generator, shapes)
-        if [list(shape) for shape in generator.target_shapes] != wanted:
+        if not generator.makes_updates and [list(shape) for shape in generator.target_shapes] != wanted:
             checks.fail("hnet", f"target shapes {wanted}, A and B of each target", generator.target_shapes)
         self._keys = keys
         self._ranks = ranks
@@ -136,28 +136,31 @@ class HLowRank(Wrapper):
         """``True``: what is produced are low-rank updates of weights."""
         return True
 
-    def after(self, produced: Produced, request: Request, values: Values) -> list[Tensor]:
+    def generate(self, request: Request, values: Values) -> list[Tensor]:
         """The updates, multiplied out."""
-        pairs = self._pairs(produced, values)
-        return [pair.product(shape) for pair, shape in zip(pairs, self.target_shapes, strict=True)]
+        return _products(self.updates(request, values), self.target_shapes)
 
     def updates(self, request: Request, values: Values) -> Pairs:
-        """The updates as pairs."""
-        return self._pairs(self.ask("hnet", request, values), values)
-
-    def _pairs(self, produced: Produced, values: Values) -> Pairs:
-        """``A [N, r, n]`` and ``B [N, out, r]`` of each target; with many parameter sets ``[B, N, ...]``."""
-        factors = produced.tensors
-        if self.training and self._dropout:
-            factors[::2] = [
-                A * nn.functional.dropout(torch.ones_like(A[..., :1, :]), self._dropout) for A in factors[::2]
-            ]
+        """The updates as pairs; with many parameter sets ``A [B, N, r, n]`` and ``B [B, N, out, r]``."""
+        if self.hnet.makes_updates:
+            pairs = self.ask_updates(request, values)
+            ranks = [pair.rank for pair in pairs]
+            if ranks != self._ranks:
+                checks.fail("hnet(...)", f"pairs of the ranks {self._ranks}", ranks)
+        else:
+            factors = self.ask("hnet", request, values).tensors
+            pairs = [LowRank(A, B) for A, B in zip(factors[::2], factors[1::2], strict=True)]
         gates = stacked_value(values, "gate.weight")[..., None, None, None].unbind(-4)  # each [1, 1, 1] or [B, 1, 1, 1]
         scales = [alpha / rank for alpha, rank in zip(self._alphas, self._ranks, strict=True)]
         return [
-            LowRank(A, scale * gate * B)
-            for A, B, scale, gate in zip(factors[::2], factors[1::2], scales, gates, strict=True)
+            LowRank(self._dropped(pair.A), scale * gate * pair.B)
+            for pair, scale, gate in zip(pairs, scales, gates, strict=True)
         ]
+
+    def _dropped(self, A: Tensor) -> Tensor:
+        if not (self.training and self._dropout):
+            return A
+        return A * nn.functional.dropout(torch.ones_like(A[..., :1, :]), self._dropout)
 
     def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
@@ -176,34 +179,50 @@ class HLowRank(Wrapper):
         nn.init.zeros_(self.gates)
 
 
-class FactorsOfModule(HyperNetwork):
-    """Factors that a module returns by the key of their target.
+class UpdatesOfModule(HyperNetwork):
+    """The low-rank updates that a module returns by the key of their target.
 
     Args:
-        module: The module.
-        shapes: Shapes of ``A`` and ``B`` of each target.
-        keys: The keys of the targets.
+        module: A module that gets ``cond_input`` (the entries of a dictionary as keywords) and returns
+            ``{key: (A, B)}``, ``A [N, r, n]`` and ``B [N, out, r]``.
+        target: What the updates are for, as for :class:`HLowRank`.
     """
 
-    def __init__(self, module: nn.Module, shapes: Shapes, keys: Sequence[Key]) -> None:
+    makes_updates = True
+
+    def __init__(self, module: nn.Module, target: Network | Sequence[Sequence[int]]) -> None:
+        shapes, self._keys = _targets(target)
         super().__init__(shapes)
-        self._keys = list(keys)
         self._part = ModulePart(self, "module", module, block=0)
+
+    @property
+    def target_keys(self) -> list[Key]:
+        """The keys of the module, in the order of ``target_shapes``."""
+        return list(self._keys)
 
     def check_inputs(self, request: Request) -> None:
         """What the module is given is its own affair."""
 
     def generate(self, request: Request, values: Values) -> list[Tensor]:
+        """The updates, multiplied out."""
+        return _products(self.updates(request, values), self.target_shapes)
+
+    def updates(self, request: Request, values: Values) -> Pairs:
         """What the module returns, checked."""
         made: Any = self._part(request.cond, values)
         if not isinstance(made, Mapping) or set(made) != set(self._keys):
             got = sorted(map(str, made)) if isinstance(made, Mapping) else type(made).__name__
             checks.fail("hnet(...)", f"a dictionary with pairs (A, B) for {self._keys}", got)
-        factors = [factor for key in self._keys for factor in made[key]]
-        lead = factors[0].shape[:-2]
-        for i, (factor, shape) in enumerate(zip(factors, self.target_shapes, strict=True)):
-            checks.shape(f"hnet(...)[{self._keys[i // 2]!r}], {'AB'[i % 2]}", factor, (*lead, *shape))
-        return factors
+        pairs = [LowRank(*made[key]) for key in self._keys]
+        lead = pairs[0].A.shape[:-2]
+        for key, pair, (rows, columns) in zip(self._keys, pairs, map(matrix_shape, self.target_shapes), strict=True):
+            checks.shape(f"hnet(...)[{key!r}], A", pair.A, (*lead, pair.rank, columns))
+            checks.shape(f"hnet(...)[{key!r}], B", pair.B, (*lead, rows, pair.rank))
+        return pairs
+
+
+def _products(pairs: Pairs, shapes: Shapes) -> list[Tensor]:
+    return [pair.product(shape) for pair, shape in zip(pairs, shapes, strict=True)]
 
 
 def _targets(target: Any) -> tuple[Shapes, list[Key]]:

@@ -11,9 +11,9 @@ from hypnettorch.core import formats
 from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import base_weights
-from hypnettorch.hnets.hypernetwork import Produced, Request
+from hypnettorch.hnets.hypernetwork import Pairs, Produced, Request
 from hypnettorch.hnets.initialization import Plan
-from hypnettorch.hnets.wrapper import Pairs, Wrapper
+from hypnettorch.hnets.wrapper import Wrapper
 from hypnettorch.mnets.network import Network
 
 

@@ -9,15 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from hypnettorch.core import checks
-from hypnettorch.core.low_rank import Key, LowRank
+from hypnettorch.core.low_rank import Key
 from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets import inputs
-from hypnettorch.hnets.hypernetwork import EMBEDDINGS, HyperNetwork, Produced, Request, arguments_of, check_hypernetwork
+from hypnettorch.hnets.hypernetwork import (
+    EMBEDDINGS,
+    HyperNetwork,
+    Pairs,
+    Produced,
+    Request,
+    arguments_of,
+    check_hypernetwork,
+)
 from hypnettorch.hnets.initialization import Plan, settle
-
-Pairs = list[LowRank]
-"""The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
 
 
 class Wrapper(HyperNetwork):
@@ -67,29 +72,22 @@ class Wrapper(HyperNetwork):
         """Low-rank updates: those of ``h``, unless :meth:`after` changes what ``h`` produces.
 
         Raises:
-            NotImplementedError: If ``h`` makes none, or this network changes them.
+            NotImplementedError: If this network changes them.
         """
         if self._changes_weights():
-            if self.makes_updates:
-                raise checks.Unavailable(
-                    f"{type(self).__name__} changes weights: expected it inside of HLowRank, got HLowRank inside of it"
-                )
-            HyperNetwork.factors(self)
+            raise checks.Unavailable(
+                f"{type(self).__name__} changes weights: expected it inside of HLowRank, got HLowRank inside of it"
+            )
         return self.ask_updates(self.before(request, values), values)
 
     def ask_updates(self, request: Request, values: Values) -> Pairs:
         """The low-rank updates that ``h`` makes."""
         hnet, inside = self.hnet, values.part("hnet")
-        if type(hnet).factors is not Wrapper.factors:
+        if type(hnet).factors is not HyperNetwork.factors:
             return list(hnet.factors(**arguments_of(hnet, request, inside), ret_format="stacked").values())
         hnet.check_given(request.given)
-        pairs: Pairs = hnet._read_updates(request, inside)
+        pairs: Pairs = hnet.read_updates(request, inside)
         return pairs
-
-    def _read_updates(self, request: Request, values: Values) -> Pairs:
-        """The low-rank updates, from inputs that are not looked up yet."""
-        self.check_complete(values.tensors, values.given or None)
-        return self.updates(self.select(request, values), values)
 
     def _changes_weights(self) -> bool:
         return (type(self).after, type(self).generate) != (Wrapper.after, Wrapper.generate)
@@ -154,39 +152,6 @@ class Wrapper(HyperNetwork):
     def target_keys(self) -> list[Key]:
         """The keys of :meth:`factors`, in the order of ``target_shapes``."""
         return self.hnet.target_keys
-
-    def factors(
-        self,
-        uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
-        cond_id: Any = None,
-        weights: Any = None,
-        condition: int | None = None,
-        ret_format: str = "squeezed",
-    ) -> dict[Key, LowRank]:
-        """The updates as pairs, scale and gate inside of ``B``.
-
-        Args:
-            uncond_input: As for ``forward``, as all that follows.
-            cond_input: Conditional input ``[N, cond_in_size]``.
-            cond_id: Id or ids of conditions.
-            weights: External parameters.
-            condition: Id of the batch norm statistics.
-            ret_format: ``'squeezed'``, or ``'stacked'`` to have the leading dimension also for ``N = 1``.
-
-        Returns:
-            ``{key: (A, B)}`` with ``A [r, n]`` and ``B [out, r]``; for ``N > 1`` conditions ``A [N, r, n]`` and
-            ``B [N, out, r]``.
-
-        Raises:
-            ValueError: If inputs or weights are missing or do not fit.
-            NotImplementedError: If no low-rank updates are made, or they would be changed.
-        """
-        checks.one_of("ret_format", ret_format, ("squeezed", "stacked"))
-        pairs = self._read_updates(*self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format))
-        if ret_format == "squeezed" and pairs[0].A.shape[0] == 1:
-            pairs = [LowRank(A.squeeze(0), B.squeeze(0)) for A, B in pairs]
-        return dict(zip(self.target_keys, pairs, strict=True))
 
     def _layer_rows(self) -> list[Any]:
         return [pair for pair in super()._layer_rows() if pair[0].name.startswith("hnet.")]
