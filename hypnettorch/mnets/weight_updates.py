@@ -63,37 +63,12 @@ def parse_weights(
         if len(weights) != len(shapes):
             checks.fail("weights", f"{len(shapes)} tensors (hyper_shapes_learned)", len(weights))
         weights = dict(enumerate(weights))
-    elif not any(is_pair(value) for value in weights.values()):
-        missing = [name for i, name in enumerate(shapes) if name not in weights and i not in weights]
+    names, known = list(shapes), {**others, **shapes}
+    unknown = [key for key in weights if key not in known and key not in range(len(names))]
+    if not any(is_pair(value) for value in weights.values()):
+        missing = [name for i, name in enumerate(names) if name not in weights and i not in weights]
         if missing:
-            unknown = _unknown(weights, {**shapes, **others})
-            checks.fail("weights", f"tensors for {list(shapes)}", f"unknown {unknown}, missing {missing}")
-    return parse_updates(weights, shapes, stacked, others, by_row)
-
-
-def parse_updates(
-    weights: Mapping[str | int, Any],
-    shapes: Shapes,
-    stacked: bool,
-    others: Shapes | None = None,
-    by_row: bool = False,
-) -> dict[str, Value]:
-    """The entries of a dictionary by the name of the weight, checked.
-
-    Args:
-        weights: Pairs, or tensors that replace a weight, by name or by position in ``shapes``.
-        shapes: Shapes of all weights that may be in it.
-        stacked: Whether tensors have a leading dimension of weight sets.
-        others: Shapes of further tensors that may be in it by name.
-        by_row: Whether pairs may be stacked for the rows of a batch.
-
-    Raises:
-        ValueError: If a key is unknown or a value does not fit.
-        TypeError: If a value is neither a pair nor a tensor.
-    """
-    known = {**(others or {}), **shapes}
-    names = list(shapes)
-    unknown = _unknown(weights, known)
+            checks.fail("weights", f"tensors for {names}", f"unknown {unknown}, missing {missing}")
     if unknown:
         checks.fail(
             "weights",
@@ -146,33 +121,22 @@ def for_rows(values: Sequence[tuple[str, Value]], sample_to_adapter: Any) -> lis
     """
     if isinstance(sample_to_adapter, Tensor):
         sample_to_adapter = sample_to_adapter.tolist()
-    number = max((len(value.A) for _, value in values if isinstance(value, LowRank) and value.by_row), default=0)
+    stacked = {name: value for name, value in values if isinstance(value, LowRank) and value.by_row}
+    number = max((len(pair.A) for pair in stacked.values()), default=0)
     chosen = [checks.integer(("sample_to_adapter", i), n, 0, number - 1) for i, n in enumerate(sample_to_adapter)]
     if not chosen:
         checks.fail("sample_to_adapter", "an adapter for each sample", "none")
-
-    def of_rows(value: Value) -> Value:
-        if not isinstance(value, LowRank) or not value.by_row:
-            return value
-        index = torch.tensor(chosen, device=value.A.device)
-        return LowRank(value.A.index_select(0, index), value.B.index_select(0, index))
-
-    return [(name, of_rows(value)) for name, value in values]
-
-
-def _unknown(weights: Mapping[str | int, Any], shapes: Shapes) -> list[str | int]:
-    return [key for key in weights if key not in shapes and key not in range(len(shapes))]
+    rows = {name: LowRank(*(factor[chosen] for factor in pair)) for name, pair in stacked.items()}
+    return [(name, rows.get(name, value)) for name, value in values]
 
 
 def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int | None) -> None:
     """Raise unless a tensor has a shape; a complex one may stand for its two real numbers."""
     checks.tensor(label, value)
     got = (*value.shape, 2) if value.is_complex() else tuple(value.shape)
-    if sets is None:
-        if got != tuple(shape):
-            checks.fail(label, f"shape {tuple(shape)}", got)
-    elif got[1:] != tuple(shape) or got[0] != sets:
-        checks.fail(label, f"shape {('B', *shape)} with B = {sets}", got)
+    if got != (*([] if sets is None else [sets]), *shape):
+        wanted = tuple(shape) if sets is None else f"{('B', *shape)} with B = {sets}"
+        checks.fail(label, f"shape {wanted}", got)
 
 
 def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:
@@ -184,11 +148,11 @@ def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:
         ValueError: If it is on another device.
         TypeError: If only one of the two has a floating dtype, or digits of double precision would be lost.
     """
+    label = f"weights['{name}']"
     if isinstance(value, LowRank):
-        return LowRank(
-            *(_cast(f"weights['{name}'], {key}", t, own, same_dtype, True) for key, t in value._asdict().items())
-        )
-    return _cast(f"weights['{name}']", value, own, same_dtype, False)
+        A, B = (_cast(f"{label}, {key}", t, own, same_dtype, True) for key, t in zip("AB", value, strict=True))
+        return LowRank(A, B)
+    return _cast(label, value, own, same_dtype, False)
 
 
 _DOUBLE = (torch.float64, torch.complex128)

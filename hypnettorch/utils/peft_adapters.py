@@ -21,7 +21,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.mnets.layer_types import AdapterForm, adapter_form_of
 from hypnettorch.mnets.module_net import ModuleNet
-from hypnettorch.mnets.weight_updates import parse_updates
+from hypnettorch.mnets.weight_updates import parse_weights
 from hypnettorch.utils.safe_files import FileError, FilePath, write_atomically, write_json
 
 CONFIG = "adapter_config.json"
@@ -73,7 +73,7 @@ def save_peft_adapter(
     layers = _layers(net)
     ranks: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}
-    for name, pair in parse_updates(adapter, net.selected_shapes, stacked=False).items():
+    for name, pair in parse_weights(adapter, net.selected_shapes, {}, stacked=False).items():
         if not isinstance(pair, LowRank):
             raise TypeError(f"adapter['{name}']: expected a pair (A, B), got a tensor")
         if not layers[name]:
@@ -130,7 +130,7 @@ def load_peft_adapter(folder: FilePath, net: ModuleNet) -> dict[Key, LowRank]:
         adapter[name] = LowRank(first.A.to(own.device), first.B.to(own.device))
     if pairs:
         checks.fail("adapter", f"weights that net has selected, {list(net.selected_shapes)}", f"also {sorted(pairs)}")
-    return dict(parse_updates(adapter, net.selected_shapes, stacked=False))  # type: ignore[arg-type]
+    return dict(parse_weights(adapter, net.selected_shapes, {}, stacked=False))  # type: ignore[arg-type]
 
 
 def _layers(net: ModuleNet) -> dict[str, list[str]]:

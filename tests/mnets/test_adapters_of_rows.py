@@ -312,7 +312,7 @@ def test_readers_of_the_weight_get_an_error() -> None:
         module[0].weight.norm()
     with net.using(draw(net, ROWS)) as module:
         weight = module[0].weight
-        assert (weight.shape, weight.device, weight.dtype) == ((30, 40), torch.device("cpu"), torch.float32)
+        assert (weight.shape, weight.device, weight.dtype) == ((30, 40), torch.device("cpu"), torch.float64)
         assert weight.is_floating_point()
         for reads in (
             lambda: weight + 1,
