@@ -285,11 +285,12 @@ def _each_row(term: Term, layer: nn.Module, x: Tensor, update: LowRank) -> Tenso
 
 def _two_products(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """``x first second``; of stacked matrices each for its own rows."""
-    x = x.to(first.dtype)
-    if first.dim() == 2:
+    if x.dtype != first.dtype:
+        x = x.to(first.dtype)
+    if first.dim() == 2 or (x.dim() == 3 and len(x) == len(first)):
         return x @ first @ second
-    rows = _rows(x, len(first))
-    return (rows.flatten(1, -2) @ first @ second).reshape(-1, *x.shape[1:-1], second.shape[-1])
+    rows = _rows(x, len(first)).flatten(1, -2)
+    return (rows @ first @ second).reshape(-1, *x.shape[1:-1], second.shape[-1])
 
 
 def _linear_term(layer: nn.Linear, x: Tensor, update: LowRank) -> Tensor:
