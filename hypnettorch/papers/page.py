@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 from hypnettorch.common.extras import require
 from hypnettorch.papers.recipe import Paper, Recipe
 from hypnettorch.papers.runner import Place, read_all
-from hypnettorch.papers.verdict import Verdict, judge
+from hypnettorch.papers.verdict import Verdict, deviation, judge
 from hypnettorch.utils.safe_files import write_atomically
 
+NOTHING = "–"
 COLUMNS = ("recipe", "figure", "published", "ours", "seeds", "verdict")
 INTRODUCTION = """\
 Papers
@@ -20,7 +22,8 @@ Papers
 
 Published figures beside those that this library gives, each made by one command. A figure *agrees* if the mean over
 seeds is within two standard errors of the published one, or within one point of a percentage; counts have to be equal.
-Where it does not agree, the row stays. Pages are made from the files in ``docs/papers/results``:
+Where it does not agree, the row stays. A figure without a published one could not be looked up. Pages are made from the
+files in ``docs/papers/results``:
 
 .. code-block:: console
 
@@ -52,28 +55,29 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
 
 
-def ours(verdict: Verdict) -> str:
-    """Mean and deviation over seeds as text."""
-    if not verdict.values:
-        return "–"
-    spread = f" ± {number(verdict.deviation)}" if len(verdict.values) > 1 else ""
-    return number(verdict.mean) + spread
+def ours(values: Sequence[float]) -> str:
+    """Mean and deviation over seeds as text.
+
+    Example:
+        >>> ours([1.0, 3.0]), ours([2.0]), ours([])
+        ('2.00 ± 1.41', '2.00', '–')
+    """
+    spread = f" ± {number(deviation(values))}" if len(values) > 1 else ""
+    return number(statistics.fmean(values)) + spread if values else NOTHING
 
 
 def rows(place: Place, recipes: Sequence[Recipe], quick: bool = False) -> list[tuple[str, ...]]:
     """The cells of a table, without its head."""
-    return [
-        (
-            recipe.name,
-            verdict.published.figure,
-            number(verdict.published.value),
-            ours(verdict),
-            str(len(verdict.values)),
-            verdict.word,
-        )
-        for recipe in recipes
-        for verdict in verdicts(place, recipe, quick)
-    ]
+    cells: list[tuple[str, ...]] = []
+    for recipe in recipes:
+        for found in verdicts(place, recipe, quick):
+            published, count = number(found.published.value), str(len(found.values))
+            cells.append((recipe.name, found.published.figure, published, ours(found.values), count, found.word))
+        runs = [run["figures"] for run in read_all(place, recipe, quick)]
+        for figure in recipe.also:
+            values = [run[figure] for run in runs]
+            cells.append((recipe.name, figure, NOTHING, ours(values), str(len(values)), NOTHING))
+    return cells
 
 
 def list_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

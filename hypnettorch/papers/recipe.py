@@ -79,6 +79,7 @@ class Recipe:
         settings: All that decides about the results, but for the seed.
         method: Does it: from a job to figures.
         published: What the figures are compared with.
+        also: Figures that are shown without a published one, since none could be looked up.
         quick: The settings that differ where only the way is tried, in seconds and on bundled data.
         seeds: Number of seeds of the published page.
         minutes: Processor time of one seed.
@@ -92,6 +93,7 @@ class Recipe:
     settings: Settings
     method: Callable[[Job], Figures]
     published: tuple[Published, ...]
+    also: tuple[str, ...] = ()
     quick: Settings = field(default_factory=dict)
     seeds: int = 1
     minutes: float = 0.0

@@ -29,16 +29,6 @@ class Verdict:
     values: tuple[float, ...]
     word: Word
 
-    @property
-    def mean(self) -> float:
-        """Mean over seeds."""
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation over seeds, that of a sample; 0 for a single seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
-
 
 def judge(published: Published, values: Sequence[float]) -> Verdict:
     """Compare figures of several seeds with a published one.
@@ -58,11 +48,21 @@ def judge(published: Published, values: Sequence[float]) -> Verdict:
         >>> judge(Published("parameters", 100, tolerance=0, better=0), [101]).word
         'differs'
     """
-    found = Verdict(published, tuple(values), "not run")
-    if not found.values:
-        return found
-    error = math.hypot(found.deviation / math.sqrt(len(found.values)), published.error)
-    return Verdict(published, found.values, _word(published, found.mean - published.value, error))
+    if not values:
+        return Verdict(published, (), "not run")
+    error = math.hypot(deviation(values) / math.sqrt(len(values)), published.error)
+    word = _word(published, statistics.fmean(values) - published.value, error)
+    return Verdict(published, tuple(values), word)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation, that of a sample; 0 for a single value.
+
+    Example:
+        >>> deviation([1.0, 3.0]), deviation([1.0])
+        (1.4142135623730951, 0.0)
+    """
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _word(published: Published, difference: float, error: float) -> Word:

@@ -138,6 +138,7 @@ def assert_same_run(found: Path, expected: Path) -> None:
 
 
 POSTERIORS: dict[str, Any] = {"train_samples": 2, "test_samples": 3, "implicit_samples": 4, "implicit_arch": "3"}
+REPLAY: dict[str, Any] = {"replay_enc_arch": "5", "replay_dec_arch": "5", "replay_latent_size": 2, "replay_emb_size": 2}
 COPY: dict[str, Any] = {"cl_exp": "permcopy", "srnn_rec_layers": "5", "clip_grad_norm": 0.1, "n_fisher": 5}
 INTERRUPTED: dict[str, dict[str, Any]] = {
     "hnet": {"dropout_rate": 0.1, "hnet_reg_batch_size": 1},
@@ -148,6 +149,8 @@ INTERRUPTED: dict[str, dict[str, Any]] = {
     "ewc": {"method": "ewc", "n_fisher": 10, "cl_scenario": 3, "dropout_rate": 0.1},
     "online ewc": {"method": "ewc", "n_fisher": 10, "online_ewc": True, "cl_scenario": 2},
     "si": {"method": "si"},
+    "hnet_tir": {"method": "hnet_tir", **REPLAY},
+    "hnet_r": {"method": "hnet_r", **REPLAY, "cl_scenario": 3},
     "avb": {"method": "avb", **POSTERIORS},
     "bbb": {"method": "bbb", "posterior_distance": "w2", **POSTERIORS},
     "several labels": COPY,

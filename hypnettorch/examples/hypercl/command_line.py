@@ -16,17 +16,19 @@ from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS, POSTERIOR_METHODS
 from hypnettorch.examples.hypercl.options import CHOICES, LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
 from hypnettorch.examples.hypercl.posterior_options import METHODS_OF, OfPosteriors
+from hypnettorch.examples.hypercl.replay_options import OfReplay
 from hypnettorch.examples.hypercl.task_inference import OF_SAMPLES
 from hypnettorch.utils.command_line.usage import check_combinations, options_without_effect
 from hypnettorch.utils.misc import ACTIVATIONS
 from hypnettorch.utils.posteriors.gaussian import DISTANCES
 
 ONLY_WITH: dict[str, Collection[str]] = {
-    "split_head_cl3": MAIN_NETWORK_METHODS,
+    "split_head_cl3": [*MAIN_NETWORK_METHODS, "hnet_r"],
     "calc_hnet_reg_targets_online": HYPERNETWORK_METHODS,
     "hnet_reg_batch_size": HYPERNETWORK_METHODS,
     "hnet_reg_fisher": HYPERNETWORK_METHODS.keys() - POSTERIOR_METHODS,
     "online_ewc": ["ewc"],
+    **{field.name: ["hnet_tir", "hnet_r"] for field in fields(OfReplay)},
     "orthogonal_hh_reg": [name for name in METHODS if name not in POSTERIOR_METHODS],
     **{field.name: METHODS_OF.get(field.name, list(POSTERIOR_METHODS)) for field in fields(OfPosteriors)},
 }

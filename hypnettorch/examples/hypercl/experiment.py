@@ -14,16 +14,27 @@ from hypnettorch.examples.hypercl import checkpoint, distributed, metrics
 from hypnettorch.examples.hypercl.evaluation import accuracy, measure
 from hypnettorch.examples.hypercl.folder import RunFolder
 from hypnettorch.examples.hypercl.heads import Heads, SeparateHeads
-from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, Learner, Settings
+from hypnettorch.examples.hypercl.learners import (
+    HYPERNETWORK_METHODS,
+    MAIN_NETWORK_METHODS,
+    Learner,
+    ReplayLearner,
+    Settings,
+)
 from hypnettorch.examples.hypercl.monitor import Monitor
 from hypnettorch.examples.hypercl.networks import ONE_LABEL, make_main_network, make_model, make_own_weights
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.posterior_networks import POSTERIOR_MODELS
+from hypnettorch.examples.hypercl.replay_networks import make_recognition, make_replay
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
 from hypnettorch.utils.environment import seed_all
 
-OTHER_MODELS: dict[str, Callable[..., Any]] = {**POSTERIOR_MODELS, "scratch": make_own_weights}
+OTHER_MODELS: dict[str, Callable[..., Any]] = {
+    **POSTERIOR_MODELS,
+    "scratch": make_own_weights,
+    "hnet_tir": make_recognition,
+}
 """What makes the models of methods that do not have the usual one."""
 
 
@@ -33,11 +44,16 @@ def make_learner(options: Options, in_shape: Sequence[int], label_shape: Sequenc
     if options.method in HYPERNETWORK_METHODS:
         make = OTHER_MODELS.get(options.method, make_model)
         return HYPERNETWORK_METHODS[options.method](lambda: make(options, in_shape, label_shape).to(device), settings)
-    return MAIN_NETWORK_METHODS[options.method](
-        lambda num_outputs: make_main_network(options, in_shape, num_outputs, label_shape).to(device),
-        make_heads(options),
-        settings,
-    )
+
+    def make_network(num_outputs: int) -> Any:
+        return make_main_network(options, in_shape, num_outputs, label_shape).to(device)
+
+    heads = make_heads(options)
+    if options.method == "hnet_r":
+        return ReplayLearner(
+            make_network, heads, settings, lambda: make_replay(options, in_shape, label_shape).to(device)
+        )
+    return MAIN_NETWORK_METHODS[options.method](make_network, heads, settings)
 
 
 def make_heads(options: Options) -> Heads:

@@ -29,6 +29,10 @@ class Heads(ABC):
     def trained(self, task: int) -> range:
         """The outputs over which the softmax goes while a task is learned."""
 
+    def replayed(self, task: int, stage: int) -> range:
+        """The outputs over which the softmax goes for a replayed sample of a task, after or in a stage."""
+        return self.trained(task)
+
     def targets(self, task: int, labels: Tensor) -> Tensor:
         """Positions of the classes of a task among its :meth:`trained` outputs."""
         return labels
@@ -109,6 +113,10 @@ class GrowingHead(SeparateHeads):
     def trained(self, task: int) -> range:
         """The outputs of the task and of all tasks before."""
         return range((task + 1) * self._num_classes)
+
+    def replayed(self, task: int, stage: int) -> range:
+        """The outputs of all tasks so far."""
+        return self.trained(stage)
 
     def targets(self, task: int, labels: Tensor) -> Tensor:
         """The classes of the task come after those of all tasks before."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.examples.hypercl.posterior_options import OfPosteriors
+from hypnettorch.examples.hypercl.replay_options import OfReplay
 from hypnettorch.utils import cli_args
 from hypnettorch.utils.command_line.groups import group_function, options_of
 from hypnettorch.utils.misc import parse_numbers
@@ -30,6 +31,8 @@ class Own:
             weights: bbb (normal distributions, Bayes by Backprop), radial, and implicit ones by avb (adversarial) and
             ssge (Stein). Without hypernetwork: scratch (one main network per task), ewc (elastic weight consolidation),
             si (synaptic intelligence).
+            With replay by a VAE whose decoder has generated weights: hnet_tir (hnet, and a classifier of tasks), hnet_r
+            (one classifier of all classes).
         task_module: Module to import first; it may register task sequences.
         hnet_reg_fisher: Weigh the regulariser by the Fisher information of the main network's weights.
         n_fisher: Training samples per task to estimate the Fisher information; -1: all.
@@ -85,6 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> set[str]:
         The names of those of the hypernetwork.
     """
     group_function("this experiment", options_of(Own), "")(parser)
+    group_function("replay", options_of(OfReplay), "")(parser)
     group_function("posteriors over weights", options_of(OfPosteriors), "")(parser)
     scenario = {f"show_{name}": True for name in ("cl_scenario", "num_tasks", "num_classes_per_task")}
     regularizer = {f"show_{name}": True for name in ("calc_hnet_reg_targets_online", "hnet_reg_batch_size")}
@@ -154,9 +158,9 @@ positive_count, not_negative = partial(checks.number, low=1), partial(checks.num
 LIMITS: dict[Callable[[str, Any], object], str] = {
     positive_count: "num_tasks num_classes_per_task batch_size n_iter val_iter val_batch_size seeds resnet_block_depth "
     "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size "
-    "train_samples test_samples latent_size",
+    "train_samples test_samples latent_size replay_latent_size replay_emb_size replay_chunk_size",
     partial(checks.number, low=2): "implicit_samples",
-    not_negative: "orthogonal_hh_reg kl_scale full_support_std "
+    not_negative: "replay_beta orthogonal_hh_reg kl_scale full_support_std "
     "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
     "random_seed",
     partial(checks.number, low=0, high=1): "ewc_gamma",
@@ -167,6 +171,6 @@ LIMITS: dict[Callable[[str, Any], object], str] = {
     checks.dropout_rate: "dropout_rate hnet_dropout_rate",
     decay: "adam_beta1",
     sizes: "mlp_arch resnet_channel_sizes wrn_channel_sizes srnn_rec_layers srnn_pre_fc_layers srnn_post_fc_layers "
-    "hmlp_arch implicit_arch dis_arch",
+    "hmlp_arch implicit_arch dis_arch replay_enc_arch replay_dec_arch replay_hmlp_arch",
 }
 """What values have to be, by the names of their options."""

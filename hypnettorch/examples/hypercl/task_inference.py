@@ -43,7 +43,7 @@ def least_entropy(logits: Tensor) -> Answers:
     """
     log_probabilities = logits.log_softmax(dim=-1)
     entropy = -(log_probabilities.exp() * log_probabilities).flatten(2).sum(dim=-1)
-    return _answers(logits, entropy.argmin(dim=0))
+    return answers_of_tasks(logits, entropy.argmin(dim=0))
 
 
 def greatest_confidence(logits: Tensor) -> Answers:
@@ -58,7 +58,7 @@ def greatest_confidence(logits: Tensor) -> Answers:
         Answers(labels=tensor([0]), tasks=tensor([1]))
     """
     confidence = logits.softmax(dim=-1).amax(dim=-1, keepdim=True).flatten(2).mean(dim=-1)
-    return _answers(logits, confidence.argmax(dim=0))
+    return answers_of_tasks(logits, confidence.argmax(dim=0))
 
 
 def greatest_agreement(logits: Tensor) -> Answers:
@@ -79,7 +79,7 @@ def greatest_agreement(logits: Tensor) -> Answers:
     """
     probabilities = logits.softmax(dim=-1)
     deviation = probabilities.std(dim=1, correction=0).flatten(2).mean(dim=-1)
-    return _answers(probabilities.mean(dim=1), deviation.argmin(dim=0))
+    return answers_of_tasks(probabilities.mean(dim=1), deviation.argmin(dim=0))
 
 
 def mean_logits(logits: Tensor) -> Tensor:
@@ -105,10 +105,10 @@ def largest_output(logits: Tensor) -> Answers:
         Answers(labels=tensor([1]), tasks=tensor([0]))
     """
     largest = logits.amax(dim=-1, keepdim=True).flatten(2).sum(dim=-1)
-    return _answers(logits, largest.argmax(dim=0))
+    return answers_of_tasks(logits, largest.argmax(dim=0))
 
 
-def _answers(logits: Tensor, tasks: Tensor) -> Answers:
+def answers_of_tasks(logits: Tensor, tasks: Tensor) -> Answers:
     """The classes that the outputs for the inferred tasks ``[N]`` say."""
     samples = torch.arange(len(tasks), device=tasks.device)
     return Answers(logits[tasks, samples].argmax(dim=-1), tasks)

@@ -22,13 +22,10 @@ def count(job: Job) -> dict[str, float]:
     """Numbers of parameters of WRN-28-10 and of ensembles of it; nothing is allocated."""
     import torch
 
-    counts = {found.name.strip(): found for found in count_parameters(job.settings["members"])}
+    generated, whole, *_, own, _ = count_parameters(job.settings["members"])
     with torch.device("meta"):
         network = main_network()
         chunked, vertical = generator(network), generator(network, vertical=True)
-    generated, own = counts["generated"], counts["own batch norm and output layers only"]
-    # Batch norm and output layers in a container: its name stands twice, the default scheme comes first.
-    whole = next(found for found in count_parameters(job.settings["members"]) if "with batch norm" in found.name)
     return {
         "WRN-28-10": network.num_params,
         "hypernetwork, all members": generated.total,

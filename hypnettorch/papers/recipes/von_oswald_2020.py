@@ -13,7 +13,7 @@ from hypnettorch.data.special.regression1d_data import ToyRegression
 from hypnettorch.hnets.mlp_hnet import HMLP
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets.mlp import MLP
-from hypnettorch.papers.experiment import ON_DIGITS, learn_tasks
+from hypnettorch.papers.experiment import ON_DIGITS, ON_PERMUTED_DIGITS, learn_tasks
 from hypnettorch.papers.recipe import Job, Paper, Published, Recipe
 from hypnettorch.utils.environment import seed_all
 from hypnettorch.utils.hnet_regularizer import FixedTargetRegularizer
@@ -65,6 +65,9 @@ PERMUTED: dict[str, Any] = {
     "lr": 1e-4,
     "n_iter": 5000,
 }
+
+
+QUICK_REPLAY: dict[str, Any] = {"replay_enc_arch": "10", "replay_dec_arch": "10", "replay_emb_size": 4}
 
 
 def toy_tasks(seed: int) -> list[ToyRegression]:
@@ -138,9 +141,64 @@ RECIPES: list[Recipe] = [
         published=tuple(
             Published(figure, value, source=TABLE) for figure, value in (("CL1", 99.79), ("CL2", 87.01), ("CL3", 69.48))
         ),
+        also=("task inference",),
         quick=ON_DIGITS,
         seeds=10,
         minutes=5,
+        data="MNIST",
+        remarks=NO_LOOK_AHEAD,
+    ),
+    Recipe(
+        paper=PAPER,
+        part="split-mnist-recognition",
+        title="Split MNIST, task inferred by a classifier that replay trains (HNET+TIR)",
+        settings={**SPLIT, "method": "hnet_tir", "replay_dec_arch": "300,150", "replay_beta": 0.05},
+        method=learn_tasks,
+        published=(),
+        also=("CL1", "CL2", "CL3", "task inference"),
+        quick={**ON_DIGITS, **QUICK_REPLAY},
+        seeds=5,
+        minutes=12,
+        data="MNIST",
+        remarks=NO_LOOK_AHEAD,
+    ),
+    *(
+        Recipe(
+            paper=PAPER,
+            part=f"split-mnist-replay-cl{scenario}",
+            title=f"Split MNIST, one classifier that replay trains (HNET+R), CL{scenario}",
+            settings={
+                "cl_exp": "splitmnist",
+                "method": "hnet_r",
+                "cl_scenario": scenario,
+                "mlp_arch": "400,400",
+                "lr": 1e-3,
+                "batch_size": 128,
+                "n_iter": 2000,
+                "val_set_size": 0,
+            },
+            method=learn_tasks,
+            published=(),
+            also=("final",),
+            quick={**ON_DIGITS, **QUICK_REPLAY},
+            seeds=5,
+            minutes=10,
+            data="MNIST",
+            remarks=NO_LOOK_AHEAD,
+        )
+        for scenario in (1, 2, 3)
+    ),
+    Recipe(
+        paper=PAPER,
+        part="permuted-mnist",
+        title="Permuted MNIST, ten tasks, task inferred by entropy",
+        settings=PERMUTED,
+        method=learn_tasks,
+        published=(),
+        also=("CL1", "CL2", "CL3"),
+        quick=ON_PERMUTED_DIGITS,
+        seeds=3,
+        minutes=90,
         data="MNIST",
         remarks=NO_LOOK_AHEAD,
     ),

@@ -15,10 +15,12 @@ from hypnettorch.examples.hypercl.learners.learner import Learner, Settings
 from hypnettorch.examples.hypercl.learners.main_network import MainNetworkLearner
 from hypnettorch.examples.hypercl.learners.posterior import PosteriorLearner
 from hypnettorch.examples.hypercl.learners.radial import RadialLearner
+from hypnettorch.examples.hypercl.learners.replay import ReplayLearner
 from hypnettorch.examples.hypercl.learners.scratch import ScratchLearner
 from hypnettorch.examples.hypercl.learners.separate import SeparateLearner
 from hypnettorch.examples.hypercl.learners.si import SILearner
 from hypnettorch.examples.hypercl.learners.stein import SteinLearner
+from hypnettorch.examples.hypercl.learners.task_recognition import TaskRecognitionLearner
 
 MakeModel = Callable[[], Any]
 """Makes a :class:`~hypnettorch.examples.hypercl.model.TaskModel`, or what stands for one."""
@@ -43,6 +45,7 @@ HYPERNETWORK_METHODS: dict[str, Callable[[MakeModel, Settings], Learner]] = {
     "separate": SeparateLearner,
     "scratch": ScratchLearner,
     "joint": JointLearner,
+    "hnet_tir": TaskRecognitionLearner,
     **POSTERIOR_METHODS,
 }
 """Methods whose weights, and so the head, belong to a task. They learn the same in all scenarios."""
@@ -50,7 +53,7 @@ HYPERNETWORK_METHODS: dict[str, Callable[[MakeModel, Settings], Learner]] = {
 MAIN_NETWORK_METHODS: dict[str, type[MainNetworkLearner]] = {"ewc": EWCLearner, "si": SILearner}
 """Methods that learn the weights of a main network itself."""
 
-METHODS = [*HYPERNETWORK_METHODS, *MAIN_NETWORK_METHODS]
+METHODS = [*HYPERNETWORK_METHODS, *MAIN_NETWORK_METHODS, "hnet_r"]
 
 __all__ = [
     "HYPERNETWORK_METHODS",
@@ -58,6 +61,7 @@ __all__ = [
     "METHODS",
     "POSTERIOR_METHODS",
     "Learner",
+    "ReplayLearner",
     "Settings",
     "finetune",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -145,10 +146,8 @@ class HypernetworkLearner(Learner):
         prepare_to_load(self._mnet, mnet_state)
         self._model.load_state_dict(state["model"])
         if state["earlier"] is not None:
-            now = deepcopy(self._hnet.state_dict())
-            self._hnet.load_state_dict(state["earlier"]["hnet"])
-            self._earlier = self.earlier_tasks(state["earlier"]["num_tasks"])
-            self._hnet.load_state_dict(now)
+            number = state["earlier"]["num_tasks"]
+            self._earlier = as_it_was(self._hnet, state["earlier"]["hnet"], lambda: self.earlier_tasks(number))
         self._optimizer = adam(self._model.parameters(), self._settings)
         self._optimizer.load_state_dict(state["optimizer"])
 
@@ -202,3 +201,17 @@ class EarlierTasks:
     def state_dict(self) -> dict[str, Any]:
         """The hypernetwork as it was, from which targets can be computed."""
         return {"num_tasks": self._num_tasks, "hnet": self._begin}
+
+
+def earlier_replay(vae: Any, number: int, settings: Settings) -> EarlierTasks:
+    """What the hypernetwork of a replay model is compared with; its decoder has no Fisher information."""
+    return EarlierTasks(vae, number, replace(settings, hnet_reg_fisher=False))
+
+
+def as_it_was(hnet: Any, values: dict[str, Tensor], make: Callable[[], EarlierTasks]) -> EarlierTasks:
+    """What ``make`` gives while a hypernetwork has other values; afterwards it has its own ones again."""
+    now = deepcopy(hnet.state_dict())
+    hnet.load_state_dict(values)
+    made = make()
+    hnet.load_state_dict(now)
+    return made

@@ -40,6 +40,7 @@ class Settings:
         weight_decay: L2 penalty.
         adam_beta1: Decay of the first moment.
         clip_grad_norm: Largest norm of the gradient; -1: no limit.
+        replay_beta: Strength of the regulariser of a replay model.
         orthogonal_hh_reg: How strongly recurrent matrices are to be orthogonal.
         kl_scale: Posteriors: factor of the divergence from the prior.
         prior_std: Deviation of the prior.
@@ -67,6 +68,7 @@ class Settings:
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
     clip_grad_norm: float = -1.0
+    replay_beta: float = 0.01
     orthogonal_hh_reg: float = 0.0
     kl_scale: float = 1.0
     prior_std: float = 1.0
@@ -191,6 +193,7 @@ def classification_step(
         model: The model.
         batches: Samples of each task, equally many of each.
         conditions: As which task the model knows each of them.
+        replay_beta: Strength of the regulariser of a replay model.
         orthogonal_hh_reg: How strongly recurrent matrices are to be orthogonal.
 
     Returns:
