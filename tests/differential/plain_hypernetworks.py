@@ -270,9 +270,7 @@ HYPERNETWORKS = [
     ),
     Hyper(
         "HDeconv",
-        lambda s: HDeconv(
-            s, (SIDE, height_of(s)), num_layers=2, num_filters=(2,), kernel_size=3, sa_units=(), **Known
-        ),
+        lambda s: HDeconv(s, (SIDE, height_of(s)), num_layers=2, num_filters=(2,), kernel_size=3, sa_units=(), **Known),
         deconv,
     ),
     Hyper(
@@ -302,9 +300,7 @@ HYPERNETWORKS = [
     ),
     Hyper(
         "HPerturbWrapper",
-        lambda s: HPerturbWrapper(
-            HMLP(s, uncond_in_size=1, layers=(4,), **Known), 1, sigma_noise=0.1, verbose=False
-        ),
+        lambda s: HPerturbWrapper(HMLP(s, uncond_in_size=1, layers=(4,), **Known), 1, sigma_noise=0.1, verbose=False),
         perturbed,
         noise,
     ),

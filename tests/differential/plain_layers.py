@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def perceptron(
-    x: Tensor, weights: Sequence[Tensor], activation: Callable[[Tensor], Tensor] = torch.relu
-) -> Tensor:
+def perceptron(x: Tensor, weights: Sequence[Tensor], activation: Callable[[Tensor], Tensor] = torch.relu) -> Tensor:
     """Layers ``weight, bias, weight, bias, …`` with an activation between them."""
     for i in range(0, len(weights), 2):
         x = F.linear(x if i == 0 else activation(x), weights[i], weights[i + 1])

@@ -150,7 +150,7 @@ def some_module() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.SiLU(), nn.Flatten(), nn.Linear(16, 2))
 
 
-OWN = 0.1
+OWN = 0.125
 """Every entry of the matrices of the module whose matrices alone come from outside."""
 
 
@@ -180,7 +180,9 @@ def two_perceptrons() -> MultiNet:
 
 MAIN_NETWORKS = [
     Main("MLP", lambda: MLP(n_in=3, n_out=2, hidden_layers=[4, 3], **OUTSIDE), (5, 3), mlp),
-    Main("MLP-norm", lambda: MLP(n_in=3, n_out=2, hidden_layers=[4], use_batch_norm=True, **OUTSIDE), (5, 3), normed_mlp),
+    Main(
+        "MLP-norm", lambda: MLP(n_in=3, n_out=2, hidden_layers=[4], use_batch_norm=True, **OUTSIDE), (5, 3), normed_mlp
+    ),
     Main(
         "MLP-modulated",
         lambda: MLP(
@@ -201,7 +203,12 @@ MAIN_NETWORKS = [
     Main("BioConvNet", lambda: conv_networks.build("BioConvNet", no_weights=True), (2, 1024), bio),
     Main("ResNet", lambda: conv_networks.build("ResNet", no_weights=True, use_batch_norm=False), (2, 128), resnet),
     Main("ResNet-norm", lambda: conv_networks.build("ResNet", no_weights=True), (2, 128), normed_resnet),
-    Main("SimpleRNN", lambda: SimpleRNN(n_in=3, rnn_layers=[4], fc_layers=[2], activation=nn.Tanh(), **OUTSIDE), (4, 2, 3), rnn),
+    Main(
+        "SimpleRNN",
+        lambda: SimpleRNN(n_in=3, rnn_layers=[4], fc_layers=[2], activation=nn.Tanh(), **OUTSIDE),
+        (4, 2, 3),
+        rnn,
+    ),
     Main(
         "SimpleRNN-LSTM",
         lambda: SimpleRNN(

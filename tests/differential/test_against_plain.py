@@ -92,7 +92,8 @@ def formats(pair: Pair) -> None:
     same(squeezed if len(lists) == 1 else squeezed[-1], lists[-1])
     same([pair.model(pair.x, **inputs, **pair.main.options)], [pair.plain(pair.values, pair.x)])
     direct = torch.stack([pair.main.compute(weights, x) for weights, x in zip(lists, pair.x, strict=True)])
-    for weights in (lists[0], flat[0], dict(zip(pair.mnet.param_names, lists[0], strict=True))):
+    names = [pair.mnet.param_names[i] for i in pair.mnet.hyper_shapes_learned_ref]
+    for weights in (lists[0], flat[0], dict(zip(names, lists[0], strict=True))):
         same([pair.mnet(pair.x[0], weights=weights, **pair.main.options)], [direct[0]])
     stacked = [torch.stack(column) for column in zip(*lists, strict=True)]
     same([pair.mnet.batched_forward(pair.x, weights=stacked, **pair.main.options)], [direct])
