@@ -89,6 +89,11 @@ def remove_parts(folder: Path) -> None:
             (folder / match[0]).unlink(missing_ok=True)
 
 
+def real_path(path: FilePath) -> Path:
+    """The absolute path without symbolic links; those that lead in a circle stay, for whoever opens the file."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def naming(path: FilePath) -> Iterator[None]:
     """Inside, an error of the system that names no file is about this one.

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypnettorch.common.files import real_path
 from hypnettorch.core import checks
 from hypnettorch.hpsearch import hpsearch, hpsearch_postprocessing, search, shell, stored_options
 from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
@@ -67,7 +68,7 @@ def run(
         return options.seeds_dir
     if not module:
         checks.fail("--grid_module", "a configuration module", "none")
-    settings = load_config(module, cwd=Path(options.run_cwd).resolve())
+    settings = load_config(module, cwd=real_path(options.run_cwd))
     values, reference = reference_of(options, config, settings)
     seeds = seeds_of(options)
     folder = folder_for(Path(results_dir), reference)
@@ -180,7 +181,7 @@ def reference_of(
     folder = Path(options.run_dir)
     if any((folder / name).is_file() for name in (search.RESULTS, hpsearch_postprocessing.RESULTS)):
         folder = best_run(folder, settings.out_arg)
-    return get_single_run_config(folder, options.config_name), folder.resolve()
+    return get_single_run_config(folder, options.config_name), real_path(folder)
 
 
 def get_single_run_config(out_dir: str | Path, config_name: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hypnettorch.common.extras import require
+from hypnettorch.common.files import real_path
 from hypnettorch.core import checks
 from hypnettorch.hpsearch import cli, gpus, plots, shell, stored_options, table
 from hypnettorch.hpsearch.cli import hpsearch_cli_arguments
@@ -80,7 +81,7 @@ def new_search(options: argparse.Namespace) -> Search:
         ValueError: If the configuration makes no sense.
         RuntimeError: If the folder exists.
     """
-    cwd = Path(options.run_cwd).resolve()
+    cwd = real_path(options.run_cwd)
     config = load_config(options.grid_module, Path(options.grid_config) if options.grid_config else None, cwd)
     known = {field.name for field in dataclasses.fields(SearchSettings)}
     chosen = {name: value for name, value in vars(options).items() if name in known}

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hypnettorch.common.files import real_path
 from hypnettorch.core import checks
 from hypnettorch.hpsearch import shell
 from hypnettorch.hpsearch.grid import Options
@@ -76,7 +77,7 @@ def config_of(folder: Path, grid_module: str, cwd: Path) -> SearchConfig:
         checks.fail("--grid_module", f"a configuration module, since '{folder}' has no {SETTINGS}", "none")
     module = grid_module or read_settings(folder / SETTINGS).grid_module
     instead = folder / GRID_CONFIG
-    return load_config(module, instead if instead.is_file() else None, cwd.resolve())
+    return load_config(module, instead if instead.is_file() else None, real_path(cwd))
 
 
 def process(folder: Path, config: SearchConfig, criterion: float | None = None) -> Path:

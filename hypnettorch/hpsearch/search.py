@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from hypnettorch.common.files import real_path
 from hypnettorch.core import checks
 from hypnettorch.hpsearch import commands, stored_options
 from hypnettorch.hpsearch.grid import Options
@@ -85,7 +86,7 @@ class Search:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+        self.folder = real_path(folder)
         path = self.folder / SETTINGS
         if not path.is_file():
             raise FileNotFoundError(f"{folder}: expected the folder of a search, with a file {SETTINGS}")

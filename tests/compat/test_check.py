@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -275,10 +276,25 @@ def test_nothing_is_run(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["none.py", "a" * 5000, "null\0.py"])
+def test_missing_path(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main([str(tmp_path / "none.py")])
+        main([str(tmp_path / name)])
     assert "there is no" in capsys.readouterr().err
+
+
+def test_file_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.py"
+    path.touch()
+
+    def fail(self: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    assert main([str(path)]) == 1
+    assert f"Input/output error: '{path}'" in capsys.readouterr().out
 
 
 def test_command(tmp_path: Path) -> None:

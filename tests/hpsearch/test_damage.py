@@ -337,3 +337,12 @@ def test_gathering_twice_is_refused_before_anything_is_written(search: Run, monk
         gather_random_seeds.run(results_dir="seeds")
     assert (folder / "seeds.json").read_text() == before
     assert load in (found / "search.json").read_text()
+
+
+def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    with pytest.raises(USER_ERRORS, match="link"):
+        hpsearch.run([f"--resume={link}"])
+    with pytest.raises(USER_ERRORS, match="link"):
+        hpsearch_postprocessing.run([str(link)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypnettorch.compat.check.uses import find_uses
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns 1 if a name is gone or a file is no Python, else 0."""
+    """The command line; returns 1 if a name is gone, or a file no Python or out of reach, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m hypnettorch.compat.check", description=(check.__doc__ or "").partition("\n\n")[2]
     )
@@ -25,13 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rewrite", action="store_true", help="change the import lines of names that have moved")
     options = parser.parse_args(argv)
     for path in options.paths:
-        if not path.exists():
+        if not os.path.exists(path):  # also where a path cannot be one
             parser.error(f"there is no {path}")
 
     files = [file for path in options.paths for file in find_programs(path)]
     total: Counter[Kind | None] = Counter()
     for file in files:
-        total += check_file(file, options.rewrite)
+        try:
+            total += check_file(file, options.rewrite)
+        except OSError as error:
+            print(error)
+            total[None] += 1
     print(f"{len(files)} files, {sum(total[kind] for kind in Kind)} names")
     print(*(f"{total[kind]:6} {kind.value}" for kind in Kind), sep="\n")
     return 1 if total[Kind.GONE] or total[None] else 0

@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hypnettorch.utils.safe_files import write_atomically
+from hypnettorch.common.files import real_path, write_atomically
 
 NOTEBOOK = ".ipynb"
 SUFFIXES = (".py", NOTEBOOK)
@@ -74,7 +74,7 @@ class Program:
         for code in self._codes():
             try:
                 cell = _parse_cell(code) if self.path.suffix == NOTEBOOK else ast.parse(code)
-            except (SyntaxError, ValueError, RecursionError) as error:
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 line = first + (getattr(error, "lineno", None) or 1)
                 errors.append(f"{self.path}:{self.where(line)}: {getattr(error, 'msg', None) or error}")
             else:
@@ -104,7 +104,7 @@ class Program:
         text = self._text
         for span, new in reversed(list(self._changed(edits))):
             text = text[: span.start] + new + text[span.end :]
-        path = self.path.resolve()
+        path = real_path(self.path)
         mode = path.stat().st_mode
 
         def put(file: Any) -> None:
