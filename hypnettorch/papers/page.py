@@ -75,7 +75,7 @@ def rows(place: Place, recipes: Sequence[Recipe], quick: bool = False) -> list[t
             cells.append((recipe.name, found.published.figure, published, ours(found.values), count, found.word))
         runs = [run["figures"] for run in read_all(place, recipe, quick)]
         for figure in recipe.also:
-            values = [run[figure] for run in runs]
+            values = [run[figure] for run in runs if figure in run]
             cells.append((recipe.name, figure, NOTHING, ours(values), str(len(values)), NOTHING))
     return cells
 

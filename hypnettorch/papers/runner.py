@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,12 @@ import numpy as np
 import torch
 
 import hypnettorch
+from hypnettorch.examples.hypercl.errors import content_of
 from hypnettorch.papers.recipe import Job, Recipe
 from hypnettorch.utils.safe_files import write_json
 
 FIRST_SEED = 1
+FILE = re.compile(r"seed_(\d{1,9})\.json")
 WORK = "work"
 """The folder, among the results, in which interrupted runs go on."""
 
@@ -125,18 +128,25 @@ def versions() -> dict[str, str]:
 
 
 def read(place: Place, recipe: Recipe, seed: int, quick: bool = False) -> dict[str, Any] | None:
-    """The content of a run's file; ``None`` if there is none, or if the recipe has other settings now."""
+    """The content of a run's file; ``None`` if there is none, or if the recipe has other settings now.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+    """
     file = place.file(recipe, seed)
     if not file.is_file():
         return None
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return content if content["settings"] == _as_in_file(recipe.settings_of(quick)) else None
+    with content_of(file, "the figures of a run"):
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        sum([*content["figures"].values(), content["seed"], content["seconds"]])  # raises where one is no number
+        date.fromisoformat(content["date"])
+        return content if content["settings"] == _as_in_file(recipe.settings_of(quick)) else None
 
 
 def read_all(place: Place, recipe: Recipe, quick: bool = False) -> list[dict[str, Any]]:
     """The content of all files of a recipe, in the order of their seeds."""
-    files = (place.results / recipe.name).glob("seed_*.json")
-    seeds = sorted(int(file.stem.removeprefix("seed_")) for file in files)
+    names = [file.name for file in (place.results / recipe.name).glob("seed_*.json")]
+    seeds = sorted(int(match[1]) for name in names if (match := FILE.fullmatch(name)))
     return [content for seed in seeds if (content := read(place, recipe, seed, quick)) is not None]
 
 

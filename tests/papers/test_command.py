@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from hypnettorch.examples.hypercl import plots
 from hypnettorch.examples.hypercl.command_line import complete, without_effect
+from hypnettorch.examples.hypercl.errors import CheckpointError
 from hypnettorch.papers import command, page, runner
 from hypnettorch.papers.command import by_paper
 from hypnettorch.papers.experiment import learn_tasks
@@ -170,3 +172,26 @@ def test_a_page_shows_published_ours_and_verdict(tmp_path: Path, monkeypatch: py
     assert "     - 1\n     - 0\n     - 0\n     - 1\n     - 0\n" in page.overview({recipe.paper: [recipe]}, place)
     page.draw_figure(place, recipe.paper, [recipe], tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes()[1:4] == b"PNG"
+
+
+DAMAGE = {
+    "cut": lambda text: text[:40],
+    "nothing": lambda text: "",
+    "a list": lambda text: "[1]",
+    "no settings": lambda text: text.replace('"settings"', '"others"'),
+    "figures of another kind": lambda text: text.replace('"figures": {', '"figures": 3, "others": {'),
+    "a figure that is no number": lambda text: re.sub(r'("figures": \{\s*"[^"]+": )[^,\s]+', r"\1[]", text),
+    "a date that is no text": lambda text: re.sub(r'"seconds": [^,\n]+', '"seconds": {}', text),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_of_results_is_named(damage: str, tmp_path: Path) -> None:
+    command.run(["run", COUNT, "--seeds=1", "--quick", f"--results={tmp_path}"])
+    (file,) = tmp_path.glob(f"{COUNT}/seed_1.json")
+    (file.parent / "seed_of_mine.json").touch()
+    text = DAMAGE[damage](file.read_text())
+    file.write_text(text)
+    with pytest.raises(CheckpointError, match=re.escape(f"{file}: expected the figures of a run")):
+        command.run(["run", COUNT, "--seeds=1", "--quick", f"--results={tmp_path}"])
+    assert file.read_text() == text
