@@ -148,9 +148,10 @@ def chunk_rows(uncond: Tensor | None, chunks: Tensor | None, cond: Tensor | None
             rows = [row if row is None else row.expand(len(chunks), -1) for row in (uncond, cond)]
             return torch.cat([part for part in (rows[0], chunks, rows[1]) if part is not None], dim=-1)
         chunks = chunks.unsqueeze(-3)
-    parts = [None if uncond is None else uncond.unsqueeze(-2), chunks, None if cond is None else cond.unsqueeze(-2)]
-    given = [part for part in parts if part is not None]
-    lead = torch.broadcast_shapes(*[part.shape[:-1] for part in given])
+    before, after = (None if row is None else row.unsqueeze(-2) for row in (uncond, cond))
+    given = [part for part in (before, chunks, after) if part is not None]
+    row, count = after if before is None else before, 1 if chunks is None else chunks.shape[-2]
+    lead = given[0].shape[:-1] if row is None else (*row.shape[:-2], count)
     return torch.cat([part.expand(*lead, -1) for part in given], dim=-1).flatten(-3, -2)
 
 
