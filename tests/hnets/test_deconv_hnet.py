@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import functional
 from hypnettorch.hnets import HMLP, HContainer, HDeconv, HPerturbWrapper
-from hypnettorch.hnets.deconv_stages import Upsampling, plan_upsamplings
+from hypnettorch.hnets.deconv_hnet import Upsampling, plan_upsamplings
 from hypnettorch.hnets.hnet_helpers import get_conditional_parameters, init_conditional_embeddings
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.self_attention_layer import AttentionWeights, self_attention
