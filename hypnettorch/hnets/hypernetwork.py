@@ -403,7 +403,7 @@ class HyperNetwork(Network):
         arguments = {"uncond_input": uncond_input, "cond_input": cond_input, "weights": weights}
         if not self.takes_many_sets():
             return by_vmap(self, arguments, cond_id, share_input, condition, ret_format)
-        sets = _count_sets(arguments, share_input)
+        sets = inputs.count_sets_of(arguments, share_input)
         if share_input:
             uncond_input, cond_input = (
                 value if value is None else value.expand(sets, *value.shape) for value in (uncond_input, cond_input)
@@ -491,7 +491,7 @@ class HyperNetwork(Network):
             if given:
                 checks.fail("cond_id", f"None, since weights has the keys {sorted(given)}", request.ids)
             cond, given = found.pop(EMBEDDINGS, None), found
-        elif cond is None and request.uncond is None and not given and self.takes_input():
+        elif not (given or request.uncond is not None or cond is not None) and self._takes_input():
             raise checks.StateError("forward: expected uncond_input, cond_input or cond_id, got no input at all")
         if (request.uncond is not None) + (known or (cond is not None) + len(given)) > 1:
             request = self._joined(request, cond, given, 0 if values.sets is None else 1)
@@ -526,7 +526,7 @@ class HyperNetwork(Network):
             if family.kind != EMBEDDINGS:
                 family.check(request.given.get(family.kind))
 
-    def takes_input(self) -> bool:
+    def _takes_input(self) -> bool:
         """Whether there is anything that ``forward`` could be given."""
         return self._uncond_in_size > 0 or self._cond_in_size > 0 or self.num_known_conds > 0
 
@@ -1087,7 +1087,8 @@ def evaluate(network: Any, request: Request, values: Values) -> Tensor | Sequenc
         values: The evaluation as this network sees it.
     """
     if not computes(type(network), "generate") or not (values.sets is None or network.takes_many_sets()):
-        return _by_forward(network, request, values)
+        call = network.forward if values.sets is None else network.batched_forward
+        return call(**arguments_of(network, request, values), ret_format="flattened")
     network.check_given(request.given)
     return evaluate_own(network, request, values)
 
@@ -1103,12 +1104,6 @@ def evaluate_own(network: HyperNetwork, request: Request, values: Values) -> Ten
     if network._buffers["output_scale"] is not None or network._buffers["output_offset"] is not None:
         return output_constants.apply(network, produced)
     return produced
-
-
-def _by_forward(network: Any, request: Request, values: Values) -> Tensor:
-    """What a hypernetwork produces by its public method, called with the documented keywords."""
-    call = network.forward if values.sets is None else network.batched_forward
-    return call(**arguments_of(network, request, values), ret_format="flattened")
 
 
 def arguments_of(network: Any, request: Request, values: Values) -> dict[str, Any]:
@@ -1138,7 +1133,7 @@ def by_vmap(
 ) -> Any:
     """``batched_forward`` of a hypernetwork, by ``torch.func.vmap`` of ``forward``."""
     checks.one_of("ret_format", ret_format, formats.FORMATS)
-    sets = _count_sets(arguments, share_input)
+    sets = inputs.count_sets_of(arguments, share_input)
 
     def one_set(condition: Any, **arguments: Any) -> Tensor:
         flat: Tensor = network.forward(**arguments, cond_id=cond_id, condition=condition, ret_format="flattened")
@@ -1148,14 +1143,6 @@ def by_vmap(
     conditions = set_conditions(condition, sets)
     flat = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=writes_statistics(network))
     return formats.from_flat(flat, network.target_shapes, ret_format)
-
-
-def _count_sets(arguments: Mapping[str, Any], share_input: bool) -> int:
-    """The number of parameter sets, which the inputs fit."""
-    sets = inputs.count_stacked(arguments["weights"])
-    for name in ("uncond_input", "cond_input"):
-        inputs.check_sets(name, arguments[name], sets, share_input)
-    return sets
 
 
 def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
@@ -1185,14 +1172,9 @@ def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, 
                 state_dict[key] = torch.cat([loaded[:count].to(own), own[len(loaded) :]])
 
 
-def is_hypernetwork(value: Any) -> bool:
-    """Whether a value is a module that describes its parameters and the tensors that it produces."""
-    return is_network(value) and hasattr(value, "target_shapes")
-
-
 def check_hypernetwork(name: checks.Name, value: Any) -> None:
-    """Raise ``TypeError`` unless ``value`` is a hypernetwork."""
-    if not is_hypernetwork(value):
+    """Raise ``TypeError`` unless a value is a module that describes its parameters and the tensors that it produces."""
+    if not (is_network(value) and hasattr(value, "target_shapes")):
         raise TypeError(f"{checks.label(name)}: expected a hypernetwork, got {type(value).__name__}")
 
 

@@ -186,18 +186,25 @@ def common_size(sizes: Mapping[str, int]) -> int:
     return size
 
 
-def count_stacked(weights: Any) -> int:
-    """Number ``B`` of parameter sets in stacked ``weights``."""
+def count_sets_of(arguments: Mapping[str, Any], share_input: bool) -> int:
+    """Number ``B`` of parameter sets in stacked ``weights``, which the inputs ``[B, N, ...]`` fit.
+
+    Args:
+        arguments: ``weights`` and the inputs by name.
+        share_input: Whether all sets see the same inputs ``[N, ...]``.
+
+    Raises:
+        ValueError: If there are no weights, or an input has another shape.
+    """
+    weights, *given = [arguments[name] for name in ("weights", "uncond_input", "cond_input")]
     if weights is None:
         checks.fail("weights", "stacked parameters [B, *shape]", None)
-    return count_sets(weights)
-
-
-def check_sets(name: str, value: Tensor | None, sets: int, share_input: bool) -> None:
-    """Raise unless an input ``[B, N, ...]`` (``[N, ...]`` if shared) fits ``B`` sets."""
-    if value is None:
-        return
-    checks.tensor(name, value)
-    if value.dim() < 3 - share_input or (not share_input and value.shape[0] != sets):
-        lead = "" if share_input else f"{sets}, "
-        checks.fail(name, f"shape ({lead}N, size)", tuple(value.shape))
+    sets = count_sets(weights)
+    for name, value in zip(("uncond_input", "cond_input"), given, strict=True):
+        if value is None:
+            continue
+        checks.tensor(name, value)
+        if value.dim() < 3 - share_input or (not share_input and value.shape[0] != sets):
+            lead = "" if share_input else f"{sets}, "
+            checks.fail(name, f"shape ({lead}N, size)", tuple(value.shape))
+    return sets
