@@ -244,6 +244,25 @@ class ContextModLayer(BufferSets):
             with torch.no_grad():
                 self.gain.view(-1)[torch.as_tensor(closed, device=self.gain.device)] = value
 
+    def stored(self, ckpt_id: Any = None, sets: int | None = None) -> list[Tensor]:
+        """The parameters that the layer has, or a checkpoint of them.
+
+        Args:
+            ckpt_id: Checkpoint; the current parameters if it is ``None``.
+            sets: Number ``B`` of weight sets, of which ``ckpt_id`` may name one checkpoint each; then the tensors are
+                stacked, ``[B, *num_features]``.
+
+        Raises:
+            ValueError: If the layer has no parameters, or there is no such checkpoint.
+        """
+        if not self._buffer_names:
+            checks.fail("weights", "tensors, since the layer was built with no_weights=True", None)
+        ids: Any = ckpt_id.tolist() if isinstance(ckpt_id, Tensor) else ckpt_id
+        if sets is None or not isinstance(ids, Sequence):
+            return [weight for weight in self.get_weights(ids) if weight is not None]
+        checks.length("ckpt_id", ids, sets)
+        return [torch.stack(tensors) for tensors in zip(*map(self.stored, ids), strict=True)]
+
     def _held(self) -> list[nn.Parameter]:
         """The parameters of the layer."""
         return [weight for weight in (self.gain, self.shift) if weight is not None]
@@ -270,13 +289,7 @@ class ContextModLayer(BufferSets):
             if ckpt_id is not None and not torch.compiler.is_compiling():
                 warnings.warn("ckpt_id has no effect: weights are given", stacklevel=4)
             return list(weights)
-        if not self._buffer_names:
-            checks.fail("weights", "tensors, since the layer was built with no_weights=True", None)
-        ids: Any = ckpt_id.tolist() if isinstance(ckpt_id, Tensor) else ckpt_id
-        if sets is None or not isinstance(ids, Sequence):
-            return [weight for weight in self.get_weights(ids) if weight is not None]
-        checks.length("ckpt_id", ids, sets)
-        return [torch.stack(tensors) for tensors in zip(*(self._used(None, k, None) for k in ids), strict=True)]
+        return self.stored(ckpt_id, sets)
 
     def _modulate(
         self, x: Tensor, num_leading: int, weights: Sequence[Tensor] | None, ckpt_id: Any, bs_dim: int

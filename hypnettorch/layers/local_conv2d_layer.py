@@ -109,18 +109,15 @@ class LocalConv2dLayer(nn.Module):
         if x.dim() != 4:
             checks.fail("x", "shape [N, C, H, W]", tuple(x.shape))
         checks.shape("x", x, (len(x), *self._in_shape))
-        filters, bias = self._resolve(weights)
+        filters: Tensor | None = self.filters
+        bias: Tensor | None = self.bias
+        if weights is not None:
+            checks.tensors("weights", weights, self._param_shapes)
+            filters, bias = weights[0], weights[1] if len(weights) == 2 else None
+        if filters is None:
+            checks.fail("weights", "tensors, since the layer was built with no_weights=True", None)
         y = functional.local_conv2d(x, filters, bias, self._kernel_size, self._stride, self._padding)
         return y.unflatten(2, (self.out_height, self.out_width))
-
-    def _resolve(self, weights: Sequence[Tensor] | None) -> tuple[Tensor, Tensor | None]:
-        """Filters and bias: given ones, else those of the layer."""
-        if weights is None:
-            if self.filters is None:
-                checks.fail("weights", "tensors, since the layer was built with no_weights=True", None)
-            return self.filters, self.bias
-        checks.tensors("weights", weights, self._param_shapes)
-        return weights[0], weights[1] if len(weights) == 2 else None
 
     def _out_size(self, dim: int) -> int:
         """Height (``dim=0``) or width (1) of the output."""

@@ -8,10 +8,9 @@ weights is the module that holds them where the network does; no stage keeps any
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -143,24 +142,16 @@ class Modulation:
 
     def __call__(self, x: Tensor, values: Values) -> Tensor:
         """``x [..., N, *shape]`` to the same shape."""
-        use_ckpt = self._reads_checkpoint(values)
-        weights = None if use_ckpt else [values[name] for name in self.names]
         apply = self.layer if values.sets is None else self.layer.batched_forward
         sample_dim = x.dim() - len(self.layer.param_shapes[0]) - (1 if values.sets is None else 2)
-        modulated: Tensor = apply(x, weights=weights, ckpt_id=values.ckpt_id if use_ckpt else None, bs_dim=sample_dim)
+        modulated: Tensor = apply(x, weights=self.tensors(values), bs_dim=sample_dim)
         return modulated
 
     def tensors(self, values: Values) -> list[Tensor]:
         """Gain and shift in this evaluation; of many weight sets with a checkpoint each they are stacked."""
-        if not self._reads_checkpoint(values):
+        if values.ckpt_id is None or any(name in values.given for name in self.names):
             return [values[name] for name in self.names]
-        ids = values.ckpt_id
-        if not isinstance(ids, list):
-            return list(self.layer.get_weights(ids))  # type: ignore[arg-type]
-        return [torch.stack(tensors) for tensors in zip(*map(self.layer.get_weights, ids), strict=True)]
-
-    def _reads_checkpoint(self, values: Values) -> bool:
-        return values.ckpt_id is not None and not any(name in values.given for name in self.names)
+        return self.layer.stored(values.ckpt_id, values.sets)
 
 
 class Elementwise:
@@ -179,10 +170,3 @@ def _in_range(condition: Any, last: int) -> Any:
     for one in condition if isinstance(condition, list) else [condition]:
         checks.integer("condition", one, 0, last)
     return condition
-
-
-def statistics_of(
-    layers: Sequence[tuple[str, BatchNormLayer]], distilled: Sequence[Tensor]
-) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """Distilled running means and variances ``[mean, var, mean, var, …]`` by the name of the layer."""
-    return {name: (distilled[2 * i], distilled[2 * i + 1]) for i, (name, _) in enumerate(layers)}

@@ -20,7 +20,7 @@ from hypnettorch.core.table import MODULATION, Row, Table, order_of, values_of
 from hypnettorch.core.values import Stacked, Values, count_sets, resolve
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
-from hypnettorch.layers.stages import Affine, Linear, Modulation, Norm, statistics_of
+from hypnettorch.layers.stages import Affine, Linear, Modulation, Norm
 from hypnettorch.mnets.batched import batched_by_vmap, set_conditions
 
 Shapes = list[list[int]]
@@ -440,7 +440,8 @@ class Network(nn.Module):
             checks.fail("distilled_params", "None, since the network was built without distilled statistics", "tensors")
         lead = [] if sets is None else [sets]
         checks.tensors("distilled_params", distilled, [lead + shape for shape in shapes])
-        return statistics_of(self._norms, distilled)
+        pairs = zip(distilled[::2], distilled[1::2], strict=True)
+        return {name: pair for (name, _), pair in zip(self._norms, pairs, strict=True)}
 
     def distillation_targets(self) -> list[Tensor] | None:
         """The latest running statistics ``[mean, var, mean, var, ...]``; ``None`` unless they are to be distilled."""
