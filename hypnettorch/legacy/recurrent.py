@@ -43,6 +43,13 @@ def _fully_connected_after(net: Any) -> Sequence[Any]:
     return net._layers[len(net._fc_layers_pre) + len(net._rnn_layers) :]
 
 
+def _maps(cell: Cell, weights: Sequence[Tensor]) -> dict[str, Any]:
+    """The linear maps of a cell by name, from weights and biases in order of declaration."""
+    biases = weights[1::2] if cell.bias else [None] * len(weights)
+    pairs = zip(weights[::2] if cell.bias else weights, biases, strict=True)
+    return dict(zip(cell.maps, pairs, strict=True))
+
+
 POSITIONS: dict[str, Callable[[Any], int]] = {
     "_cm_rnn_start_ind": lambda net: len(net._input_modulation) + _modulations(net._layers[: len(net._fc_layers_pre)]),
     "_num_fc_cm_layers": lambda net: _modulations(_fully_connected_after(net)),
@@ -158,7 +165,7 @@ class Steps:
         pre, rest = rest[:end], rest[end:]
         recurrent = []
         for cell in self._cells():
-            count = len(cell.names())
+            count = len(cell.maps) * per_layer
             recurrent.append(rest[:count])
             rest = rest[count:]
         return *maps(pre), recurrent, *maps(rest)
@@ -284,7 +291,7 @@ class Steps:
         if all(getattr(type(self), name) is getattr(Steps, name) for name in STEPS_IN_TIME):
             pairs = cm_weights if source is None or source.separate else [cm_weights]
             modulation = None if cm_weights is None or source is None else source(pairs, x)
-            return cell.unroll(x, int_weights, modulation, (h_0, c_0), num_detached)
+            return cell.unroll(x, _maps(cell, int_weights), modulation, (h_0, c_0), num_detached)
         state = cell.initial_state(x[0], (h_0, c_0))
         steps = []
         for t, x_t in enumerate(x.unbind(TIME)):
@@ -324,7 +331,7 @@ class Steps:
         Returns:
             The hidden state and the output, each ``[N, n]``.
         """
-        cell, maps = self._cells()[d], self._cells()[d].read(int_weights)
+        cell, maps = self._cells()[d], _maps(self._cells()[d], int_weights)
         index, pair = self._step_modulation(d, t, cm_weights, is_last_step)
         a = functional.linear(x_t, *maps["ih"]) + functional.linear(h_t, *maps["hh"])
         (h_t,) = cell.step(a, (h_t,), self._gain_shift(index, pair))
@@ -357,7 +364,7 @@ class Steps:
         """
         cell = self._cells()[0]  # they differ in their tensors only
         pair = self._gain_shift(cm_idx, cm_weights if use_cm else None)
-        return cell.outputs([h_t], cell.read(int_weights), pair)[0]
+        return cell.outputs([h_t], _maps(cell, int_weights), pair)[0]
 
     def lstm_rnn_step(
         self,
@@ -387,7 +394,7 @@ class Steps:
         Returns:
             The hidden state, which is the output, and the cell state, each ``[N, n]``.
         """
-        maps = self._cells()[d].read(int_weights)
+        maps = _maps(self._cells()[d], int_weights)
         pair = self._gain_shift(*self._step_modulation(d, t, cm_weights, is_last_step))
         a = functional.linear(x_t, *maps["ih"]) + functional.linear(h_t, *maps["hh"])
         h_t, c_t = self._cells()[d].step(a, (h_t, c_t), pair)

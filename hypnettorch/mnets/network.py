@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -680,15 +681,12 @@ class Network(nn.Module):
             zero_bias: Set biases to 0.
         """
         checks.number("normal_std", normal_std, 0)
+        draw = partial(nn.init.normal_, std=normal_std) if normal_init else nn.init.xavier_uniform_
         for weight in self.layer_weight_tensors:
-            if normal_init:
-                nn.init.normal_(weight, std=normal_std)
-            else:
-                nn.init.xavier_uniform_(weight)
-        if zero_bias:
-            for bias in self.layer_bias_vectors:
-                if bias is not None:
-                    nn.init.zeros_(bias)
+            draw(weight)
+        for bias in self.layer_bias_vectors if zero_bias else ():
+            if bias is not None:
+                nn.init.zeros_(bias)
 
     def get_output_weight_mask(
         self, out_inds: Sequence[int] | None = None, device: torch.device | str | None = None

@@ -151,17 +151,6 @@ class Cell(nn.Module):
             stage = Affine(f"{self.name}.{which}", shape, shape[:1] if self.bias else None, fan_in=bound_by)
             network.affine(stage, external, layer=layer, info=which)
 
-    def names(self) -> list[str]:
-        """The names of weights and biases, in order of declaration."""
-        keys = ("weight", "bias") if self.bias else ("weight",)
-        return [f"{self.name}.{which}.{key}" for which in self.maps for key in keys]
-
-    def read(self, weights: Sequence[Tensor]) -> dict[str, Map]:
-        """The linear maps by name, from weights and biases in order of declaration."""
-        biases = weights[1::2] if self.bias else [None] * len(weights)
-        pairs = zip(weights[::2] if self.bias else weights, biases, strict=True)
-        return dict(zip(self.maps, pairs, strict=True))
-
     def forward(self, x: Tensor, values: Values, num_detached: int = 0) -> tuple[Tensor, Tensor]:
         """All steps of a sequence.
 
@@ -174,8 +163,8 @@ class Cell(nn.Module):
             Outputs and internal states, each ``[*B, T, N, n]``.
         """
         modulation = None if self.modulation is None else self.modulation.of_sequence(x, values)
-        weights = [values[name] for name in self.names()]
-        return self.unroll(x, weights, modulation, (None, None), num_detached)
+        maps = {which: getattr(self, which).tensors(values) for which in self.maps}
+        return self.unroll(x, maps, modulation, (None, None), num_detached)
 
     def initial_state(self, like: Tensor, given: Sequence[Tensor | None]) -> State:
         """The state before the first step, zero where none is given.
@@ -190,7 +179,7 @@ class Cell(nn.Module):
     def unroll(
         self,
         x: Tensor,
-        weights: Sequence[Tensor],
+        maps: Mapping[str, Map],
         modulation: GainShift | None,
         given: Sequence[Tensor | None],
         num_detached: int,
@@ -199,7 +188,7 @@ class Cell(nn.Module):
 
         Args:
             x: ``[*B, T, N, fan_in]``.
-            weights: The tensors of the layer.
+            maps: The linear maps by name.
             modulation: The modulation, if there is one.
             given: Initial states or ``None``.
             num_detached: Number of first steps through which no gradient flows.
@@ -207,7 +196,6 @@ class Cell(nn.Module):
         Returns:
             Outputs and internal states, each ``[*B, T, N, n]``.
         """
-        maps = self.read(weights)
         (from_input, input_bias), (from_state, state_bias) = maps["ih"], maps["hh"]
         bias = None if input_bias is None or state_bias is None else input_bias + state_bias
         steps = functional.linear(x, from_input, bias).unbind(TIME)
@@ -239,7 +227,7 @@ class Cell(nn.Module):
 
     @abstractmethod
     def outputs(
-        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: GainShift | None
+        self, states: Sequence[Tensor], maps: Mapping[str, Map], modulation: GainShift | None
     ) -> tuple[Tensor, Tensor]:
         """Outputs and internal states of one step or of a whole sequence, from its states."""
 
@@ -265,7 +253,7 @@ class ElmanCell(Cell):
         return (self._unit(a, modulation),)
 
     def outputs(
-        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: GainShift | None
+        self, states: Sequence[Tensor], maps: Mapping[str, Map], modulation: GainShift | None
     ) -> tuple[Tensor, Tensor]:
         """``y_t`` and ``h_t``."""
         return self._unit(functional.linear(states[0], *maps["ho"]), modulation), states[0]
@@ -305,7 +293,7 @@ class LSTMCell(Cell):
         return out.sigmoid() * self._activate(modulate(c, modulation)), c
 
     def outputs(
-        self, states: Sequence[Tensor], maps: dict[str, Map], modulation: GainShift | None
+        self, states: Sequence[Tensor], maps: Mapping[str, Map], modulation: GainShift | None
     ) -> tuple[Tensor, Tensor]:
         """``h_t`` and ``c_t``."""
         return states[0], states[1]
