@@ -105,7 +105,8 @@ class ChunkedHyperNetwork(HyperNetwork):
 
     def _generate_chunks(self, rows: Tensor, count: int, inner: Values) -> Tensor:
         """Flat weights ``[..., N, count · chunk_size]`` of ``count`` chunks from inputs ``[..., N · count, size]``."""
-        chunks: Any = output_constants.apply(self.hnet, self.hnet.generate(Request(rows), inner))
+        hnet = self.hnet
+        chunks: Any = output_constants.apply(hnet, hnet.generate(Request(rows), inner))
         return chunks.reshape(*rows.shape[:-2], rows.shape[-2] // count, count * self._chunk_size)
 
     def _generate_in_blocks(self, rows: Tensor, inner: Values) -> Tensor:
