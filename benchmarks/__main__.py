@@ -16,10 +16,21 @@ from typing import Any
 
 import torch
 
-from benchmarks import building, compiled, data, modules, recurrent, regularizer, table, training_steps, weight_sets
+from benchmarks import (
+    adapters,
+    building,
+    compiled,
+    data,
+    modules,
+    recurrent,
+    regularizer,
+    table,
+    training_steps,
+    weight_sets,
+)
 from benchmarks.harness import run
 
-MODULES = (training_steps, weight_sets, modules, recurrent, regularizer, building, compiled, data)
+MODULES = (training_steps, weight_sets, modules, adapters, recurrent, regularizer, building, compiled, data)
 CASES = [case for module in MODULES for case in module.CASES]
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.core.starts import Start, average
 from hypnettorch.core.table import ROLES, Row
 from hypnettorch.core.values import Values, resolve
 from hypnettorch.hnets import assembly, initialization, inputs, output_constants
 from hypnettorch.hnets.hypernetwork import PARTS, HyperNetwork, Request, check_hypernetwork, common_bias, normal
 from hypnettorch.hnets.initialization import Plan
-from hypnettorch.hnets.wrapper import check_own_complete
+from hypnettorch.hnets.wrapper import check_own_complete, stacked_value
 from hypnettorch.mnets.network import Shapes
 
 HNETS = "hnets"
@@ -210,17 +210,9 @@ class HContainer(HyperNetwork):
         entries = request.given.get(HNETS, [{}] * len(self.hnets))
         made = [self._ask_with(i, entry, request, values) for i, entry in enumerate(entries)]
         lead = self._lead(made, cond, request, values.sets)
-        uncond = [values[f"{UNCOND}.{i}"] for i in range(len(self._uncond_shapes))]
-        if values.sets is not None:
-            uncond = [p.unsqueeze(1) if f"{UNCOND}.{i}" in values.given else p for i, p in enumerate(uncond)]
-
-        def spread(tensors: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
-            return [tensor.expand(*lead, *shape) for tensor, shape in zip(tensors, shapes, strict=True)]
-
-        produced = [
-            spread(tensors, hnet.target_shapes) for tensors, hnet in zip(made, self.internal_hnets, strict=True)
-        ]
-        parts = (produced, spread(uncond, self._uncond_shapes), spread(cond, self._cond_shapes))
+        first = len(lead) - 1
+        uncond = [stacked_value(values, f"{UNCOND}.{i}").unsqueeze(first) for i in range(len(self._uncond_shapes))]
+        parts = trees.map_tensors(lambda t: t.expand(*lead, *t.shape[first + 1 :]), (made, uncond, list(cond)))
         return assembly.assemble(self._assembly_fct, parts, lead, self.target_shapes)
 
     def _ask_with(self, number: int, entry: Mapping[str, Any], request: Request, values: Values) -> list[Tensor]:

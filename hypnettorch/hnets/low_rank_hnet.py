@@ -165,14 +165,10 @@ class HLowRank(Wrapper):
     def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
         """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
         factors: list[Start] = []
-        for start, (_, shape) in zip(wanted, self._factor_pairs(), strict=True):
-            factors += [Start(generated=start.variance), Start(generated=1 / shape[1])]
+        for start, (_, rank) in zip(wanted, _factor_shapes(self.target_shapes, self._ranks)[1::2], strict=True):
+            factors += [Start(generated=start.variance), Start(generated=1 / rank)]
         self.start_inner(factors, plan)
-        nn.init.zeros_(self.gates)
-
-    def _factor_pairs(self) -> list[tuple[list[int], list[int]]]:
-        shapes = _factor_shapes(self.target_shapes, self._ranks)
-        return list(zip(shapes[::2], shapes[1::2], strict=True))
+        self.start_at_zero()
 
     def start_at_zero(self) -> None:
         """Close the gates."""

@@ -110,16 +110,12 @@ class HScaling(Wrapper):
 
     def after(self, produced: Produced, request: Request, values: Values) -> list[Tensor]:
         """The scaled weights."""
-        gates = stacked_value(values, "gate.weight").unsqueeze(
-            -2
-        )  # [1, T] or [B, 1, T], against [N, rows] or [B, N, rows]
+        gates = stacked_value(values, "gate.weight").unsqueeze(-2)  # [1, T] or [B, 1, T]; rows are [N, R] or [B, N, R]
         weights = []
         for i, (rows, base) in enumerate(zip(produced.tensors, base_weights.of_evaluation(self, values), strict=True)):
-            rank, dim = len(self.target_shapes[i]), self._row_dims[i]
             scale = 1 + gates[..., i : i + 1] * rows
-            own = [1] * rank
-            if rank:
-                own[dim] = rows.shape[-1]
+            dims = range(len(self.target_shapes[i]))
+            own = [rows.shape[-1] if dim == self._row_dims[i] else 1 for dim in dims]
             weights.append(scale.view(*rows.shape[:-1], *own) * base)
         return weights
 
