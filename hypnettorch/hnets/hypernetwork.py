@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks, formats
+from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.starts import Start
 from hypnettorch.core.table import ALL, Row, values_of
@@ -405,9 +405,7 @@ class HyperNetwork(Network):
             return by_vmap(self, arguments, cond_id, share_input, condition, ret_format)
         sets = inputs.count_sets_of(arguments, share_input)
         if share_input:
-            uncond_input, cond_input = (
-                value if value is None else value.expand(sets, *value.shape) for value in (uncond_input, cond_input)
-            )
+            uncond_input, cond_input = trees.map_tensors(lambda t: t.expand(sets, *t.shape), (uncond_input, cond_input))
         ids = None if condition is None else set_conditions(condition, sets)
         request, values = self.read(uncond_input, cond_input, cond_id, weights, ids, ret_format, sets)
         return Produced(evaluate_own(self, request, values), self._target_shapes).formatted(ret_format)

@@ -248,12 +248,12 @@ def _samples(hnet: Any, cond_input: Any, uncond_input: Any) -> tuple[Any, Values
     given = {"cond_input": cond_input, "uncond_input": uncond_input}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
-        checks.tensor(name, value)
+        checks.tensor(name, next(iter(trees.tensors(value)), value))
     known, noise = hnet.num_known_conds, hnet._uncond_in_size > 0
     held = known > 0 and all(row.owner is not None for rows in hnet.table.kinds.values() for row in rows)
     ids = list(range(0, known, math.ceil(known / SAMPLES))) if held and cond_input is None else None
     count = SAMPLES if noise or ids is None else len(ids)
-    count = len(next(iter(given.values()))) if given else count
+    count = len(trees.tensors(given)[0]) if given else count
     uncond, cond, other = uncond_input, cond_input, None
     if (cond is None and ids is None) or (uncond is None and noise):
         drawn = hnet.sample_inputs(count)

@@ -165,6 +165,9 @@ def join_batches(values: Mapping[str, Tensor | None], dim: int = 0) -> list[Tens
     Raises:
         RuntimeError: If two batch sizes differ and neither is 1 (the class is a ``ValueError`` as well).
     """
+    for name, value in values.items():
+        if value is not None:
+            checks.tensor(name, value)
     size = common_size({name: value.shape[dim] for name, value in values.items() if value is not None})
     return [None if value is None else _with_size(value, size, dim) for value in values.values()]
 
@@ -196,15 +199,15 @@ def count_sets_of(arguments: Mapping[str, Any], share_input: bool) -> int:
     Raises:
         ValueError: If there are no weights, or an input has another shape.
     """
-    weights, *given = [arguments[name] for name in ("weights", "uncond_input", "cond_input")]
-    if weights is None:
+    if arguments["weights"] is None:
         checks.fail("weights", "stacked parameters [B, *shape]", None)
-    sets = count_sets(weights)
-    for name, value in zip(("uncond_input", "cond_input"), given, strict=True):
-        if value is None:
-            continue
-        checks.tensor(name, value)
-        if value.dim() < 3 - share_input or (not share_input and value.shape[0] != sets):
-            lead = "" if share_input else f"{sets}, "
-            checks.fail(name, f"shape ({lead}N, size)", tuple(value.shape))
+    sets = count_sets(arguments["weights"])
+    for name in ("uncond_input", "cond_input"):
+        value = arguments[name]
+        parts = value.values() if isinstance(value, Mapping) else () if value is None else (value,)
+        least = 3 - share_input - isinstance(value, Mapping)
+        for part in parts:
+            checks.tensor(name, part)
+            if part.dim() < least or (not share_input and part.shape[0] != sets):
+                checks.fail(name, f"shape ({'' if share_input else f'{sets}, '}N, size)", tuple(part.shape))
     return sets

@@ -403,3 +403,68 @@ def test_wrong_features() -> None:
         module_hnet(uncond_in_size=3, cond_in_size=0)
     with pytest.raises(ValueError, match="internal"):
         module_hnet(no_uncond_weights=True).apply_hyperfan_init()
+
+
+class MaskedMean(nn.Module):
+    """Reads features of tokens and says how many of them there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        return (self.linear(features) * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True)
+
+
+def documents(*lead: int) -> dict[str, Tensor]:
+    mask = torch.ones(*lead, 2, 5)
+    mask[..., 1, 3:] = 0
+    return {"features": torch.randn(*lead, 2, 5, 8), "mask": mask}
+
+
+def test_conditions_that_are_dictionaries() -> None:
+    """A trunk gets the entries as keywords, also within wrappers, for many parameter sets and as samples of a start."""
+    inner = ModuleHNet(
+        MaskedMean(), [[3, 2], [3]], cond_in_size=(None, 8), num_cond_embs=0, feature_size=4, verbose=False
+    )
+    both = documents()
+    weights = inner(cond_input=both, ret_format="flattened")
+    short = {"features": both["features"][1:, :3], "mask": both["mask"][1:, :3]}
+    torch.testing.assert_close(weights[1:], inner(cond_input=short, ret_format="flattened"))
+    expected = inner.internal_hnet(cond_input=inner.trunk(**both), ret_format="flattened")
+    torch.testing.assert_close(weights, expected)
+
+    hnet = HResidual(inner, verbose=False)
+    nets = [copy.deepcopy(hnet) for _ in range(3)]
+    for net in nets:
+        for parameter in net.parameters():
+            nn.init.normal_(parameter)
+    stacked = {name: torch.stack([net.get_parameter(name) for net in nets]) for name, _ in hnet.named_parameters()}
+    many = documents(3)
+    of_many = hnet.batched_forward(cond_input=many, weights=stacked, ret_format="flattened")
+    for b, net in enumerate(nets):
+        own = {name: value[b] for name, value in many.items()}
+        torch.testing.assert_close(of_many[b], net(cond_input=own, ret_format="flattened"))
+
+    for start in (inner.apply_hyperfan_init, inner.apply_calibrated_init):
+        start(cond_input=both)
+        assert inner(cond_input=both, ret_format="flattened").isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("build", "given", "error", "message"),
+    [
+        (lambda: HMLP([[3]], cond_in_size=8, verbose=False), {}, TypeError, "cond_input: expected a tensor, got dict"),
+        (lambda: HMLP([[3]], cond_in_size=0, uncond_in_size=1, num_cond_embs=0, verbose=False),
+         {"uncond_input": torch.ones(2, 1)}, TypeError, "cond_input: expected a tensor, got dict"),
+        (lambda: ModuleHNet(nn.Linear(9, 4), [[3]], 1, 8, num_cond_embs=0, verbose=False),
+         {"uncond_input": torch.ones(2, 1)}, ValueError, "cond_input: expected a tensor"),
+        (lambda: ModuleHNet(MaskedMean(), [[3]], cond_in_size=8, num_cond_embs=0, feature_size=4, verbose=False),
+         {"cond_input": {"features": torch.ones(2, 5, 8), "mask": torch.ones(3, 5)}}, ValueError, "cond_input"),
+        (lambda: ModuleHNet(MaskedMean(), [[3]], cond_in_size=8, num_cond_embs=0, feature_size=4, verbose=False),
+         {"cond_input": {"features": [1.0]}}, TypeError, r"cond_input\['features'\]: expected a tensor, got list"),
+    ],
+)  # fmt: skip
+def test_dictionaries_that_do_not_fit(build: Any, given: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        build()(**{"cond_input": documents(), **given})
