@@ -53,7 +53,7 @@ class Place:
 def run_all(
     recipes: Sequence[Recipe], place: Place, seeds: int | None = None, quick: bool = False, workers: int = 1
 ) -> Iterator[tuple[Recipe, dict[str, Any]]]:
-    """Run what has not been run yet, one seed of each recipe after another.
+    """Run what has not been run yet: the first seed of all recipes, the cheapest one first, then the second one.
 
     Args:
         recipes: What to run.
@@ -69,7 +69,7 @@ def run_all(
     jobs = [
         (recipe, seed)
         for seed in range(FIRST_SEED, FIRST_SEED + max(wanted.values(), default=0))
-        for recipe in recipes
+        for recipe in sorted(recipes, key=lambda recipe: recipe.minutes)
         if seed < FIRST_SEED + wanted[recipe.name] and read(place, recipe, seed, quick) is None
     ]
     if workers == 1:

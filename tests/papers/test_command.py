@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ def test_an_interrupted_run_goes_on_in_its_folder(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         list(runner.run_all([recipe], Place(tmp_path, Path()), seeds=1))
     assert len(list(runner.run_all([recipe], Place(tmp_path, Path()), seeds=1))) == 1
+
+
+def test_the_cheapest_recipe_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [replace(recipe_of(lambda job: {"accuracy": 1.0}), part=str(minutes), minutes=minutes) for minutes in (3, 1)]
+    for recipe in made:
+        monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    found = [(recipe.minutes, content["seed"]) for recipe, content in runner.run_all(made, Place(tmp_path, Path()), 2)]
+    assert found == [(1, 1), (3, 1), (1, 2), (3, 2)]
 
 
 def test_several_workers(tmp_path: Path) -> None:
