@@ -71,7 +71,7 @@ class ChunkedHyperNetwork(HyperNetwork):
         self._cond_chunk_embs = cond_chunk_embs
         self._recompute_chunks = False
         self._num_chunks = math.ceil(self.num_outputs / self._chunk_size)
-        if cond_chunk_embs and self._num_cond_embs == 0:
+        if cond_chunk_embs and self._num_first_conds == 0:
             checks.fail("num_cond_embs", "at least one condition, since cond_chunk_embs is set", 0)
         if not cond_chunk_embs and self._uncond_in_size + self._cond_in_size == 0:
             checks.fail("cond_in_size", "an input, or cond_chunk_embs=True", "no input at all")
@@ -83,7 +83,7 @@ class ChunkedHyperNetwork(HyperNetwork):
         shape, info = [self._num_chunks, self._chunk_emb_size], "chunk embeddings"
         if cond_chunk_embs:
             own: dict[str, Any] = {"external": self._no_cond_weights, "table": self._embedding_table}
-            self.per_condition(CHUNKS, shape, self._num_cond_embs, block=1, info=info, **own)
+            self.per_condition(CHUNKS, shape, self._num_first_conds, block=1, info=info, **own)
         else:
             own = {"init": nn.init.normal_, "external": self._no_uncond_weights}
             self.declare(SHARED, shape, "embedding", 0, block=1, info=info, **own)
@@ -260,7 +260,7 @@ def options_of_part(network: HyperNetwork, chunk_emb_size: int, keeps_embeddings
         "cond_in_size": network._cond_in_size,
         "no_uncond_weights": network._no_uncond_weights,
         "no_cond_weights": network._no_cond_weights or not keeps_embeddings,
-        "num_cond_embs": network._num_cond_embs if keeps_embeddings else 0,
+        "num_cond_embs": network._num_first_conds if keeps_embeddings else 0,
         "embedding_table": network._embedding_table,
         "verbose": False,
     }

@@ -172,7 +172,7 @@ class HyperNetwork(Network):
             TypeError: If an argument has the wrong type.
         """
         self._no_uncond_weights, self._no_cond_weights = no_uncond_weights, no_cond_weights
-        self._num_cond_embs = checks.integer("num_cond_embs", num_cond_embs, 0)
+        self._num_first_conds = checks.integer("num_cond_embs", num_cond_embs, 0)
         checks.flag("embedding_table", embedding_table)
         self._embedding_table = embedding_table
 
@@ -197,7 +197,7 @@ class HyperNetwork(Network):
         checks.function("activation_fn", activation_fn)
         self._act_fn, self._has_bias = activation_fn, use_bias
         self._use_batch_norm, self._use_spectral_norm = use_batch_norm, use_spectral_norm
-        self.embed(self._num_cond_embs, self._no_cond_weights, self._embedding_table)
+        self.embed(self._num_first_conds, self._no_cond_weights, self._embedding_table)
 
     # ------------------------------------------------------------------------------------------- declaration
 

@@ -114,7 +114,7 @@ class StructuredHMLP(HyperNetwork):
         self._mask_fc_out, self._has_fc_out, self._has_linear_out = False, True, True
         self._output_layers = [layer for net in nets for layer in net._output_layers]
         self._declare_chunk_embs()
-        self._num_known_conds = self._num_cond_embs if cond_chunk_embs else nets[0].num_known_conds
+        self._num_known_conds = self._num_first_conds if cond_chunk_embs else nets[0].num_known_conds
         if verbose:
             print(self)
 
@@ -128,7 +128,7 @@ class StructuredHMLP(HyperNetwork):
                 self.declare(name, shape, "embedding", 0, cond_id=-1, **options, **meta)
         elif shapes:
             options = {"external": self._no_cond_weights, "table": self._embedding_table, "block": block}
-            self.per_condition(CHUNKS, shapes, self._num_cond_embs, condition_key="cond_id", metas=metas, **options)
+            self.per_condition(CHUNKS, shapes, self._num_first_conds, condition_key="cond_id", metas=metas, **options)
 
     def _check_sizes(self, chunk_emb_sizes: int | Sequence[int]) -> list[int]:
         """The size of the chunk embeddings of each kind."""
