@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -13,10 +14,14 @@ from hypnettorch.core.values import Stacked
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
 from hypnettorch.hnets.low_rank_hnet import UpdatesOfModule
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.mnets.batched import check_sets, map_sets
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import Network, check_network, computes, is_network
 
 ITEMS = "num_items_in_batch"
+
+_WORTH_A_GROUP = 8
+"""How many equal conditions there are to be, on average: evaluating a group costs as much as some weight sets."""
 
 
 class HyperModel(nn.Module):
@@ -24,7 +29,8 @@ class HyperModel(nn.Module):
 
     How the condition is given says whether there are many weight sets: an id or a vector means ``mnet(x)``; a list of
     ids, or a batch of vectors, means ``mnet.batched_forward`` with ``x`` of shape ``[B, N, ...]`` (``[N, ...]`` with
-    ``share_input=True``), also if there is one of them, or none.
+    ``share_input=True``), also if there is one of them, or none. Weights of an id that stands in a long list many times
+    are produced once, and evaluated with all of its inputs together.
 
     What :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank` produces (also inside of wrappers that pass updates on) are
     updates for the own values of a :class:`~hypnettorch.mnets.module_net.ModuleNet`: they are added as factors.
@@ -151,12 +157,21 @@ class HyperModel(nn.Module):
         """
         if regularizer is not None:
             checks.function("regularizer", regularizer)
-        many, inputs = self._inputs(cond_id, cond_input, uncond_input)
+        one_by_one = condition is not None or uncond_input is not None or ITEMS in kwargs
+        groups = None if one_by_one else self._groups(cond_id)
+        many, inputs = self._inputs(cond_id if groups is None else list(groups), cond_input, uncond_input)
         if condition is None and cond_id is not None and self.mnet.depends_on_condition:
             condition = cond_id
         if isinstance(condition, Tensor) and not torch.compiler.is_compiling():
             condition = condition.tolist()  # what is compiled chooses by numbers
-        output = self._joint(self, args, kwargs, inputs, many, share_input, condition)
+        if groups is None or share_input:
+            output = self._joint(self, args, kwargs, inputs, many, share_input, condition)
+        else:
+            output = self._grouped(list(groups.values()), self._produce(many, inputs), args, kwargs)
+        if groups is not None:
+            order = torch.tensor([b for group in groups.values() for b in group]).argsort()
+            of_set = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group])
+            output = _rows(output, of_set[order] if share_input else order)
         return output if regularizer is None else (output, regularizer(self.hnet))
 
     def weights(
@@ -199,8 +214,41 @@ class HyperModel(nn.Module):
                 listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
                 none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
                 many = many or listed
-            arguments.update(_no_condition(self.hnet) if none else self.hnet.condition_inputs(cond_id))
+            if hasattr(next(self.hnet.parameters(), None), "full_tensor"):
+                arguments["cond_id"] = cond_id  # a sharded network has its embeddings only while it is called
+            else:
+                arguments.update(_no_condition(self.hnet) if none else self.hnet.condition_inputs(cond_id))
         return many, arguments
+
+    def _groups(self, cond_id: Any) -> dict[int, list[int]] | None:
+        """Positions of equal ids; ``None`` if each input is to be evaluated with weights of its own."""
+        compiled = torch.compiler.is_compiling() or self._joint._compiled_call_impl is not None
+        if compiled or self.mnet.depends_on_condition or not isinstance(cond_id, (list, tuple, Tensor)):
+            return None
+        ids = cond_id.tolist() if isinstance(cond_id, Tensor) else cond_id
+        groups: dict[int, list[int]] = {}
+        for b, i in enumerate(ids if isinstance(ids, (list, tuple)) else ()):
+            if not isinstance(i, int):
+                return None
+            groups.setdefault(i, []).append(b)
+        return groups if 0 < _WORTH_A_GROUP * len(groups) <= len(ids) else None
+
+    def _grouped(self, groups: list[list[int]], produced: Any, args: Any, kwargs: Any) -> Any:
+        """Each of the distinct weight sets with all of its inputs, one set after the other."""
+        arguments = {"args": args, "kwargs": kwargs}
+        for tensor in trees.tensors(arguments):
+            if tensor.dim():
+                check_sets("cond_id", tensor, sum(map(len, groups)))
+        outputs = []
+        for i, group in enumerate(groups):
+            weights = trees.map_tensors(itemgetter(i), produced)
+
+            def of_input(args: Any, kwargs: Any, condition: None = None, weights: Any = weights) -> Any:
+                return self.mnet(*args, weights=weights, **kwargs)
+
+            its = _rows(arguments, torch.tensor(group))
+            outputs.append(map_sets(of_input, its, dict.fromkeys(its, True), self.mnet))
+        return trees.map_leaves(lambda *parts: torch.cat(parts), *outputs)
 
     def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:
         """Weights in the order of the targets, or updates by the key of their target."""
@@ -248,6 +296,11 @@ class _Joint(nn.Module):
         if ITEMS in kwargs and "loss" in output:
             output["loss"] = output["loss"].mean() if kwargs[ITEMS] is None else output["loss"].sum()
         return output
+
+
+def _rows(tree: Any, index: Tensor) -> Any:
+    """Rows of all tensors that have some."""
+    return trees.map_tensors(lambda t: t[index.to(t.device)] if t.dim() else t, tree)
 
 
 def _no_condition(hnet: Any) -> dict[str, Any]:

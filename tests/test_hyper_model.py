@@ -85,6 +85,34 @@ def test_many_conditions_are_a_loop(kind: str) -> None:
     torch.testing.assert_close(shared, torch.stack([both(x[0], cond_id=k) for k in (4, 0)]))
 
 
+@pytest.mark.parametrize("share_input", [False, True])
+@pytest.mark.parametrize("kind", ["network", "module", "recurrent"])
+def test_an_id_that_is_repeated_is_produced_once(kind: str, share_input: bool) -> None:
+    mnet = {
+        "network": lambda: MLP(n_in=4, n_out=2, no_weights=True, verbose=False),
+        "module": lambda: ModuleNet(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))),
+        "recurrent": lambda: ModuleNet(nn.GRU(4, 2)),
+    }[kind]()
+    hnet = HMLP(mnet.hyper_shapes_learned, num_cond_embs=3, layers=[5], verbose=False)
+    model, ids = HyperModel(hnet, mnet), torch.randint(3, (30,))
+    x = torch.randn(*(() if share_input else (30,)), 5, 4)
+    sizes = []
+    hnet.register_forward_hook(lambda net, args, output: sizes.append(len(output[0])))
+    many = model(x, cond_id=ids, share_input=share_input)
+    assert sizes == [3]
+    alone = [model(x if share_input else x[b], cond_id=int(i)) for b, i in enumerate(ids)]
+    expected = torch.utils._pytree.tree_map(lambda *parts: torch.stack(parts), *alone)
+    torch.testing.assert_close(many, expected)
+    parameters = list(hnet.parameters())
+    got, wanted = (
+        torch.autograd.grad(torch.utils._pytree.tree_leaves(output)[0].square().sum(), parameters, allow_unused=True)
+        for output in (many, expected)
+    )
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="cond_id"):
+        model(torch.randn(7, 5, 4), cond_id=ids)
+
+
 def test_all_kinds_of_inputs() -> None:
     both = model(uncond_in_size=2)
     x, cond, uncond = inputs(4), torch.randn(4, 3), torch.randn(4, 2)

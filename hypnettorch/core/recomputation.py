@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,31 +29,42 @@ current_pass: Callable[[], int] = torch._C._current_graph_task_id
 next_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number of the node that this thread makes next."""
 
+REMEDY = (
+    "call the module itself within the block (not a method of it) and keep what it returns, or run the backward pass "
+    "within the block"
+)
+
 _NO_NUMBER = 2**64 - 1  # what nodes have that no operation made
 
-REMEDY = (
-    "call the module itself within the block (not a method of it), or run the backward pass within the block, "
-    "or checkpoint with use_reentrant=False"
-)
+
+def running_node() -> int:
+    """The number of the node whose backward pass this thread computes."""
+    node = torch._C._current_autograd_node()
+    return _NO_NUMBER if node is None else node._sequence_nr()
+
+
+def may_follow() -> bool:
+    """Whether what this thread computes may be evaluated again, since a custom function or a checkpoint is open."""
+    return not torch.is_grad_enabled() or _hooks_of_saving(True) is not None
+
+
+_hooks_of_saving = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 class _Passes(threading.local):
-    """The backward passes that this thread is in, outer ones first, each with the block that was found last."""
+    """The backward passes that this thread is in, outer ones first, each with the node that was running last."""
 
     def __init__(self) -> None:
-        self.entries: list[list[int | Block | None]] = []
+        self.entries: list[tuple[int, int]] = []
 
 
 _passes = _Passes()
-
-
 _opening: set[int] = set()
 
 
 def several_threads(thread: int) -> bool:
     """Whether more threads than this one open blocks."""
-    if not (len(_opening) == 1 and thread in _opening):
-        _opening.add(thread)
+    _opening.add(thread)
     return len(_opening) > 1
 
 
@@ -63,14 +75,14 @@ def forget_failed_passes() -> None:
 
 
 def block_of_running_node(
-    current: int, blocks: Sequence[Block], lost: Sequence[tuple[int, int, int]], stack: Sequence[Block]
+    current: int, blocks: Sequence[Block], lost: Sequence[tuple[int, int]], stack: Sequence[Block]
 ) -> Block | None:
     """The block in which the running node was made; ``None`` if that was outside of all of them.
 
     Args:
         current: The backward pass.
         blocks: The living blocks that lend what is asked for.
-        lost: Threads and numbers of blocks that are gone though their graphs may not be.
+        lost: Numbers of nodes of blocks that are gone though their graphs may not be.
         stack: The blocks that are open in this thread or task, the last one last.
 
     Raises:
@@ -79,45 +91,35 @@ def block_of_running_node(
     for block in reversed(stack):  # what the backward pass itself opened
         if block.open and block.opened_in == current and block in blocks:
             return block
-    node = torch._C._current_autograd_node()
-    number = _NO_NUMBER if node is None else node._sequence_nr()
-    entries = _passes.entries
-    found = None if number == _NO_NUMBER else _find(current, number, blocks, lost)
-    if not entries or entries[-1][0] != current:
-        entry: list[int | Block | None] = [current, found]
-        entries.append(entry)
-        torch.autograd.Variable._execution_engine.queue_callback(lambda: _end(entries, entry))
-    else:
-        entries[-1][1] = found
-    return found
-
-
-def _end(entries: list[list[int | Block | None]], entry: list[int | Block | None]) -> None:
-    if entry in entries:
-        entries.remove(entry)
-
-
-def _find(current: int, number: int, blocks: Sequence[Block], lost: Sequence[tuple[int, int, int]]) -> Block | None:
-    thread = threading.get_ident()
-    outer = [entry for entry in _passes.entries if entry[0] != current]
-    passes = {current, *(entry[0] for entry in outer)}
+    number, entries = running_node(), _passes.entries
+    outer = [entry for entry in entries if entry[0] != current]
+    if len(outer) == len(entries):
+        torch.autograd.Variable._execution_engine.queue_callback(partial(_end, entries, current))
+    entries[:] = [*outer, (current, number)]
+    passes = {backward for backward, _ in entries}
+    of_engine = type(threading.current_thread()) is threading._DummyThread  # its nodes have numbers of their own
+    for node in [entry[1] for entry in reversed(outer)] + [-1]:
+        again = [block for block in blocks if block.opened_in in passes and block.made(number)]
+        if again:
+            return _innermost(again)
+        if node >= 0 and (number > node or of_engine):  # made while that one was evaluated again
+            number = node
+    if number == _NO_NUMBER:
+        return None
     matching = [block for block in blocks if block.made(number)]
     reached = [block for block in matching if block.passes is None or not passes.isdisjoint(block.passes)]
-    ended = [block for block in reached if block.made(number, ended=True)]
-    if ended:
-        return _innermost(ended)
-    if outer:  # a node that was made while something was evaluated again
-        return outer[-1][1]  # type: ignore[return-value]
-    if reached:
-        return _innermost(reached)
-    here = [block for block in matching if block.made(number, thread=thread)]
-    if here:
-        return _innermost(here)
-    if matching or any(owner == thread and first <= number < end for owner, first, end in lost):
+    here = [block for block in matching if block.thread is threading.current_thread()]
+    if reached or here:
+        return _innermost(reached or here)
+    if matching or any(first <= number < end for first, end in lost):
         raise checks.StateError(
             f"weights: expected those of the forward pass for what is evaluated again in the backward pass; {REMEDY}"
         )
     return None
+
+
+def _end(entries: list[tuple[int, int]], ended: int) -> None:
+    entries[:] = [entry for entry in entries if entry[0] != ended]
 
 
 def _innermost(blocks: Sequence[Block]) -> Block:

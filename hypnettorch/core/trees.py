@@ -6,10 +6,13 @@ imported when first used: loading them takes a third of the time that loading th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+_NO_CONTAINER = (str, bytes, int, float, complex, type, nn.Module, torch.dtype, torch.device)
 
 
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Any]:
@@ -52,3 +55,30 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
 def tensors(tree: Any) -> list[Tensor]:
     """The leaves that are tensors."""
     return [leaf for leaf in flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+def tensors_within(value: Any, depth: int = 4) -> list[Tensor]:
+    """The tensors in lists, dictionaries and attributes of objects, also where ``torch.utils._pytree`` does not look.
+
+    Args:
+        value: Anything.
+        depth: How deep to look.
+
+    Example:
+        >>> normal = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+        >>> len(tensors_within([normal, {'a': torch.zeros(1)}]))
+        3
+    """
+    if isinstance(value, Tensor):
+        return [value]
+    if depth == 0 or value is None or isinstance(value, _NO_CONTAINER):
+        return []
+    if type(value) in (tuple, list):
+        return [tensor for part in value for tensor in tensors_within(part, depth - 1)]
+    parts: list[Any] = list(getattr(value, "__dict__", {}).values())
+    parts += [getattr(value, name, None) for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
+    if isinstance(value, Mapping):
+        parts += value.values()
+    elif isinstance(value, (list, tuple, set)):
+        parts += value
+    return [tensor for part in parts for tensor in tensors_within(part, depth - 1)]

@@ -26,7 +26,7 @@ from hypnettorch.core.table import ALL, Row, values_of
 from hypnettorch.core.values import NOTHING, Values, check_dtypes, resolve
 from hypnettorch.hnets import initialization, inputs, output_constants
 from hypnettorch.layers.stages import Linear
-from hypnettorch.mnets.batched import map_sets, set_conditions, writes_statistics
+from hypnettorch.mnets.batched import map_sets, set_conditions
 from hypnettorch.mnets.network import Fill, Network, Shapes, computes, is_network
 
 EMBEDDINGS = "embeddings"
@@ -1139,7 +1139,7 @@ def by_vmap(
 
     mapped = {name: value is not None and not share_input for name, value in arguments.items()}
     conditions = set_conditions(condition, sets)
-    flat = map_sets(one_set, arguments, {**mapped, "weights": True}, conditions, loop=writes_statistics(network))
+    flat = map_sets(one_set, arguments, {**mapped, "weights": True}, network, conditions)
     return formats.from_flat(flat, network.target_shapes, ret_format)
 
 

@@ -11,7 +11,7 @@ from hypnettorch.core import lending
 from hypnettorch.core.lending import Place
 from hypnettorch.core.table import Row, order_of
 from hypnettorch.core.values import Values
-from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
+from hypnettorch.mnets.batched import map_sets
 from hypnettorch.mnets.layer_types import describe_parameter
 from hypnettorch.mnets.network import Network
 
@@ -58,16 +58,13 @@ class ModulePart:
         tensors = {own: tensor for own, tensor in given.items() if tensor is not None}
         if values.sets is None:
             return self._evaluate(x, tensors)
+        module = self._function if isinstance(self._function, nn.Module) else None
         mapped: Tensor = map_sets(
-            self._evaluate_mapped,
-            {"x": x, "tensors": tensors},
-            {"x": True, "tensors": bool(tensors)},
-            [None] * values.sets,
-            loop=needs_loop(self._function),
+            self._evaluate, {"x": x, "tensors": tensors}, {"x": True, "tensors": bool(tensors)}, module
         )
         return mapped
 
-    def _evaluate(self, x: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+    def _evaluate(self, x: Any, tensors: Mapping[str, Tensor], condition: None = None) -> Tensor:
         arguments = ((), x) if isinstance(x, Mapping) else ((x,), {})
         if not tensors:
             return self._function(*arguments[0], **arguments[1])
@@ -77,10 +74,6 @@ class ModulePart:
             if block is not None:
                 block.keep(output)
         return output
-
-    def _evaluate_mapped(self, x: Any, tensors: Mapping[str, Tensor], condition: None) -> Tensor:
-        with mappable_attention():
-            return self._evaluate(x, tensors)
 
 
 def _places_of(module: nn.Module, parameter: nn.Parameter) -> list[Place]:

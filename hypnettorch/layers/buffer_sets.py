@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks
-from hypnettorch.core.lending import Place
 
 
 class BufferSets(nn.Module):
@@ -99,12 +98,13 @@ class RunningStatistics(BufferSets):
         mean, var, _ = self._get_set(self.num_stats - 1 if stats_id is None else stats_id)
         return mean, var
 
-    def places(self, layer: nn.Module, condition: Any) -> list[tuple[Place, Tensor]]:
-        """Where the statistics of a condition replace those of the layer."""
+    def named(self, layer: str, condition: Any) -> list[tuple[str, Tensor]]:
+        """The statistics of a condition, by the names that those of the layer have in the module."""
         k = checks.integer("condition", condition, 0)
         while k >= self.num_stats:
             self.checkpoint_stats()
-        return [((layer, name), tensor) for name, tensor in zip(self.names, self._get_set(k), strict=True)]
+        prefix = f"{layer}." if layer else ""
+        return [(f"{prefix}{name}", tensor) for name, tensor in zip(self.names, self._get_set(k), strict=True)]
 
     def _blank_set(self) -> Sequence[Tensor]:
         mean, var, count = self._get_set(0)

@@ -1,24 +1,62 @@
-"""Many weight sets at once for any ``forward``, by ``torch.func.vmap``."""
+"""Many weight sets at once for any function of tensors: ``torch.func.vmap``, or a loop that does the same.
+
+The result is that of a loop over the sets. ``vmap`` is one pass, so it is tried first; where it has no rule, or where
+the function changes the state of a module (which a loop would do for each set), the loop is what is done, the module
+being put back to what it was before. Errors of the function are errors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from hypnettorch.core import checks
-from hypnettorch.mnets.many_sets import count_sets, map_sets, mappable_attention
+from hypnettorch.core import checks, trees
 
-__all__ = [
-    "batched_by_vmap",
-    "count_sets",
-    "map_sets",
-    "mappable_attention",
-    "needs_loop",
-    "set_conditions",
-    "writes_statistics",
-]
+_REFUSALS = re.compile(
+    r"vmap|functorch|[Bb]atching rule|BatchedTensor|doesn't have storage|doesn't match the broadcast shape"
+    r"|does not require grad and does not have a grad_fn|not have been used in the graph"
+)
+"""What is in the messages of errors by which ``vmap`` says that it has no rule for something."""
+
+_looping: weakref.WeakKeyDictionary[nn.Module, dict[bool, int]] = weakref.WeakKeyDictionary()
+"""How often modules had to be evaluated set by set, by whether they were in training mode."""
+
+
+class NeedsLoop(Exception):
+    """Raised within ``vmap`` by what knows that a loop computes something else."""
+
+
+def batched_by_vmap(
+    net: nn.Module,
+    x: Tensor,
+    weights: Any,
+    share_input: bool = False,
+    condition: Any = None,
+    distilled_params: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """``net.forward`` over ``B`` weight sets (see ``MainNetInterface.batched_forward``)."""
+    sets = count_sets(weights)
+    if not share_input:
+        check_sets("x", x, sets)
+
+    def one_set(x: Tensor, weights: Any, distilled_params: Any, condition: Any) -> Any:
+        # ``net(...)`` would run hooks of nn.Module on mapped tensors.
+        return net.forward(x, weights=weights, distilled_params=distilled_params, condition=condition, **kwargs)
+
+    mapped = {"x": not share_input, "weights": True, "distilled_params": distilled_params is not None}
+    arguments = {"x": x, "weights": weights, "distilled_params": distilled_params}
+    return map_sets(one_set, arguments, mapped, net, set_conditions(condition, sets))
 
 
 def set_conditions(condition: Any, sets: int) -> list[Any]:
@@ -39,46 +77,400 @@ def set_conditions(condition: Any, sets: int) -> list[Any]:
     return checks.integers("condition", condition, 0)
 
 
-def batched_by_vmap(
-    net: nn.Module,
-    x: Tensor,
-    weights: Any,
-    share_input: bool = False,
-    condition: Any = None,
-    distilled_params: Any = None,
-    **kwargs: Any,
+def count_sets(weights: Any) -> int:
+    """The leading dimension ``B`` that all tensors in a list or dictionary share."""
+    if weights is None:
+        checks.fail("weights", "stacked tensors [B, *shape]", None)
+    if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
+        raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
+    known = isinstance(weights, list) and all(isinstance(tensor, Tensor) for tensor in weights)
+    tensors = weights if known else trees.tensors(weights)
+    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in tensors]
+    if not sizes or any(size != sizes[0] for size in sizes):  # no set of sizes: torch.compile would fix them
+        checks.fail(
+            "weights", "stacked tensors [B, *shape] with one and the same B", f"leading sizes {sorted(set(sizes))}"
+        )
+    return sizes[0]
+
+
+def check_sets(name: checks.Name, value: Tensor, sets: int) -> None:
+    """Raise unless a tensor has a leading dimension of weight sets."""
+    if value.dim() == 0 or value.shape[0] != sets:
+        checks.fail(name, f"a leading dimension of {sets} weight sets", f"shape {tuple(value.shape)}")
+
+
+def has_sets(leaf: Any) -> bool:
+    """Whether a part of an argument carries weight sets; all sets share a tensor without dimensions."""
+    return isinstance(leaf, Tensor) and leaf.dim() > 0
+
+
+def map_sets(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    mapped: Mapping[str, bool],
+    module: nn.Module | None,
+    conditions: Sequence[Any] | None = None,
 ) -> Any:
-    """``net.forward`` over ``B`` weight sets (see ``MainNetInterface.batched_forward``)."""
-    sets = count_sets(weights)
-    if not share_input and (x.dim() == 0 or x.shape[0] != sets):
-        checks.fail("x", f"a leading dimension of {sets} weight sets", f"shape {tuple(x.shape)}")
+    """Map a function over weight sets, one ``vmap`` for every different condition; a loop where ``vmap`` refuses.
 
-    def one_set(x: Tensor, weights: Any, distilled_params: Any, condition: Any) -> Any:
-        # ``net(...)`` would run hooks of nn.Module on mapped tensors.
-        return net.forward(x, weights=weights, distilled_params=distilled_params, condition=condition, **kwargs)
+    Args:
+        function: Called with ``arguments`` and ``condition`` as keywords.
+        arguments: Tensors, or lists and dictionaries of them.
+        mapped: Which arguments carry the leading dimension of sets.
+        module: The module whose state the function may change; ``None`` if there is none.
+        conditions: One condition per set; ``None`` if there are none.
 
-    mapped = {"x": not share_input, "weights": True, "distilled_params": distilled_params is not None}
-    arguments = {"x": x, "weights": weights, "distilled_params": distilled_params}
-    return map_sets(one_set, arguments, mapped, set_conditions(condition, sets), loop=writes_statistics(net))
+    Returns:
+        The outputs with a leading dimension of sets on every tensor.
+
+    Raises:
+        TypeError: If a result has tensors in it that ``torch.utils._pytree`` does not find, or differs between sets and
+            is no tensor.
+    """
+    parts = {name: trees.flatten(value) for name, value in arguments.items() if mapped[name]}
+    tensors = [leaf for leaves, _ in parts.values() for leaf in leaves if has_sets(leaf)]
+
+    def one_set(*tensors: Tensor, condition: Any) -> Any:
+        its = iter(tensors)
+        changed = {
+            name: trees.unflatten([next(its) if has_sets(leaf) else leaf for leaf in leaves], structure)
+            for name, (leaves, structure) in parts.items()
+        }
+        return function(**{**arguments, **changed}, condition=condition)
+
+    return map_tensors(one_set, tensors, module, conditions)
 
 
-def writes_statistics(net: Any) -> bool:
-    """Whether evaluating ``net`` updates running statistics."""
-    layers = getattr(net, "batchnorm_layers", None) or ()
-    return bool(getattr(net, "training", False)) and any(layer.num_stats > 0 for layer in layers)
+def map_tensors(
+    function: Callable[..., Any],
+    tensors: Sequence[Tensor],
+    module: nn.Module | None,
+    conditions: Sequence[Any] | None = None,
+    chunk_size: int | None = None,
+) -> Any:
+    """:func:`map_sets` for a function of tensors ``[B, ...]``, called as ``function(*tensors, condition=...)``.
+
+    ``chunk_size`` sets are evaluated at once, at most.
+    """
+    parts = _parts_of(module)
+    loop = any(_has_no_rule(part) for part in parts)
+    if torch.compiler.is_compiling() and not loop:
+        with mappable_attention():
+            return _by_vmap(function, tensors, conditions, chunk_size)
+    sets = tensors[0].shape[0]
+    if sets == 0:
+        return _no_sets(function, tensors, parts)
+    if not loop and (module is None or _looping.get(module, {}).get(module.training, 0) < 2):
+        state = _State(parts)
+        attends = any(isinstance(part, nn.MultiheadAttention) or not _of_torch(part) for part in parts)
+        try:
+            with _padding_is_seen(parts), _no_recomputation(), mappable_attention() if attends else nullcontext():
+                result = _by_vmap(function, tensors, conditions, chunk_size)
+        except (NeedsLoop, RuntimeError) as problem:
+            state.put_back()
+            refuses = isinstance(problem, NeedsLoop) or torch._C._is_any_autocast_enabled()
+            if not refuses and not _REFUSALS.search(str(problem)):
+                raise
+            _note_loop(module, f"torch.func.vmap has no rule for it ({str(problem).splitlines()[0][:200]})")
+        else:
+            if not state.put_back():
+                return result
+            _note_loop(module, "it changes its state when it is called")
+    outputs = [
+        function(*(tensor[b] for tensor in tensors), condition=None if conditions is None else conditions[b])
+        for b in range(sets)
+    ]
+    return _merge(torch.stack, outputs)
 
 
-def needs_loop(function: Any) -> bool:
-    """Whether ``torch.func.vmap`` has no rule for a module, or the module updates buffers."""
-    modules = function.modules() if isinstance(function, nn.Module) else ()
-    return any(isinstance(module, (nn.RNNBase, nn.RNNCellBase)) or _updates_buffers(module) for module in modules)
+def _note_loop(module: nn.Module | None, reason: str) -> None:
+    """Warn once for a module; one that needed a loop twice gets it at once, since a first call may only set it up."""
+    if module is not None:
+        counts = _looping.setdefault(module, {})
+        counts[module.training] = counts.get(module.training, 0) + 1
+        if counts[module.training] == 1:
+            warnings.warn(f"{type(module).__name__} is evaluated weight set by weight set: {reason}", stacklevel=4)
 
 
-def _updates_buffers(module: nn.Module) -> bool:
-    """Whether a module updates running statistics, or the singular vectors of a spectral norm, when it is called."""
-    if not module.training:
+def _by_vmap(
+    function: Callable[..., Any], tensors: Sequence[Tensor], conditions: Sequence[Any] | None, chunk_size: int | None
+) -> Any:
+    """One ``vmap`` for the sets of each condition."""
+
+    def evaluate(tensors: Sequence[Tensor], condition: Any) -> Any:
+        mappable = _Mappable(function, condition)
+        run = torch.func.vmap(mappable, randomness="different", chunk_size=chunk_size)
+        with _AutocastLayers() if torch._C._is_any_autocast_enabled() else nullcontext():
+            return mappable.restore(run(*tensors))
+
+    if conditions is None:
+        return evaluate(tensors, None)
+    groups: dict[Any, list[int]] = {}
+    for b, condition in enumerate(conditions):
+        key = tuple(sorted(condition.items())) if isinstance(condition, Mapping) else condition
+        groups.setdefault(key, []).append(b)
+    if len(groups) == 1:
+        return evaluate(tensors, conditions[0])
+    results = [evaluate([tensor[group] for tensor in tensors], conditions[group[0]]) for group in groups.values()]
+    order = torch.tensor([b for group in groups.values() for b in group]).argsort()
+    return _merge(lambda parts: torch.cat(parts)[order.to(parts[0].device)], results)
+
+
+class _Mappable:
+    """A function of tensors whose result, whatever it is, passes through ``vmap`` as tensors."""
+
+    def __init__(self, function: Callable[..., Any], condition: Any) -> None:
+        self._function = function
+        self._condition = condition
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        output = self._function(*tensors, condition=self._condition)
+        if isinstance(output, Tensor):
+            self._structure = None
+            return output
+        self._leaves, self._structure = trees.flatten(output)
+        self._slots = [slot for leaf in self._leaves for slot in _slots(leaf)]
+        _check_leaves(self._leaves)
+        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)] + [store[key] for store, key in self._slots]
+
+    def restore(self, tensors: Any) -> Any:
+        """The output of the last call with other tensors in it."""
+        if self._structure is None:
+            return tensors
+        rest = iter(tensors)
+        leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        for store, key in self._slots:
+            store[key] = next(rest)
+        return trees.unflatten(leaves, self._structure)
+
+
+def _no_sets(function: Callable[..., Any], tensors: Sequence[Tensor], parts: Sequence[nn.Module]) -> Any:
+    """The result for no set: what one of zeros gives, without its entries."""
+    state = _State(parts)
+    with torch.no_grad():
+        output = function(*(tensor.new_zeros(tensor.shape[1:]) for tensor in tensors), condition=None)
+    state.put_back()
+    _check_leaves(trees.flatten(output)[0])
+    return trees.map_tensors(lambda t: t.new_zeros((0, *t.shape)), output)
+
+
+def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> Any:
+    """Join the tensors of several outputs; what is no tensor has to be equal in all of them."""
+
+    def merge(*parts: Any) -> Any:
+        if isinstance(parts[0], Tensor):
+            return join(list(parts))
+        for slots in zip(*(_slots(part) for part in parts), strict=True):
+            store, key = slots[0]
+            store[key] = join([other[name] for other, name in slots])
+        _check_leaves(parts[:1])
+        if isinstance(parts[0], (int, float, str)) and any(part != parts[0] for part in parts):
+            raise TypeError(
+                f"module: expected a result of tensors, got {parts[0]!r} and others in different weight sets"
+            )
+        return parts[0]
+
+    return trees.map_leaves(merge, *outputs)
+
+
+def _check_leaves(leaves: Sequence[Any]) -> None:
+    """Raise if a leaf that is no tensor has tensors in it."""
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor) and not _slots(leaf) and trees.tensors_within(leaf):
+            raise TypeError(
+                f"module: expected a result of tensors, lists, dictionaries or types that are registered with "
+                f"torch.utils._pytree.register_pytree_node, got {type(leaf).__name__} with tensors in it"
+            )
+
+
+_FILLED = ("transformers.cache_utils.Cache",)
+"""Types of objects that a model makes and fills with tensors, among others for whoever generates text."""
+
+
+def _slots(leaf: Any) -> list[tuple[Any, Any]]:
+    """Dictionaries and lists in an object of such a type, with the keys under which they have tensors."""
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(leaf).__mro__}
+    return _slots_within(vars(leaf)) if names.intersection(_FILLED) else []
+
+
+def _slots_within(store: Any, depth: int = 4) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    for key, value in list(store.items() if isinstance(store, dict) else enumerate(store)):
+        if isinstance(value, Tensor):
+            found.append((store, key))
+        elif depth and isinstance(value, (dict, list)):
+            found += _slots_within(value, depth - 1)
+        elif depth and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)):
+            found += _slots_within(vars(value), depth - 1)
+    return found
+
+
+# What vmap does not see: state, padded positions, what is evaluated again, layers that it takes apart.
+
+
+def _parts_of(module: nn.Module | None) -> list[nn.Module]:
+    """A module and all that is in it; ``modules()`` without its names, which take as long as a small layer."""
+    found: dict[int, nn.Module] = {}
+    waiting = [] if module is None else [module]
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in found:
+            found[id(part)] = part
+            waiting += [child for child in part._modules.values() if child is not None]
+    return list(found.values())
+
+
+def _has_no_rule(part: nn.Module) -> bool:
+    """Whether ``vmap`` has no rule for a module, or the module updates buffers when it is called."""
+    if isinstance(part, (nn.RNNBase, nn.RNNCellBase)):
+        return True
+    if not part.training:
         return False
-    normalizers = (module, *module._forward_pre_hooks.values())  # a parametrisation, or the hook of older versions
-    return getattr(module, "running_mean", None) is not None or any(
-        hasattr(normalizer, "n_power_iterations") for normalizer in normalizers
+    if part._buffers.get("running_mean") is not None or getattr(type(part), "num_stats", None) is not None:
+        return getattr(part, "num_stats", 1) > 0
+    normalizers = (part, *part._forward_pre_hooks.values())  # a parametrisation, or the hook of older versions
+    return any("n_power_iterations" in getattr(normalizer, "__dict__", ()) for normalizer in normalizers)
+
+
+def _of_torch(part: nn.Module) -> bool:
+    """Whether a module is a layer or container of torch."""
+    return type(part).__module__.startswith("torch.nn.modules.")
+
+
+_ABSENT = object()
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
+_NOT_STATE = frozenset(nn.Module().__dict__) | {"_flat_weights", "_flat_weight_refs", "_views"}
+"""Attributes that are no state of a module: those of torch, and views that networks make when they are asked."""
+
+
+class _State:
+    """Attributes and buffers of modules as they are, those included that are changed in place."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        self._stores: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = []
+        for part in parts:
+            if part._buffers:
+                self._stores.append((part, part._buffers, dict(part._buffers)))
+            if not _of_torch(part) or part._forward_pre_hooks:
+                self._stores.append((part, part.__dict__, _without_torch(part.__dict__)))
+        values = [value for _, _, before in self._stores for value in before.values()]
+        values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS]
+        self._contents = [(v, _content(v)) for v in values if isinstance(v, (list, dict, set, deque, Tensor))]
+        self._copies = [
+            (buffer, buffer.clone())
+            for part in parts
+            for buffer in part._buffers.values()
+            if isinstance(buffer, Tensor)
+        ]
+
+    def put_back(self) -> bool:
+        """Undo what was changed; say whether there was anything that a loop would have done for each set."""
+        changed = False
+        for part, store, before in self._stores:
+            now = _without_torch(store)
+            for key in {*before, *now}:
+                value = before.get(key, _ABSENT)
+                if value is not now.get(key, _ABSENT):
+                    changed |= key not in _left_by_hooks(part)
+                    if value is _ABSENT:
+                        del store[key]
+                    else:
+                        store[key] = value
+        written = set()
+        for value, (content, held) in self._contents:
+            if _content(value)[0] != content:
+                written.add(id(value))
+                if not isinstance(value, Tensor):
+                    value.clear()
+                    value.update(held) if isinstance(value, (dict, set)) else value.extend(held)
+        for buffer, copy in self._copies:
+            if id(buffer) in written:
+                buffer.copy_(copy)
+        return changed or bool(written)
+
+
+def _without_torch(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if key not in _NOT_STATE}
+
+
+def _content(value: Any) -> tuple[Any, list[Any]]:
+    """What tells whether an attribute was changed in place, and a copy of what a container holds."""
+    if isinstance(value, Tensor):
+        return 0 if value.is_inference() else value._version, []
+    held = list(value.items()) if isinstance(value, dict) else list(value)
+    return [(id(entry[0]), id(entry[1])) if isinstance(value, dict) else id(entry) for entry in held], held
+
+
+def _left_by_hooks(module: nn.Module) -> set[str]:
+    """Attributes that hooks (weight norm, spectral norm, pruning) compute anew at each call."""
+    hooks = module._forward_pre_hooks.values()
+    return {getattr(hook, name) for hook in hooks for name in ("name", "_tensor_name") if hasattr(hook, name)}
+
+
+@contextmanager
+def _padding_is_seen(parts: Sequence[nn.Module]) -> Iterator[None]:
+    """Ask for a loop where an encoder of torch would leave out padded positions, which it does not do in ``vmap``."""
+    encoders = [part for part in parts if isinstance(part, nn.TransformerEncoder) and not part.training]
+    with ExitStack() as stack:
+        for encoder in encoders:
+            stack.callback(encoder.register_forward_pre_hook(_refuse_padding, with_kwargs=True).remove)
+        yield
+
+
+def _refuse_padding(encoder: nn.TransformerEncoder, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    mask = kwargs.get("src_key_padding_mask", args[2] if len(args) > 2 else None)
+    if mask is not None and getattr(encoder, "use_nested_tensor", True) and not torch.is_grad_enabled():
+        raise NeedsLoop("padded positions")
+
+
+@contextmanager
+def _no_recomputation() -> Iterator[None]:
+    """Ask for a loop where checkpointing would evaluate something again when ``vmap`` is over."""
+    with ExitStack() as stack:
+        if torch.is_grad_enabled():
+            with suppress(RuntimeError):  # somebody else's hooks are in use
+                stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks("vmap: no checkpoints within it"))
+        yield
+
+
+class _AutocastLayers(TorchFunctionMode):
+    """Cast what layers of torch get as autocast does.
+
+    ``vmap`` takes them apart: it leaves the bias as it is, and has no kernels of batch norm for two dtypes.
+    """
+
+    _layers = frozenset(
+        {F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
     )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self._layers:
+            device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
+            if torch.is_autocast_enabled(device):
+                dtype = torch.get_autocast_dtype(device)
+                args = [_lowered(arg, dtype) for arg in args]
+                kwargs = {name: _lowered(arg, dtype) for name, arg in kwargs.items()}
+        if func in (F.batch_norm, F.instance_norm) and args[0].dtype in (torch.bfloat16, torch.float16):
+            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
+        return func(*args, **kwargs)
+
+
+def _lowered(value: Any, dtype: torch.dtype) -> Any:
+    lower = isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
+    return value.to(dtype) if lower else value
+
+
+@contextmanager
+def mappable_attention() -> Iterator[None]:
+    """Keep attention off the fused kernels for which ``vmap`` has no rule."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # not loaded with torch
+
+    switch = torch.backends.mha
+    enabled = switch._is_fastpath_enabled
+    switch._is_fastpath_enabled = False  # as set_fastpath_enabled does, which torch.compile refuses to trace
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        switch._is_fastpath_enabled = enabled

@@ -12,17 +12,19 @@ from torch.nn.parameter import is_lazy
 
 from hypnettorch.core import checks, lending, trees
 from hypnettorch.core.lending import Place
-from hypnettorch.core.low_rank import LowRank, UpdatedWeight
+from hypnettorch.core.low_rank import LowRank, UpdatedWeight, is_pair
 from hypnettorch.core.table import Row
 from hypnettorch.core.values import Stacked
 from hypnettorch.layers.buffer_sets import RunningStatistics, normalization_layers
 from hypnettorch.mnets import weight_updates
-from hypnettorch.mnets.batched import needs_loop, set_conditions
+from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_tensors, set_conditions
 from hypnettorch.mnets.layer_types import describe_module, term_of
-from hypnettorch.mnets.many_sets import count_sets, map_sets
 from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
 from hypnettorch.mnets.weight_updates import Value
+
+Named = Sequence[tuple[str, Value]]
+"""Weights with the names of their parameters."""
 
 WEIGHT_DTYPES = ("parameter", "generated")
 
@@ -144,17 +146,12 @@ class ModuleNet(Network):
         if type(weights) is Stacked:
             stacked, share_input = weights.weights, weights.share_input
             return self.batched_forward(*args, weights=stacked, share_input=share_input, condition=condition, **kwargs)
-        found = self._in_module()
-        tensors = self._ready(found, weights) if condition is None else None
-        if tensors is None:
-            named = self._resolve(weights)
-            with weight_updates.only_read(named):
-                return self._evaluate(lending.groups_of(self._entries(named, condition)), args, kwargs)
-        before = weight_updates.versions(tensors)
-        groups = [(owner, "_parameters", {key: tensors[i] for key, i in entries}) for owner, entries in found.plan]
-        output = self._evaluate(groups, args, kwargs)
-        if before != weight_updates.versions(tensors):
-            weight_updates.fail_changed(zip(self._selected, tensors, strict=True), before)
+        named = self._resolve(weights)
+        values = [value for _, value in named]
+        before = weight_updates.versions(values)
+        output = self._evaluate(named, condition, args, kwargs)
+        if before != weight_updates.versions(values):
+            weight_updates.fail_changed(named, before)
         return output
 
     def using(
@@ -205,10 +202,16 @@ class ModuleNet(Network):
             ...     torch.equal(module.weight, net.initial_weights()[0])
             True
         """
-        values = self._resolve(weights, by_row=True)
+        named = self._resolve(weights, by_row=True)
         if sample_to_adapter is not None:
-            values = weight_updates.for_rows(values, sample_to_adapter)
-        return self._using(values, condition)
+            named = weight_updates.for_rows(named, sample_to_adapter)
+        return self._using(named, condition)
+
+    @contextmanager
+    def _using(self, named: Named, condition: Any) -> Iterator[nn.Module]:
+        watched = [(name, value) for name, value in named if not weight_updates.is_trainable(value)]
+        with weight_updates.only_read(watched), lending.lend(self._groups(named, condition), self.module):
+            yield self.module
 
     def materialize(self, weights: Any) -> Any:
         """An ordinary module, independent of this one, with the weights as its parameters.
@@ -225,27 +228,19 @@ class ModuleNet(Network):
         """
         if not self._are_stacked(weights):
             return self._materialize(self._resolve(weights))
-        values = self._resolve(weights, stacked=True)
-        sets = count_sets([value for _, value in values])
-        return [self._materialize([(name, _member(value, b)) for name, value in values]) for b in range(sets)]
+        named = self._resolve(weights, stacked=True)
+        sets = count_sets([value for _, value in named])
+        return [self._materialize([(name, _of_set(value, b)) for name, value in named]) for b in range(sets)]
 
-    def _materialize(self, values: Sequence[tuple[str, Value]]) -> nn.Module:
+    def _materialize(self, named: Named) -> nn.Module:
         plain = lending.plain_copy(self.module)
-        own = self._own_values()
-        for name in self._selected:
-            parameter = nn.Parameter(
-                own[name].detach().clone(), own[name].is_floating_point() or own[name].is_complex()
-            )
-            _register(plain, self._names[name], parameter)
-        for name, value in values:
+        for name, value in [*self._own_values().items(), *named]:
             if isinstance(value, LowRank):
-                if not own[name].is_floating_point():
-                    raise TypeError(
-                        f"weights['{name}']: expected a tensor for a weight of {own[name].dtype}, got an update"
-                    )
-                value = UpdatedWeight(own[name], value).sum()
-            tensor = value.detach().clone()
-            _register(plain, self._names.get(name, [name]), tensor)
+                own = self._own(name)
+                if not own.is_floating_point():
+                    raise TypeError(f"weights['{name}']: expected a tensor for a weight of {own.dtype}, got an update")
+                value = UpdatedWeight(own, value).sum()
+            _register(plain, self._names.get(name, [name]), value.detach().clone())
         return plain
 
     def batched_forward(
@@ -286,7 +281,8 @@ class ModuleNet(Network):
         """
         if weights is None and len(args) > 1:
             args, weights = (args[0], *args[2:]), args[1]
-        tensors = dict(self._resolve(weights, stacked=True))
+        named = self._resolve(weights, stacked=True)
+        tensors = [tensor for _, value in named for tensor in (value if isinstance(value, LowRank) else (value,))]
         sets = count_sets(tensors)
         in_dims = {} if in_dims is None else in_dims
         for name, dim in in_dims.items():
@@ -294,33 +290,31 @@ class ModuleNet(Network):
             checks.one_of(f"in_dims['{name}']", dim, (None, 0))
         if chunk_size is not None:
             checks.integer("chunk_size", chunk_size, 1)
-        leaves, structure = trees.flatten((args, kwargs))
-        mapped: dict[int, Tensor] = {}
-        if not share_input:
-            for i, (leaf, argument) in enumerate(zip(leaves, _arguments_of_leaves(args, kwargs), strict=True)):
-                shared = isinstance(argument, str) and in_dims.get(argument, 0) is None
-                if isinstance(leaf, Tensor) and leaf.dim() > 0 and not shared:
-                    _check_sets(argument, leaf, sets)
-                    mapped[i] = leaf
+        arguments: dict[int | str, Any] = dict(enumerate(args)) | kwargs
+        mapped = {
+            key: trees.flatten(value)
+            for key, value in arguments.items()
+            if not share_input and (isinstance(key, int) or in_dims.get(key, 0) == 0)
+        }
+        for key, (leaves, _) in mapped.items():
+            for leaf in filter(has_sets, leaves):
+                check_sets(("args", key) if isinstance(key, int) else key, leaf, sets)
+                tensors.append(leaf)
 
-        def one_set(tensors: dict[int, Tensor], weights: dict[str, Value], condition: Any) -> Any:
-            groups = lending.groups_of(self._entries(list(weights.items()), condition))
-            if not tensors:
-                return self._evaluate(groups, args, kwargs)
-            its = [tensors.get(i, leaf) for i, leaf in enumerate(leaves)]
-            return self._evaluate(groups, *trees.unflatten(its, structure))
+        def one_set(*tensors: Tensor, condition: Any) -> Any:
+            its = iter(tensors)
+            of_set = [
+                (name, LowRank(next(its), next(its)) if isinstance(v, LowRank) else next(its)) for name, v in named
+            ]
+            filled = dict(arguments)
+            for key, (leaves, structure) in mapped.items():
+                filled[key] = trees.unflatten([next(its) if has_sets(leaf) else leaf for leaf in leaves], structure)
+            own_args, own_kwargs = [filled[i] for i in range(len(args))], {name: filled[name] for name in kwargs}
+            return self._evaluate(of_set, condition, own_args, own_kwargs)
 
-        with weight_updates.only_read(list(tensors.items())):
-            return map_sets(
-                one_set,
-                {"tensors": mapped, "weights": tensors},
-                {"tensors": True, "weights": True},
-                None if condition is None else set_conditions(condition, sets),
-                loop=needs_loop(self.module),
-                module=self.module,
-                chunk_size=chunk_size,
-                sets=sets,
-            )
+        conditions = None if condition is None else set_conditions(condition, sets)
+        with weight_updates.only_read(named):
+            return map_tensors(one_set, tensors, self.module, conditions, chunk_size)
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
@@ -367,155 +361,129 @@ class ModuleNet(Network):
         rows = [row for row in self.table.internal() if row.role == "bias"]
         return self._view("layer_biases", [row.value() for row in rows])
 
-    @property
-    def _places(self) -> dict[str, list[Place]]:
-        """Where each selected parameter is, by its first name; replicas of this network have modules of their own."""
-        return self._in_module().places
-
-    def _in_module(self) -> _Found:
+    def _in_module(self) -> _Places:
+        """Where everything is; replicas of this network have modules of their own."""
         return self._found if self._found.module is self._modules["module"] else self._find_places()
 
-    def _find_places(self) -> _Found:
-        """Each place once, though a layer that is used twice has two names."""
-        places = {}
-        plan: dict[int, tuple[nn.Module, list[tuple[str, int]]]] = {}
-        for i, name in enumerate(self._selected):
-            found = [place_of(self.module, alias) for alias in self._names[name]]
-            places[name] = list({(id(owner), key): (owner, key) for owner, key in found}.values())
-            for owner, key in places[name]:
-                plan.setdefault(id(owner), (owner, []))[1].append((key, i))
-        plain = not any(_rescales(owner) for owner, _ in plan.values())
-        return _Found(self.module, places, [where[0] for where in places.values()], list(plan.values()), plain)
+    def _find_places(self) -> _Places:
+        slots: dict[tuple[int, str], int] = {}
+        found = _Places(self.module, [], {}, [])
+        for field, names in (
+            ("_parameters", self._names),
+            ("_buffers", {name: [name] for name, _ in self.module.named_buffers()}),
+        ):
+            for name, aliases in names.items():
+                for owner, key in (place_of(self.module, alias) for alias in aliases):
+                    slot = slots.setdefault((id(owner), field), len(slots))
+                    found.slots[slot:] = found.slots[slot:] or [(owner, field)]
+                    if (slot, key) not in found.where.setdefault(name, []):  # a layer that is used twice has two names
+                        found.where[name].append((slot, key))
+        found.selected.extend(found.of(name)[0] for name in self._selected)
+        return found
+
+    def _own(self, name: str) -> Any:
+        """The module's own parameter or buffer of a name."""
+        return lending.own_value(*self._in_module().of(name)[0])
 
     def _own_values(self) -> dict[str, Any]:
         """The selected parameters of the module, by name."""
-        return {name: lending.own_value(*places[0]) for name, places in self._places.items()}
+        return {name: self._own(name) for name in self._selected}
 
-    def _resolve(self, weights: Any, stacked: bool = False, by_row: bool = False) -> list[tuple[str, Value]]:
-        """Passed weights by parameter name, checked and cast."""
+    def _resolve(self, weights: Any, stacked: bool = False, by_row: bool = False) -> Named:
+        """Passed weights with the names of the parameters, checked and cast."""
+        if self._fit(weights, stacked):
+            return (
+                [(name, weights[name]) for name in self._selected]
+                if isinstance(weights, dict)
+                else list(zip(self._selected, weights, strict=True))
+            )
         own = self._own_values()
-        others: dict[str, Tensor] = {}
-        if isinstance(weights, Mapping) and not weights.keys() <= own.keys():
-            others = self._other_tensors()
-        elif isinstance(weights, (list, tuple)) and len(weights) != len(own):
-            others = {name: value for name, value in self._other_tensors().items() if name in self._names}
-        given = weight_updates.parse_weights(
-            weights,
-            self.selected_shapes,
-            {n: weight_updates.given_shape(t) for n, t in others.items()},
-            stacked,
-            by_row,
-        )
-        own.update(others)
-        same_dtype = self._weight_dtype == "parameter"
-        found = []
-        for name, value in given.items():
-            fitting = weight_updates.cast(name, value, own[name], same_dtype)
+        others = {name: self._own(name) for name in self._in_module().where if name not in own}
+        if not isinstance(weights, Mapping):
+            others = {name: value for name, value in others.items() if name in self._names}
+        shapes = {name: weight_updates.given_shape(value) for name, value in others.items()}
+        named = []
+        for name, value in weight_updates.parse_weights(weights, self.selected_shapes, shapes, stacked, by_row).items():
+            like = own[name] if name in own else others[name]
+            fitting = weight_updates.cast(name, value, like, self._weight_dtype == "parameter")
             if type(fitting) is LowRank:
-                fitting = _settled(name, fitting, own[name], self._places[name], by_row)
-            found.append((name, fitting))
-        return found
+                fitting = _settled(name, fitting, like, self._in_module().of(name), by_row)
+            named.append((name, fitting))
+        return named
 
-    def _other_tensors(self) -> dict[str, Tensor]:
-        """Parameters that are not selected, and buffers."""
-        names = [name for name in self._names if name not in self._selected]
-        names += [name for name, _ in self.module.named_buffers()]
-        return {name: lending.own_value(*place_of(self.module, name)) for name in names}
+    def _fit(self, weights: Any, stacked: bool) -> bool:
+        """Whether weights are what the module computes with, one for each selected parameter: the usual case."""
+        if not isinstance(weights, (list, tuple, dict)) or len(weights) != len(self._selected):
+            return False
+        tensors = [weights.get(name) for name in self._selected] if isinstance(weights, dict) else weights
+        for value, (owner, key) in zip(tensors, self._in_module().selected, strict=True):
+            own = lending.own_value(owner, key)
+            if not isinstance(value, Tensor) or value.dtype is not own.dtype or value.device != own.device:
+                return False
+            if (value.shape[1:] if stacked else value.shape) != own.shape:
+                return False
+        return True
 
     def _are_stacked(self, weights: Any) -> bool:
         """Whether weights have one dimension more than :meth:`forward` takes."""
         if isinstance(weights, Tensor):
             return weights.dim() == 2
         shapes = dict(enumerate(self.hyper_shapes_learned or ())) | self.selected_shapes
-        entries = weights.items() if isinstance(weights, Mapping) else enumerate(weights or ())
-        for key, value in entries:
-            if isinstance(value, Tensor) and key in shapes:
-                return value.dim() + value.is_complex() == len(shapes[key]) + 1
-            if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+        for key, value in weights.items() if isinstance(weights, Mapping) else enumerate(weights or ()):
+            if is_pair(value):
                 return value[0].dim() == 3
+            if isinstance(value, Tensor) and key in shapes:
+                return value.dim() + value.is_complex() > len(shapes[key])
         return False
 
-    def _entries(self, values: Sequence[tuple[str, Value]], condition: Any) -> list[tuple[Place, lending.Value]]:
+    def _groups(self, named: Named, condition: Any) -> list[lending.Group]:
         """What is lent where."""
-        places = self._places
-        entries: list[tuple[Place, lending.Value]] = []
-        for name, value in values:
-            where = (
-                places[name] if name in places else [place_of(self.module, n) for n in self._names.get(name, [name])]
-            )
-            entries += _lent(where, value)
+        found = self._in_module()
         if self.statistics is not None and condition is not None:
             for norm, statistics in zip(self._normalizing, self.statistics, strict=True):
-                entries += statistics.places(self.module.get_submodule(norm), condition)  # type: ignore[operator]
-        return entries
+                named = [*named, *statistics.named(norm, condition)]  # type: ignore[operator]
+        groups: list[lending.Group] = [(owner, field, {}) for owner, field in found.slots]
+        for name, value in named:
+            for slot, key in found.where[name]:
+                owner, _, lent = groups[slot]
+                if isinstance(value, LowRank):
+                    lent[key] = UpdatedWeight(self._own(name), value, term_of(owner, value.by_row))
+                else:
+                    lent[key] = (
+                        value.clone() if isinstance(owner, nn.Embedding) and owner.max_norm is not None else value
+                    )
+        return [group for group in groups if group[2]]
 
-    def _ready(self, found: _Found, weights: Any) -> Sequence[Tensor] | None:
-        """The weights in the order of their names if they fit as they are, which is the usual case."""
-        if not found.plain or not isinstance(weights, (list, tuple, dict)) or len(weights) != len(found.first):
-            return None
-        if isinstance(weights, dict):
-            if not all(name in weights for name in self._selected):
-                return None
-            weights = [weights[name] for name in self._selected]
-        for value, (owner, key) in zip(weights, found.first, strict=True):
-            store = owner._parameters
-            own = store.get(key) if type(store) is dict else lending.own_value(owner, key)
-            if (
-                not isinstance(value, Tensor)
-                or own is None
-                or value.dtype is not own.dtype
-                or value.shape != own.shape
-                or value.device != own.device
-            ):
-                return None
-        return weights
-
-    def _evaluate(self, groups: list[lending.Group], args: Any, kwargs: Any) -> Any:
+    def _evaluate(self, named: Named, condition: Any, args: Any, kwargs: Any) -> Any:
         """Call the module with these weights."""
-        with lending.lend(groups) as block:
+        with lending.lend(self._groups(named, condition)) as block:
             output = self.module(*args, **kwargs)
             if block is not None:
                 block.keep(output)
         return output
 
-    @contextmanager
-    def _using(self, values: Sequence[tuple[str, Value]], condition: Any) -> Iterator[nn.Module]:
-        watched = [(name, value) for name, value in values if not weight_updates.is_trainable(value)]
-        with (
-            weight_updates.only_read(watched),
-            lending.lend(lending.groups_of(self._entries(values, condition))) as block,
-        ):
-            if block is None:
-                yield self.module
-                return
-            with block.following(self.module):
-                yield self.module
 
-
-class _Found(NamedTuple):
-    """Where the selected parameters of a module are.
+class _Places(NamedTuple):
+    """Where the tensors of a module are.
 
     Attributes:
         module: The module.
-        places: All places by name.
-        first: The first place of each.
-        plan: For each layer its own names of parameters and their positions.
-        plain: Whether each layer only reads its parameters.
+        slots: The dictionaries in which they are: a layer, and ``"_parameters"`` or ``"_buffers"``.
+        where: The slots of each tensor, and what it is called there, by its first name in the module.
+        selected: The first place of each selected parameter.
     """
 
     module: nn.Module
-    places: dict[str, list[Place]]
-    first: list[Place]
-    plan: list[tuple[nn.Module, list[tuple[str, int]]]]
-    plain: bool
+    slots: list[tuple[nn.Module, str]]
+    where: dict[str, list[tuple[int, str]]]
+    selected: list[Place]
+
+    def of(self, name: str) -> list[Place]:
+        """All places of a tensor."""
+        return [(self.slots[slot][0], key) for slot, key in self.where[name]]
 
 
-def _rescales(layer: nn.Module) -> bool:
-    """Whether a layer rescales its weight in place when it is called."""
-    return isinstance(layer, nn.Embedding) and layer.max_norm is not None
-
-
-def _member(value: Value, b: int) -> Value:
+def _of_set(value: Value, b: int) -> Value:
     """What one weight set has of stacked values."""
     return LowRank(value.A[b], value.B[b]) if isinstance(value, LowRank) else value[b]
 
@@ -529,18 +497,6 @@ def _settled(name: str, update: LowRank, own: Tensor, places: Sequence[Place], b
         wanted = "a layer that adds updates to its output (register_layer), or one update for all rows"
         checks.fail(f"weights['{name}']", wanted, f"different ones for {others[0]}")
     return UpdatedWeight(own, update).sum()
-
-
-def _lent(places: Sequence[Place], value: Value) -> list[tuple[Place, lending.Value]]:
-    """A value in all the places of its weight."""
-    if isinstance(value, LowRank):
-        own = lending.own_value(*places[0])
-        return [(place, UpdatedWeight(own, value, term_of(place[0], value.by_row))) for place in places]
-    for owner, _ in places:
-        if _rescales(owner):
-            value = value.clone()
-            break
-    return [(place, value) for place in places]
 
 
 def _as_generated(own: Tensor) -> Tensor:
@@ -596,21 +552,6 @@ def _tie_again(net: ModuleNet, _: Any) -> None:
         for owner, key in others:
             if owner._parameters.get(key) is not first[0]._parameters.get(first[1]):
                 owner._parameters[key] = first[0]._parameters[first[1]]
-
-
-def _check_sets(name: checks.Name, value: Any, sets: int) -> None:
-    """Raise unless a tensor has a leading dimension of weight sets."""
-    if isinstance(value, Tensor) and (value.dim() == 0 or value.shape[0] != sets):
-        checks.fail(name, f"a leading dimension of {sets} weight sets", f"shape {tuple(value.shape)}")
-
-
-def _arguments_of_leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[checks.Name]:
-    """The argument in which each leaf of ``(args, kwargs)`` is."""
-    names: list[checks.Name] = []
-    arguments: list[tuple[checks.Name, Any]] = [(("args", i), value) for i, value in enumerate(args)]
-    for name, value in [*arguments, *kwargs.items()]:
-        names += [name] * (1 if isinstance(value, Tensor) else len(trees.flatten(value)[0]))
-    return names
 
 
 def _check_module(module: Any) -> None:

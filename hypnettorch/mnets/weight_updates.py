@@ -12,7 +12,7 @@ from torch import Tensor
 from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import checks, formats
 from hypnettorch.core.low_rank import LowRank, is_pair, matrix_shape
-from hypnettorch.mnets.many_sets import count_sets
+from hypnettorch.mnets.batched import count_sets
 
 Value = Tensor | LowRank
 """What replaces a weight, or is added to it."""

@@ -8,16 +8,18 @@ import gc
 import pickle
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from hypnettorch.core.lending import Block, LentDict, groups_of
-from hypnettorch.core.results import tensors_within
+from hypnettorch.core.trees import tensors_within
 from hypnettorch.mnets.module_net import ModuleNet
 
 X = torch.ones(1, 2)
@@ -238,13 +240,15 @@ def test_modules_that_are_gone_leave_nothing() -> None:
     from hypnettorch.core import lending
 
     gc.collect()
-    known = len(lending._spare)
+    living = len(lending._living)
     layer = linear()
     with lent(layer, weight=row(1.0)):
         assert type(layer._parameters) is LentDict
+        known = weakref.ref(layer)
     del layer
     gc.collect()
-    assert len(lending._spare) == known
+    assert known() is None
+    assert len(lending._living) == living
     assert not lending._opened
 
 
@@ -346,3 +350,25 @@ def test_tensors_in_objects() -> None:
 
     normal = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
     assert len(tensors_within([normal, {"x": (torch.zeros(1), 3)}, Slots(), "text", None, nn.Linear(2, 1)])) == 4
+
+
+def test_what_is_relied_on_of_torch() -> None:
+    """Undocumented attributes: a mark of parameters, lists of recurrent layers, and what compilation is told."""
+    tensor = torch.ones(1)
+    assert not isinstance(tensor, nn.Parameter)
+    tensor._is_param = True
+    assert isinstance(tensor, nn.Parameter)
+    layer = nn.LSTM(2, 3)
+    assert [layer._parameters[name] for name in layer._flat_weights_names] == layer._flat_weights
+    assert [ref() for ref in layer._flat_weight_refs] == layer._flat_weights
+    assert callable(torch._dynamo.reset)
+    calls = []
+
+    def told(x: Tensor) -> Tensor:
+        calls.append(torch.compiler.is_compiling())
+        return x + 1
+
+    torch._dynamo.decorators.skip_code(told.__code__)
+    assert torch.compile(told, backend="eager")(torch.ones(1)).item() == 2
+    assert calls == [False]
+    torch._dynamo.reset()

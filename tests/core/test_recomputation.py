@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core import recomputation
 from hypnettorch.core.lending import Block, LentDict, groups_of
+from hypnettorch.mnets.layer_types import register_layer
 from hypnettorch.mnets.module_net import ModuleNet
 
 
@@ -202,6 +203,95 @@ def test_methods_of_the_module() -> None:
         y.sum().backward()
 
 
+REMEDY = "call the module itself within the block .* keep what it returns, or run the backward pass within"
+
+
+@every
+def test_a_method_beside_a_call_whose_output_is_dropped(way: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = Recomputing(way)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+        def encode(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+    net, x = ModuleNet(Model()), ones()
+    with net.using([weight(5.0)]) as module:
+        module(ones())
+        y = module.encode(x)
+    with pytest.raises(RuntimeError, match=REMEDY):
+        y.sum().backward()
+
+
+@every
+def test_an_activation_that_outlives_the_output(way: str) -> None:
+    net, x, seen = ModuleNet(nn.Sequential(Recomputing(way), nn.Tanh())), ones(), []
+    net.module[0].register_forward_hook(lambda layer, args, output: seen.append(output))
+    kept = net(x, weights=[weight(5.0)])
+    seen.pop().sum().backward()
+    assert x.grad.item() == 5.0
+    del kept
+    net(x, weights=[weight(5.0)])
+    with pytest.raises(RuntimeError, match=REMEDY):
+        seen.pop().sum().backward()
+
+
+def test_a_checkpoint_around_the_module() -> None:
+    """The module sees no graph there, so nothing that it returns keeps the block."""
+    net, x = ModuleNet(nn.Conv1d(1, 1, 1, bias=False)), ones()
+    with net.using([weight(5.0)]) as module:
+        y = checkpoint(module, x, use_reentrant=True)
+        y.sum().backward()
+        z = checkpoint(module, x, use_reentrant=True)
+    assert x.grad.item() == 5.0
+    with pytest.raises(RuntimeError, match=REMEDY):
+        z.sum().backward()
+
+
+def test_many_blocks_that_are_lost() -> None:
+    net = ModuleNet(Recomputing("custom function"))
+    own = net.module(ones())
+    outputs = []
+    for _ in range(150):
+        with net.using([weight(5.0)]) as module:
+            outputs.append(module.forward(ones()))
+    for output in (outputs[0], outputs[70], outputs[-1]):
+        with pytest.raises(RuntimeError, match=REMEDY):
+            output.sum().backward()
+    own.sum().backward()
+    assert len(net.module._parameters.lost) <= 100
+
+
+def test_a_layer_that_reads_its_weight_again() -> None:
+    """What an adapted layer computes again is what it computed: the base, to which the update is added."""
+
+    class Layer(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return Reading.apply(self, x)
+
+    class Reading(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, layer: nn.Linear, x: Tensor) -> Tensor:
+            ctx.layer = layer
+            return x @ layer.weight.T
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            return None, grad @ ctx.layer.weight
+
+    register_layer(Layer, term=lambda layer, x, update: x @ update.A.T @ update.B.T)
+    net, pair = ModuleNet(nn.Sequential(Layer(3, 2, bias=False))), (torch.randn(1, 3), torch.randn(2, 1))
+    x = torch.randn(4, 3, requires_grad=True)
+    y = net(x, weights={"0.weight": pair})
+    torch.testing.assert_close(y, x @ (net.module[0].weight + pair[1] @ pair[0]).T)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, (torch.ones(4, 2) @ (net.module[0].weight + pair[1] @ pair[0])))
+
+
 def test_a_failed_backward_pass_is_forgotten() -> None:
     class Fails(torch.autograd.Function):
         @staticmethod
@@ -294,3 +384,18 @@ def test_what_is_relied_on_of_torch() -> None:
     x.grad = None
     leaf = x * 1
     assert next(iter(leaf.grad_fn.next_functions))[0]._sequence_nr() == recomputation._NO_NUMBER
+
+
+def test_what_is_asked_before_something_is_evaluated_again() -> None:
+    """Gradients are off in custom functions and reentrant checkpoints; the other checkpoints save by hooks."""
+    found = []
+
+    def note(x: Tensor) -> Tensor:
+        found.append(recomputation.may_follow())
+        return x.exp()
+
+    note(ones())
+    for reentrant in (True, False):
+        checkpoint(note, ones(), use_reentrant=reentrant)
+    Again.apply(note, ones())
+    assert found == [False, True, True, True]

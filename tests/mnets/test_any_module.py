@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from hypnettorch.core.low_rank import LowRank
 from hypnettorch.hnets import HMLP
 from hypnettorch.hyper_model import HyperModel
+from hypnettorch.mnets.batched import mappable_attention
 from hypnettorch.mnets.layer_types import LINEAR_FORM, Kind, describe_parameter, register_layer
 from hypnettorch.mnets.module_net import ModuleNet
 
@@ -229,6 +230,34 @@ def test_arguments_by_position() -> None:
         net.batched_forward(x, weights, timestep=1, more={"a": x[0]})
     with pytest.raises(ValueError, match="chunk_size"):
         net.batched_forward(x, weights, timestep=1, chunk_size=0)
+
+
+def test_a_module_that_differentiates() -> None:
+    class Forces(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return -torch.autograd.grad(super().forward(x).sum(), x, create_graph=True)[0]
+
+    net, x = ModuleNet(Forces(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))), torch.randn(SETS, 5, 3)
+    weights = stacked(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        many = net.batched_forward(x, weights)
+    torch.testing.assert_close(many, torch.stack([net(x[b], weights=one(weights, b)) for b in range(SETS)]))
+
+
+def test_what_is_relied_on_of_torch() -> None:
+    """Switches that vmap needs: fused attention, autocast of any device."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    with mappable_attention():
+        assert not torch.backends.mha.get_fastpath_enabled()
+        assert not torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.mha.get_fastpath_enabled() == enabled
+    assert torch.backends.cuda.flash_sdp_enabled()
+    assert not torch._C._is_any_autocast_enabled()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch._C._is_any_autocast_enabled()
 
 
 def test_no_set() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hypnettorch.compat.hyperlight import external
 from hypnettorch.compat.hyperlight.external_parameter import ExternalParameter
 from hypnettorch.core import checks, trees
-from hypnettorch.mnets.batched import map_sets, mappable_attention, needs_loop
+from hypnettorch.mnets.batched import map_sets
 
 
 class UnknownExternal(LookupError, ValueError):
@@ -183,7 +183,7 @@ class HyperModule(nn.Module):
         stacked = {name: parameter for name, parameter in self.named_externals() if parameter.num_sets is not None}
         if not stacked:
             return super().__call__(*args, **kwargs)
-        return _map_call(super().__call__, stacked, args, kwargs, loop=needs_loop(self))
+        return _map_call(self, super().__call__, stacked, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name in self.__dict__.get("_externals", {}):
@@ -218,11 +218,11 @@ VoidModule = HyperModule
 
 
 def _map_call(
+    module: nn.Module,
     function: Callable[..., Any],
     stacked: Mapping[str, ExternalParameter],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    loop: bool,
 ) -> Any:
     """Call a module with each of the ``B`` values of its external parameters and its share of the arguments."""
     values = {name: parameter.data for name, parameter in stacked.items()}
@@ -239,8 +239,8 @@ def _map_call(
 
     def one_set(tensors: dict[int, Tensor], values: dict[str, Tensor], condition: None) -> Any:
         args, kwargs = trees.unflatten([tensors.get(i, leaf) for i, leaf in enumerate(leaves)], structure)
-        with external.replaced([(stacked[name].place, value) for name, value in values.items()]), mappable_attention():
+        with external.replaced([(stacked[name].place, value) for name, value in values.items()]):
             return function(*args, **kwargs)
 
     arguments = {"tensors": tensors, "values": values}
-    return map_sets(one_set, arguments, dict.fromkeys(arguments, True), [None] * sets, loop=loop)
+    return map_sets(one_set, arguments, dict.fromkeys(arguments, True), module)
