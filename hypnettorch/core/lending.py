@@ -161,9 +161,10 @@ class Block:
             for store in self._stores:
                 store.release(self)
 
-    def made(self, number: int) -> bool:
-        """Whether a node may have been made within the block, going by its number."""
-        return any(first <= number and (end is None or number < end) for first, end in self.spans.values())
+    def made(self, number: int, ended: bool = False) -> bool:
+        """Whether a node may have been made within the block, or certainly, going by its number."""
+        spans = self.spans.values()
+        return any(first <= number and (not ended if end is None else number < end) for first, end in spans)
 
     def note_reader(self) -> None:
         """Notice another thread, and what may be evaluated again."""

@@ -97,20 +97,20 @@ def block_of_running_node(
         torch.autograd.Variable._execution_engine.queue_callback(partial(_end, entries, current))
     entries[:] = [*outer, (current, number)]
     passes = {backward for backward, _ in entries}
-    of_engine = type(threading.current_thread()) is threading._DummyThread  # its nodes have numbers of their own
+    own = [block for block in blocks if block.thread is threading.current_thread()]
     for node in [entry[1] for entry in reversed(outer)] + [-1]:
         again = [block for block in blocks if block.opened_in in passes and block.made(number)]
         if again:
             return _innermost(again)
-        if node >= 0 and (number > node or of_engine):  # made while that one was evaluated again
+        before = number <= node and any(block.made(number, ended=True) for block in own)
+        if node >= 0 and not before:  # the running node was made while that one was evaluated again
             number = node
     if number == _NO_NUMBER:
         return None
     matching = [block for block in blocks if block.made(number)]
     reached = [block for block in matching if block.passes is None or not passes.isdisjoint(block.passes)]
-    here = [block for block in matching if block.thread is threading.current_thread()]
-    if reached or here:
-        return _innermost(reached or here)
+    if reached or any(block in own for block in matching):
+        return _innermost(reached or [block for block in matching if block in own])
     if matching or any(first <= number < end for first, end in lost):
         raise checks.StateError(
             f"weights: expected those of the forward pass for what is evaluated again in the backward pass; {REMEDY}"
