@@ -290,6 +290,7 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         """The block whose value the reader sees; ``None`` if that is the module's own."""
         here, current = id(self), current_pass()
         if current == -1:
+            recomputation.forget_failed_passes()
             block = next((block for block in _mine() if key in block.values.get(here, ())), None)
             if block is not None:
                 block.note_reader()

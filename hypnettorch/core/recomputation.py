@@ -112,6 +112,7 @@ def block_of_running_node(
     if reached or any(block in own for block in matching):
         return _innermost(reached or [block for block in matching if block in own])
     if matching or any(first <= number < end for first, end in lost):
+        entries.clear()
         raise checks.StateError(
             f"weights: expected those of the forward pass for what is evaluated again in the backward pass; {REMEDY}"
         )
