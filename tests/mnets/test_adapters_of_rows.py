@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,24 @@ def test_checkpointed_language_model() -> None:
         hnet.zero_grad()
     close(gradients[1], gradients[0])
     assert (gradients[0] != 0).all()
+
+
+def test_checkpointed_weight_sets() -> None:
+    """As many weight sets, each with its own loss: checkpoints of the model change nothing."""
+    net = llama().train()
+    updates = {name: LowRank(*(t.requires_grad_() for t in pair)) for name, pair in draw(net, ROWS).items()}
+    leaves = trees.tensors(updates)
+    arguments = {"input_ids": PROMPTS[:, None], "labels": PROMPTS[:, None], "use_cache": False}
+    gradients = []
+    for checkpoints in (False, True):
+        if checkpoints:
+            net.module.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is evaluated set by set
+            losses = net.batched_forward(**arguments, weights=updates).loss
+        assert losses.shape == (ROWS,)
+        gradients.append(torch.autograd.grad(losses.sum(), leaves))
+    close(gradients[1], gradients[0])
 
 
 def test_factors_of_another_type() -> None:
