@@ -76,7 +76,7 @@ class HyperModel(nn.Module):
     def from_module(
         cls,
         module: nn.Module,
-        num_conditions: int = 1,
+        num_cond_embs: int = 1,
         cond_in_size: int = 8,
         layers: Sequence[int] = (100, 100),
         include: Any = None,
@@ -91,7 +91,7 @@ class HyperModel(nn.Module):
 
         Args:
             module: The module; it is changed in place (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
-            num_conditions: How many conditions the hypernetwork knows.
+            num_cond_embs: How many conditions the hypernetwork knows.
             cond_in_size: Size of their embeddings.
             layers: Sizes of the hidden layers of the hypernetwork.
             include: Which parameters are produced, see ``ModuleNet``. Default: all.
@@ -114,7 +114,7 @@ class HyperModel(nn.Module):
             net.hyper_shapes_learned or (),
             cond_in_size=cond_in_size,
             layers=layers,
-            num_cond_embs=checks.integer("num_conditions", num_conditions, 1),
+            num_cond_embs=checks.integer("num_cond_embs", num_cond_embs, 1),
             split_head=True,
             embedding_table=embedding_table,
             verbose=False,

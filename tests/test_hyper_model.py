@@ -429,7 +429,7 @@ def test_any_module_in_one_line() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 200), nn.LayerNorm(200), nn.Tanh(), nn.Linear(200, 2))
     own = module[0].weight.detach().clone()
-    both = HyperModel.from_module(module, num_conditions=2, exclude="3.bias")
+    both = HyperModel.from_module(module, num_cond_embs=2, exclude="3.bias")
     targets = [meta["target"] for meta in both.hnet.param_shapes_meta if "target" in meta]
     assert targets == [0, 1, 2, 3, 4]
     weight, _, scale, shift, _ = both.hnet(cond_input=torch.randn(500, 8), ret_format="stacked")
@@ -445,8 +445,8 @@ def test_any_module_in_one_line() -> None:
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.5 * losses[0]
-    with pytest.raises(ValueError, match="num_conditions: expected an integer of at least 1"):
-        HyperModel.from_module(nn.Linear(2, 1), num_conditions=0)
+    with pytest.raises(ValueError, match="num_cond_embs: expected an integer of at least 1"):
+        HyperModel.from_module(nn.Linear(2, 1), num_cond_embs=0)
 
 
 @pytest.mark.parametrize("cond_id", [0, [0, 1]])

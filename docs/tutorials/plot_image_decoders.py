@@ -47,7 +47,7 @@ decoder = nn.Sequential(Waves(16), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 1
 # ``HyperModel.from_module`` makes all its weights depend on the image. The vectors of the images are the rows of one
 # table; a step reads those of its batch. Each image has a network of its own, and all are asked for the same places.
 
-model = HyperModel.from_module(decoder, num_conditions=COUNT, cond_in_size=8, layers=(64,))
+model = HyperModel.from_module(decoder, num_cond_embs=COUNT, cond_in_size=8, layers=(64,))
 table = model.hnet.get_parameter("embeddings.weight")  # [COUNT, 8]
 with torch.no_grad():
     table.mul_(0.3)

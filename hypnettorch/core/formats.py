@@ -57,6 +57,38 @@ def unflatten(flat: Tensor, shapes: Shapes) -> list[Tensor]:
     return _views(flat, shapes)
 
 
+def of_flat(weights: Tensor, shapes: Shapes, stacked: bool) -> list[Tensor]:
+    """Tensors of the flat weights that a user passes: ``[n]`` or ``[1, n]``, of many sets ``[B, n]``.
+
+    Raises:
+        ValueError: If they have another shape.
+    """
+    expected = num_elements(shapes)
+    single = weights[0] if not stacked and weights.dim() == 2 and len(weights) == 1 else weights
+    if single.dim() != 1 + stacked or single.shape[-1] != expected:
+        wanted = f"(B, {expected})" if stacked else f"({expected},)"
+        got = f"{tuple(weights.shape)}{other_number_of_sets(weights, (expected,), stacked)}"
+        checks.fail("weights", f"flat hyper_shapes_learned of shape {wanted}", got)
+    return unflatten(single, shapes)
+
+
+def other_number_of_sets(tensor: Tensor, shape: Sequence[int], stacked: bool) -> str:
+    """The end of a message about a tensor of another shape: what to do if it is that of one set, or of many."""
+    if stacked and tuple(tensor.shape) == tuple(shape):
+        return ", one weight set (a hypernetwork gives many with ret_format='stacked')"
+    many = not stacked and tuple(tensor.shape[1:]) == tuple(shape)
+    return ", many weight sets (batched_forward takes them)" if many else ""
+
+
+def no_list_of_sets(weights: Sequence[Any]) -> None:
+    """Raise ``TypeError`` for a list of weight sets, each a list itself, as the format ``'sequential'`` has them."""
+    if weights and all(isinstance(one, (list, tuple)) for one in weights):
+        raise TypeError(
+            "weights: expected tensors, got a list of weight sets (batched_forward takes them as ret_format='stacked' "
+            "gives them)"
+        )
+
+
 def _views(flat: Tensor, shapes: Shapes) -> list[Tensor]:
     """The beginning of flat weights ``[..., n]`` as tensors ``[..., *shape]``."""
     sizes = list(map(math.prod, shapes))

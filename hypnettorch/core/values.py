@@ -111,7 +111,7 @@ def resolve(
     if isinstance(weights, Mapping):
         chosen = _from_dict(table, weights, forms, stacked)
     elif isinstance(weights, Tensor):
-        chosen = _from_flat(table, weights, stacked)
+        chosen = dict(zip(table.learned_names, formats.of_flat(weights, table.learned_shapes, stacked), strict=True))
     elif isinstance(weights, Sequence) or hasattr(weights, "__getitem__"):
         chosen = _from_list(list(weights), forms, stacked)
     else:
@@ -130,7 +130,11 @@ def count_sets(tensors: Iterable[Tensor]) -> int:
     if not sizes:
         checks.fail("weights", "at least one stacked tensor [B, *shape]", "none")
     if len(sizes) > 1:
-        checks.fail("weights", "the same number B of weight sets in every tensor", sorted(sizes))
+        checks.fail(
+            "weights",
+            "the same number B of weight sets in every tensor, as ret_format='stacked' gives them",
+            sorted(sizes),
+        )
     return sizes.pop()
 
 
@@ -157,15 +161,8 @@ def _from_dict(table: Table, weights: Mapping[str, Any], forms: Any, stacked: bo
     return chosen
 
 
-def _from_flat(table: Table, weights: Tensor, stacked: bool) -> dict[str, Tensor]:
-    expected = formats.num_elements(table.learned_shapes)
-    if not table.learned or weights.dim() != 1 + stacked or weights.shape[-1] != expected:
-        lead = "(B, " if stacked else "("
-        checks.fail("weights", f"flat hyper_shapes_learned of shape {lead}{expected})", tuple(weights.shape))
-    return dict(zip(table.learned_names, formats.unflatten(weights, table.learned_shapes), strict=True))
-
-
 def _from_list(weights: list[Any], forms: Any, stacked: bool) -> dict[str, Tensor]:
+    formats.no_list_of_sets(weights)
     for i, tensor in enumerate(weights):
         checks.tensor(("weights", i), tensor)
     fitting = {title: rows for title, rows in forms.lists.items() if len(rows) == len(weights)}
@@ -212,5 +209,6 @@ def _checked(name: checks.Name, row: Row, tensor: Any, stacked: bool, title: str
     checks.tensor(name, tensor)
     if not _fits(row, tensor, stacked):
         wanted = f"({', '.join(['B', *map(str, row.shape)])})" if stacked else str(row.shape)
-        checks.fail(name, f"shape {wanted}{title}", tuple(tensor.shape))
+        got = f"{tuple(tensor.shape)}{formats.other_number_of_sets(tensor, row.shape, stacked)}"
+        checks.fail(name, f"shape {wanted}{title}", got)
     return tensor

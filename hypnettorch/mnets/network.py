@@ -513,6 +513,12 @@ class Network(nn.Module):
         return None if self.hyper_shapes_learned is None else refs
 
     @property
+    def hyper_shapes_learned_meta(self) -> list[dict[str, Any]] | None:
+        """The entry of :attr:`param_shapes_meta` of every entry of :attr:`hyper_shapes_learned`."""
+        refs, metas = self.hyper_shapes_learned_ref, self.param_shapes_meta
+        return None if refs is None else [metas[i] for i in refs]
+
+    @property
     def hyper_shapes_distilled(self) -> Shapes | None:
         """Shapes of tensors that the network computes and that can be distilled; ``None`` if there are none."""
         return [[size] for size in self._distilled for _ in range(2)] or None

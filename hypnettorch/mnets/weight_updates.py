@@ -48,11 +48,7 @@ def parse_weights(
         TypeError: If ``weights`` or an entry has the wrong type.
     """
     if isinstance(weights, Tensor):
-        expected = formats.num_elements(list(shapes.values()))
-        if weights.dim() != 1 + stacked or weights.shape[-1] != expected:
-            wanted = ("B", expected) if stacked else (expected,)
-            checks.fail("weights", f"flat hyper_shapes_learned of shape {wanted}", tuple(weights.shape))
-        return dict(zip(shapes, formats.unflatten(weights, list(shapes.values())), strict=True))
+        return dict(zip(shapes, formats.of_flat(weights, list(shapes.values()), stacked), strict=True))
     if weights is None:
         checks.fail("weights", f"tensors for {list(shapes)}", None)
     if not isinstance(weights, Mapping):
@@ -61,6 +57,7 @@ def parse_weights(
         if len(weights) == len(shapes) + len(others) > len(shapes):
             checks.fail("weights", f"{len(shapes)} tensors, for the selected parameters", f"also {list(others)}")
         if len(weights) != len(shapes):
+            formats.no_list_of_sets(weights)
             checks.fail("weights", f"{len(shapes)} tensors (hyper_shapes_learned)", len(weights))
         weights = dict(enumerate(weights))
     names, known = list(shapes), {**others, **shapes}
@@ -136,7 +133,8 @@ def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int
     got = (*value.shape, 2) if value.is_complex() else tuple(value.shape)
     if got != (*([] if sets is None else [sets]), *shape):
         wanted = tuple(shape) if sets is None else f"{('B', *shape)} with B = {sets}"
-        checks.fail(label, f"shape {wanted}", got)
+        hint = formats.other_number_of_sets(value, shape, sets is not None)
+        checks.fail(label, f"shape {wanted}", f"{got}{hint}")
 
 
 def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:
