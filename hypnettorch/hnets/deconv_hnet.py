@@ -300,7 +300,7 @@ class HDeconv(HyperNetwork):
                 use_spectral_norm,
             )
             fans: dict[str, Any] = {"fan_in": max(round(conv.fan_in), 1), "fan_out": math.prod(conv.weight_shape[1:])}
-            self._stages.append(self.affine(conv, no_uncond_weights, fans=fans))
+            self._stages.append(self.affine(conv, no_uncond_weights, of_weight=fans))
         self._output_layers = [self._stages[-1]]
         if verbose:
             print(self)

@@ -200,7 +200,7 @@ class ConvDeclaration:
         convolve = partial(_local_conv, geometry=(kernel_size, stride, padding), size=self.shape[1:])
         filters, bias = layer.param_shapes
         stage = Conv(self._next("layers"), filters, bias, convolve, self._spectral_norm)
-        return [self._net.affine(stage, self.no_weights, LAYERS, fans=fans)]
+        return [self._net.affine(stage, self.no_weights, LAYERS, of_weight=fans)]
 
     def linear(self, size: int) -> list[Stage]:
         """Linear map of vectors."""

@@ -142,7 +142,7 @@ class Network(nn.Module):
         block: int = 0,
         layer: int | None = None,
         init: Fill | None = None,
-        fans: Mapping[str, Any] | None = None,
+        of_weight: Mapping[str, Any] | None = None,
         **meta: Any,
     ) -> AnyAffine:
         """Declare the tensors of a stage with weight and bias.
@@ -153,15 +153,15 @@ class Network(nn.Module):
             block: See :meth:`declare`.
             layer: Number of the layer (default: the next one).
             init: Fills both tensors (default: U(-a, a) with ``a = 1 / √fan_in``).
-            fans: Entries ``fan_in`` and ``fan_out`` of the weight in ``param_shapes_meta``.
-            **meta: Further entries of both there.
+            of_weight: Entries of the weight in ``param_shapes_meta``, as ``fan_in`` and ``fan_out``.
+            **meta: Entries of both there.
         """
         number = self.table.next_layer() if layer is None else layer
         self.register_part(stage.name, stage)
         bound = stage.fan_in**-0.5 if stage.fan_in else 0.0
         options: dict[str, Any] = {"external": external, "block": block, "start": (0.0, bound**2 / 3)}
         options["init"] = init or (lambda tensor: tensor.uniform_(-bound, bound))
-        self.declare(stage.weight_name, stage.weight_shape, "weight", number, **options, **(fans or {}), **meta)
+        self.declare(stage.weight_name, stage.weight_shape, "weight", number, **options, **(of_weight or {}), **meta)
         if stage.bias_shape is not None:
             self.declare(stage.bias_name, stage.bias_shape, "bias", number, **options, **meta)
         return stage
