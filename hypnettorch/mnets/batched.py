@@ -87,9 +87,8 @@ def count_sets(weights: Any) -> int:
     tensors = weights if known else trees.tensors(weights)
     sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in tensors]
     if not sizes or any(size != sizes[0] for size in sizes):  # no set of sizes: torch.compile would fix them
-        checks.fail(
-            "weights", "stacked tensors [B, *shape] with one and the same B", f"leading sizes {sorted(set(sizes))}"
-        )
+        wanted = "stacked tensors [B, *shape] with one and the same B, as ret_format='stacked' gives them"
+        checks.fail("weights", wanted, f"leading sizes {sorted(set(sizes))}")
     return sizes[0]
 
 
