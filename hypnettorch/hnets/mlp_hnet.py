@@ -117,7 +117,10 @@ class HMLP(HyperNetwork):
         if not split:
             return [self.full_layer("head", fan_in, self.num_outputs)]
         layer, sizes = self.table.next_layer(), sizes_of(self.target_shapes)
-        return [self.full_layer(f"head.{i}", fan_in, size, layer=layer, of_weight={"target": i}) for i, size in enumerate(sizes)]
+        return [
+            self.full_layer(f"head.{i}", fan_in, size, layer=layer, of_weight={"target": i})
+            for i, size in enumerate(sizes)
+        ]
 
     def generate(self, request: Request, values: Values) -> Tensor | list[Tensor]:
         """The equation."""
