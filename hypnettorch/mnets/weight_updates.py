@@ -105,7 +105,7 @@ def _parse_pair(label: str, value: Sequence[Any], shape: Sequence[int], stacked:
     if pair.A.dim() != 2 + stacked or pair.A.shape[-1] != columns:
         wanted = f"shape ({'N, ' if stacked else ''}r, {columns})"
         checks.fail(f"{label}, A", wanted, tuple(pair.A.shape))
-    checks.shape(f"{label}, B", pair.B, (*pair.A.shape[:-2], rows, pair.A.shape[-2]))
+    checks.shape(f"{label}, B", pair.B, (*pair.A.shape[:-2], rows, pair.rank))
     return pair
 
 
