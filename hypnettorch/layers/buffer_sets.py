@@ -72,7 +72,7 @@ def normalization_layers(module: nn.Module) -> list[str]:
 
 
 class RunningStatistics(BufferSets):
-    """The statistics of one layer for every condition; a condition that is new starts from fresh ones.
+    """The statistics of one layer for every condition; one that is new in training starts from fresh ones.
 
     Args:
         layer: The layer; its present statistics are those of condition 0.
@@ -101,6 +101,8 @@ class RunningStatistics(BufferSets):
     def named(self, layer: str, condition: Any) -> list[tuple[str, Tensor]]:
         """The statistics of a condition, by the names that those of the layer have in the module."""
         k = checks.integer("condition", condition, 0)
+        if k >= self.num_stats and not self.training:
+            checks.fail("condition", f"one of the {self.num_stats} that training has given statistics", k)
         while k >= self.num_stats:
             self.checkpoint_stats()
         prefix = f"{layer}." if layer else ""

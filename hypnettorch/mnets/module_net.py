@@ -133,7 +133,8 @@ class ModuleNet(Network):
             weights: A dictionary with a tensor for every selected name, a list that fits ``hyper_shapes_learned``, the
                 flat ``hyper_shapes_learned``, or low-rank updates of the module's own values (:meth:`using`). A
                 dictionary may have further parameters and buffers of the module.
-            condition: Whose running statistics to use, with ``stats_per_condition``; otherwise ignored.
+            condition: Whose running statistics to use, with ``stats_per_condition``; otherwise ignored. One that is
+                new gets statistics in training, and is refused in evaluation.
             **kwargs: Keyword arguments of the module.
 
         Returns:

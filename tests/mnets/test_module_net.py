@@ -324,6 +324,23 @@ def test_statistics_per_condition() -> None:
     assert torch.equal(fresh.batchnorm_layers[0].get_stats(2)[0], layer.get_stats(2)[0])
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_statistics_of_an_unknown_condition(many: bool) -> None:
+    """Evaluation has none for it, and keeps the state as it is."""
+    net = ModuleNet(conv_net(), stats_per_condition=True)
+    model = HyperModel(HMLP(net.hyper_shapes_learned, num_cond_embs=3, layers=[8], verbose=False), net)
+    x = torch.randn(8, 3, 6, 6)
+    for condition in (0, 1):
+        model(x, cond_id=condition)
+    model.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match="condition: expected one of the 2 that training has given statistics, got 2"):
+        model(x, cond_id=[1, 2] if many else 2, **({"share_input": True} if many else {}))
+    after = net.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
 def test_moves_and_dtypes() -> None:
     net = ModuleNet(conv_net()).double()
     assert net.initial_weights()[0].dtype == torch.float64
