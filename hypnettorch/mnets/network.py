@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -733,19 +734,63 @@ class Network(nn.Module):
 
     # ------------------------------------------------------------------------------------------- given weights
 
+    @contextmanager
+    def using(self, weights: Any, condition: Any = None) -> Iterator[Callable[..., Any]]:
+        """The network with these weights, for code that calls it without any.
+
+        Args:
+            weights: As for :meth:`forward`, or as for :meth:`batched_forward`.
+            condition: As for :meth:`forward`.
+
+        Returns:
+            A context manager that gives what is called with the other arguments of :meth:`forward`.
+
+        Raises:
+            ValueError: If weights are missing or do not fit.
+
+        Example:
+            >>> from hypnettorch.mnets import MLP
+            >>> net = MLP(n_in=4, n_out=2, no_weights=True, verbose=False)
+            >>> with net.using([torch.ones(*shape) for shape in net.hyper_shapes_learned]) as function:
+            ...     function(torch.zeros(5, 4)).shape
+            torch.Size([5, 2])
+        """
+        single = self._read(weights).sets is None
+        yield partial(self, weights=weights if single else Stacked(weights), condition=condition)
+
     def materialize(self, weights: Any) -> Any:
         """An independent network that holds these weights itself.
 
         Args:
-            weights: As for :meth:`forward`.
+            weights: As for :meth:`forward`, or as for :meth:`batched_forward`.
 
         Returns:
-            A copy of the network in which no tensor is external: deployable, trainable, exportable.
+            A copy of the network in which no tensor is external: deployable, trainable, exportable; a list of copies
+            for stacked weights.
 
         Raises:
             ValueError: If weights are missing or do not fit.
         """
-        tensors = self.evaluation(weights, None, None).tensors
+        values = self._read(weights)
+        if values.sets is None:
+            return self._holding(values.tensors)
+        shared = {name: tensor for name, tensor in values.tensors.items() if name not in values.given}
+        return [
+            self._holding(shared | {name: tensor[b] for name, tensor in values.given.items()})
+            for b in range(values.sets)
+        ]
+
+    def _read(self, weights: Any) -> Values:
+        """Weights of one set, or of many."""
+        try:
+            return self.evaluation(weights, None, None)
+        except ValueError as problem:
+            with suppress(ValueError):
+                return self.evaluation(weights, None, None, stacked=True)
+            raise problem from None
+
+    def _holding(self, tensors: Mapping[str, Any]) -> Network:
+        """A copy that holds these tensors."""
         with torch.no_grad():
             plain = copy.deepcopy(self)
             rows = []

@@ -279,3 +279,35 @@ def test_context_modulation_arguments_are_completed() -> None:
     assert options["context_mod_inputs"] is True
     assert options["use_context_mod"] is False
     assert options["no_last_layer_context_mod"] is False
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv", "recurrent"])
+def test_using_and_materialize_for_one_set_and_many(kind: str) -> None:
+    from hypnettorch.mnets import LeNet, SimpleRNN
+
+    net, shape = {
+        "mlp": lambda: (MLP(n_in=4, n_out=2, no_weights=True, verbose=False), (5, 4)),
+        "conv": lambda: (LeNet(no_weights=True, verbose=False), (2, 784)),
+        "recurrent": lambda: (SimpleRNN(n_in=4, rnn_layers=[3], no_weights=True, verbose=False), (5, 2, 4)),
+    }[kind]()
+    x = torch.randn(shape)
+    many = [0.1 * torch.randn(3, *s) for s in net.hyper_shapes_learned]
+    for given in (
+        many,
+        dict(zip(net.table.learned_names, many, strict=True)),
+        torch.cat([w.flatten(1) for w in many], 1),
+    ):
+        plains = net.materialize(given)
+        with net.using(given) as function:
+            batched = function(x.expand(3, *shape))
+        for b, plain in enumerate(plains):
+            one = [w[b] for w in many]
+            expected = net(x, weights=one)
+            torch.testing.assert_close(plain(x), expected)
+            torch.testing.assert_close(batched[b], expected, rtol=1e-4, atol=1e-5)
+            with net.using(one) as function:
+                torch.testing.assert_close(function(x), expected)
+    with pytest.raises(ValueError, match="weights"), net.using(many[:-1]):
+        pass
+    with pytest.raises(ValueError, match="weights"):
+        net.materialize([w[:, :1] for w in many])
