@@ -155,7 +155,7 @@ class ModuleNet(Network):
             weight_updates.fail_changed(named, before)
         return output
 
-    def using(
+    def using(  # type: ignore[override]
         self, weights: Any, condition: int | None = None, sample_to_adapter: Any = None
     ) -> AbstractContextManager[nn.Module]:
         """Let the module compute with these weights within a block.
