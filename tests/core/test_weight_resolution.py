@@ -158,7 +158,8 @@ def test_dtypes_that_a_product_would_meet_are_refused() -> None:
         ((), {"mod_weights": tensors(GAIN, WEIGHT)}, ValueError, r"weights\['mod_weights'\]\[1\]"),
         ((), torch.zeros(12), ValueError, "weights"),
         ((WEIGHT, BIAS), torch.zeros(7), ValueError, r"weights: .* shape \(8"),
-        ((WEIGHT, BIAS), torch.zeros(1, 8), ValueError, "weights"),
+        ((WEIGHT, BIAS), torch.zeros(2, 8), ValueError, r"weights: .* many weight sets"),
+        ((WEIGHT, BIAS), torch.zeros(1, 1, 8), ValueError, r"weights: .* shape \(8"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -13,7 +13,7 @@ from hypnettorch.examples.hypercl.command_line import complete
 from hypnettorch.examples.hypercl.evaluation import accuracy, measure
 from hypnettorch.examples.hypercl.experiment import make_learner
 from hypnettorch.examples.hypercl.labelling_rnn import LabellingRNN
-from hypnettorch.examples.hypercl.learners import METHODS, Learner
+from hypnettorch.examples.hypercl.learners import METHODS, POSTERIOR_METHODS, Learner
 from hypnettorch.examples.hypercl.networks import make_model
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, right_answers
@@ -99,7 +99,18 @@ def test_chunk_embeddings_start_as_small_as_asked_for() -> None:
 # Learners
 
 
-@pytest.mark.parametrize("method", METHODS)
+OF_IMAGES = ["hnet_tir", "hnet_r"]  # their replay draws images
+OF_SEQUENCES = [method for method in METHODS if method not in OF_IMAGES]
+
+
+@pytest.mark.parametrize("method", OF_IMAGES)
+def test_replay_of_sequences_is_refused(method: str) -> None:
+    with pytest.raises(ValueError, match="--method: expected one without replay, since samples are sequences"):
+        small_learner(complete({**TINY, "method": method}))
+
+
+# What learns distributions starts with a noise in which a few steps do not yet show.
+@pytest.mark.parametrize("method", [method for method in OF_SEQUENCES if method not in POSTERIOR_METHODS])
 def test_each_method_learns(method: str) -> None:
     options = complete({**TINY, "method": method, "online_ewc": True, "lr": 0.02, "clip_grad_norm": -1.0})
     tasks, learner = small_tasks(), small_learner(options)
@@ -130,7 +141,7 @@ def test_the_hypernetwork_does_not_forget() -> None:
     assert final["hnet"] > 95 > final["finetune"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OF_SEQUENCES)
 def test_a_gradient_is_not_longer_than_allowed(method: str) -> None:
     lengths = []
     for limit in (-1.0, 1e-3):

@@ -251,7 +251,7 @@ class NeuralODE(nn.Module):
 
         solve = odeint_adjoint if self.adjoint else odeint
         times = torch.linspace(0, 1, 4, dtype=y.dtype)
-        return self.readout(solve(self.field, y, times, method="rk4", options={"step_size": 0.1})[-1])
+        return self.readout(solve(self.field, y, times, method="rk4", options={"step_size": 0.05})[-1])
 
 
 class Reversing(torch.autograd.Function):

@@ -366,11 +366,12 @@ def test_orthogonal_initialisation(use_lstm: bool) -> None:
 
 @both_kinds
 def test_biases_belong_to_their_own_map(use_lstm: bool) -> None:
-    """Hyperfan initialisation pairs each generated bias with the weight that is used with it."""
+    """Hyperfan initialisation gives each generated bias the fans of the weight that is used with it."""
     net = SimpleRNN(n_in=7, rnn_layers=[4], fc_layers=[2], use_lstm=use_lstm, no_weights=True, verbose=False)
     targets = describe_targets(net.hyper_shapes_learned, net)
-    assert [target.partner for target in targets] == [i + 1 - 2 * (i % 2) for i in range(len(targets))]
-    assert [target.fan_in for target in targets[:4]] == [7, 7, 4, 4]
+    assert all(target.paired for target in targets)
+    assert [target.role for target in targets] == ["weight", "bias"] * (len(targets) // 2)
+    assert [target.fan_in for target in targets] == [7, 7] + [4, 4] * (len(targets) // 2 - 1)
 
 
 def test_flags() -> None:

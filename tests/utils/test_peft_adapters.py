@@ -226,7 +226,7 @@ def test_wrong_files(spoil: Callable[[Path], object], error: type[Exception], me
 
 
 WRONG: dict[str, tuple[Any, Callable[[], nn.Module], type[Exception], str]] = {
-    "empty": ({}, lambda: nn.Sequential(nn.Linear(2, 1)), ValueError, "at least one"),
+    "empty": ({}, lambda: nn.Sequential(nn.Linear(2, 1)), ValueError, "tensors for"),
     "tensor": ({0: torch.ones(1, 2)}, lambda: nn.Sequential(nn.Linear(2, 1)), TypeError, "pair"),
     "several": (
         {0: (torch.ones(2, 1, 2), torch.ones(2, 1, 1))},
