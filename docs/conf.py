@@ -40,6 +40,7 @@ napoleon_use_ivar = True
 sphinx_gallery_conf = {
     "examples_dirs": "tutorials",
     "gallery_dirs": "gallery",
+    "backreferences_dir": "gallery/backreferences",
     "abort_on_example_error": True,
     "run_stale_examples": True,
     "reset_modules": ("figure_style.apply",),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork, with_options_of
+from torch import Tensor, nn
+
+from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.deconv_hnet import HDeconv, parse_image_shape
 
 
@@ -52,14 +54,45 @@ class ChunkedHDeconv(ChunkedHyperNetwork):
 
     hnet: HDeconv
 
-    @with_options_of(HDeconv)
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
         hyper_img_shape: Sequence[int],
         chunk_emb_size: int = 8,
         cond_chunk_embs: bool = False,
-        **options: Any,
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        num_layers: int = 5,
+        num_filters: Sequence[int] | None = None,
+        kernel_size: int | tuple[int, int] | list[Any] = 5,
+        sa_units: Sequence[int] = (1, 3),
+        verbose: bool = True,
+        activation_fn: Callable[[Tensor], Tensor] | None = nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+        embedding_table: bool = False,
     ) -> None:
-        chunk_size, options["hyper_img_shape"] = math.prod(parse_image_shape(hyper_img_shape)), hyper_img_shape
+        options = {
+            "hyper_img_shape": hyper_img_shape,
+            "uncond_in_size": uncond_in_size,
+            "cond_in_size": cond_in_size,
+            "num_layers": num_layers,
+            "num_filters": num_filters,
+            "kernel_size": kernel_size,
+            "sa_units": sa_units,
+            "verbose": verbose,
+            "activation_fn": activation_fn,
+            "use_bias": use_bias,
+            "no_uncond_weights": no_uncond_weights,
+            "no_cond_weights": no_cond_weights,
+            "num_cond_embs": num_cond_embs,
+            "use_spectral_norm": use_spectral_norm,
+            "use_batch_norm": use_batch_norm,
+            "embedding_table": embedding_table,
+        }
+        chunk_size = math.prod(parse_image_shape(hyper_img_shape))
         super().__init__(target_shapes, HDeconv, chunk_size, chunk_emb_size, cond_chunk_embs, options)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +25,6 @@ SHARED = f"{CHUNKS}.weight"
 """The name of chunk embeddings that all conditions share."""
 
 SHARED_OPTIONS = ("no_uncond_weights", "no_cond_weights", "num_cond_embs", "embedding_table")
-
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., None])
 
 RECOMPUTED_BLOCK = 2**21
 """Number of weights that are computed again at once: 8 MiB in single precision."""
@@ -216,34 +212,6 @@ class ChunkedHyperNetwork(HyperNetwork):
         """Internal chunk embeddings, row by row, with the ids of chunk and condition."""
         for condition, embeddings in self._held_chunks():
             yield from ((row, chunk, condition) for chunk, row in enumerate(embeddings))
-
-
-def with_options_of(inner: type, *without: str) -> Callable[[AnyFunction], AnyFunction]:
-    """Decorate a constructor whose ``**options`` are the parameters of that of another class, with their defaults.
-
-    Args:
-        inner: The other class.
-        *without: Parameters that are not taken over.
-    """
-
-    def decorate(constructor: AnyFunction) -> AnyFunction:
-        *own, _ = inspect.signature(constructor).parameters.values()
-        hidden = {parameter.name for parameter in own}.union(without)
-        others: Any = inner.__init__  # type: ignore[misc]
-        rest = [p for p in inspect.signature(others).parameters.values() if p.name not in hidden]
-        signature = inspect.Signature([*own, *rest], return_annotation=None)
-
-        @functools.wraps(constructor)
-        def wrapped(*args: Any, **kwargs: Any) -> None:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            constructor(**bound.arguments)
-
-        wrapped.__signature__ = signature  # type: ignore[attr-defined]
-        wrapped.__annotations__ = {**get_type_hints(others), **get_type_hints(constructor)}
-        return cast(AnyFunction, wrapped)
-
-    return decorate
 
 
 def options_of_part(network: HyperNetwork, chunk_emb_size: int, keeps_embeddings: bool) -> dict[str, Any]:

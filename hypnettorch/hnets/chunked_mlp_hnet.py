@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, starts
 from hypnettorch.hnets import initialization, output_constants
-from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork, with_options_of
+from hypnettorch.hnets.chunked_hypernetwork import ChunkedHyperNetwork
 from hypnettorch.hnets.hypernetwork import sizes_of
 from hypnettorch.hnets.mlp_hnet import HMLP
 
@@ -56,15 +56,41 @@ class ChunkedHMLP(ChunkedHyperNetwork):
 
     hnet: HMLP
 
-    @with_options_of(HMLP, "split_head")
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
         chunk_size: int,
         chunk_emb_size: int = 8,
         cond_chunk_embs: bool = False,
-        **options: Any,
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        layers: Sequence[int] = (100, 100),
+        verbose: bool = True,
+        activation_fn: Callable[[Tensor], Tensor] | None = nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+        dropout_rate: float = -1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+        embedding_table: bool = False,
     ) -> None:
+        options = {
+            "uncond_in_size": uncond_in_size,
+            "cond_in_size": cond_in_size,
+            "layers": layers,
+            "verbose": verbose,
+            "activation_fn": activation_fn,
+            "use_bias": use_bias,
+            "no_uncond_weights": no_uncond_weights,
+            "no_cond_weights": no_cond_weights,
+            "num_cond_embs": num_cond_embs,
+            "dropout_rate": dropout_rate,
+            "use_spectral_norm": use_spectral_norm,
+            "use_batch_norm": use_batch_norm,
+            "embedding_table": embedding_table,
+        }
         super().__init__(target_shapes, HMLP, chunk_size, chunk_emb_size, cond_chunk_embs, options)
 
     def apply_chunked_hyperfan_init(
