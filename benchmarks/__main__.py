@@ -21,6 +21,7 @@ from benchmarks import (
     building,
     compiled,
     data,
+    jax_steps,
     modules,
     recurrent,
     regularizer,
@@ -30,7 +31,7 @@ from benchmarks import (
 )
 from benchmarks.harness import run
 
-MODULES = (training_steps, weight_sets, modules, adapters, recurrent, regularizer, building, compiled, data)
+MODULES = (training_steps, weight_sets, modules, adapters, recurrent, regularizer, building, compiled, data, jax_steps)
 CASES = [case for module in MODULES for case in module.CASES]
 
 

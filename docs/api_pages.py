@@ -15,7 +15,9 @@ PAGES = [
     "hypnettorch.*",
     # What the networks are built of. Who writes one meets tables, values and pairs, and the formats of what comes out.
     "!hypnettorch.common.*",
+    "hypnettorch.common.descriptions",
     "!hypnettorch.core.*",
+    "!hypnettorch.pretrained",
     *(f"hypnettorch.core.{name}" for name in ("formats", "low_rank", "table", "values")),
     # mnets.mnet_interface and hnets.hnet_interface, the documented paths, show what old programs use.
     "!hypnettorch.legacy.*",

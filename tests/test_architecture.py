@@ -26,6 +26,7 @@ API_PAGES = ROOT / "docs" / "api"
 LAYERS = [
     ["common"],
     ["core"],
+    ["pretrained", "jax"],
     ["layers"],
     ["mnets"],
     ["hnets"],
@@ -54,8 +55,11 @@ DOORS_OF_LEGACY = {
 OPTIONAL_DEPENDENCIES = [
     "PIL",
     "arviz_stats",
+    "flax",
     "furo",
+    "huggingface_hub",
     "hypothesis",
+    "jax",
     "matplotlib",
     "optuna",
     "peft",

@@ -12,12 +12,13 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hypnettorch.common.gluing import Gluing
+from hypnettorch.common.gluing import Piece as Piece
 from hypnettorch.core import checks, trees
 from hypnettorch.core.formats import Shapes
 
@@ -25,27 +26,11 @@ ASSEMBLY = "assembly_fct(...)"
 """The result of an assembly function, in messages."""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """How :class:`GluedChunks` makes one target tensor.
-
-    Attributes:
-        chunks: Positions of the chunks.
-        tensor: Which tensor of each of these chunks.
-        dim: The dimension along which they are concatenated.
-    """
-
-    chunks: tuple[int, ...]
-    tensor: int
-    dim: int = 0
-
-
-@dataclass(frozen=True)
-class GluedChunks:
+class GluedChunks(Gluing):
     """An assembly function of :class:`~hypnettorch.hnets.structured_mlp_hnet.StructuredHMLP` that concatenates chunks.
 
-    Attributes:
-        pieces: One entry per target tensor.
+    Args:
+        pieces: One :class:`Piece` per target tensor.
 
     Example:
         >>> glue = GluedChunks((Piece((0,), 0), Piece((1, 2), 0, dim=1)))
@@ -53,16 +38,9 @@ class GluedChunks:
         [(3,), (4, 4)]
     """
 
-    pieces: tuple[Piece, ...]
-
     def __call__(self, list_of_chunks: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """The target tensors of one sample."""
-        return [
-            list_of_chunks[piece.chunks[0]][piece.tensor]
-            if len(piece.chunks) == 1
-            else torch.cat([list_of_chunks[chunk][piece.tensor] for chunk in piece.chunks], dim=piece.dim)
-            for piece in self.pieces
-        ]
+        return self.arrange(list_of_chunks, torch.cat)
 
 
 def assemble(function: Callable[..., Any], parts: tuple[Any, ...], lead: Sequence[int], shapes: Shapes) -> list[Tensor]:

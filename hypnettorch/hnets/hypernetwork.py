@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypnettorch import pretrained
 from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.low_rank import Key, LowRank
 from hypnettorch.core.starts import Start
 from hypnettorch.core.table import ALL, Row, values_of
 from hypnettorch.core.values import NOTHING, Values, check_dtypes, resolve
 from hypnettorch.hnets import initialization, inputs, output_constants
+from hypnettorch.hnets.assembly import GluedChunks
 from hypnettorch.layers.stages import Linear
 from hypnettorch.mnets.batched import map_sets, set_conditions
 from hypnettorch.mnets.network import Fill, Network, Shapes, computes, is_network
@@ -140,6 +143,10 @@ class HyperNetwork(Network):
     Raises:
         ValueError: If there is no target shape, or a size is negative.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        pretrained.record_arguments(cls)
 
     def __init__(self, target_shapes: Any, uncond_in_size: int = 0, cond_in_size: int = 0) -> None:
         super().__init__()
@@ -1062,6 +1069,51 @@ class HyperNetwork(Network):
             nn.init.zeros_(tensor)
         output_constants.keep_scale_only(self)
 
+    # ------------------------------------------------------------------------------------------- files
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the network into a folder: tensors as safetensors, with a description that holds no code.
+
+        Args:
+            folder: Where to; it is made if there is none. What it holds is replaced in one step.
+
+        Raises:
+            OSError: If a file cannot be written.
+            ImportError: If ``safetensors`` is not installed.
+        """
+        pretrained.save(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], given: Mapping[str, Any] | None = None) -> Any:
+        """Read a network that :meth:`save_pretrained` or :func:`hypnettorch.jax.save` wrote; nothing in it is executed.
+
+        Args:
+            folder: Where from.
+            given: Functions and modules that a file cannot hold (assembly functions, trunks, most activation
+                functions), by the name of the argument: ``{'trunk': module}``, inside of another network
+                ``{'hnet.trunk': module}``.
+
+        Returns:
+            The network in evaluation mode, with the dtypes of the file. :meth:`HyperNetwork.from_pretrained` reads all
+            classes of this package and those that a program has derived from them.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, holds a network of another class, or ``given`` does not fit.
+            ImportError: If ``safetensors`` is not installed.
+
+        Example:
+            >>> import tempfile
+            >>> from hypnettorch.hnets import HMLP
+            >>> hnet = HMLP([[4, 3], [4]], num_cond_embs=2, verbose=False)
+            >>> folder = tempfile.mkdtemp()
+            >>> hnet.save_pretrained(folder)
+            >>> torch.equal(HMLP.from_pretrained(folder)(cond_id=1)[0], hnet(cond_id=1)[0])
+            True
+        """
+        kinds = {kind.__name__: kind for kind in (HyperNetwork, *derived_classes(HyperNetwork))}
+        return pretrained.load(cls, {**kinds, GluedChunks.__name__: GluedChunks}, folder, given)
+
     def __str__(self) -> str:
         internal = {
             "uncond": sum(p.numel() for p in self.unconditional_params or ()),
@@ -1074,6 +1126,12 @@ class HyperNetwork(Network):
             f"{formats.num_elements(self.unconditional_param_shapes)} unconditional ({internal['uncond']} internal), "
             f"{formats.num_elements(self.conditional_param_shapes)} conditional ({internal['cond']} internal)"
         )
+
+
+def derived_classes(cls: Any) -> Iterator[Any]:
+    """All classes that derive from a class."""
+    for derived in cls.__subclasses__():
+        yield from (derived, *derived_classes(derived))
 
 
 def evaluate(network: Any, request: Request, values: Values) -> Tensor | Sequence[Tensor]:

@@ -40,9 +40,9 @@ class HLowRank(Wrapper):
         hnet: The hypernetwork ``h``, of any class, with the target shapes ``factor_shapes(target_shapes, rank)``; a
             class or function that makes it from these shapes; or any other module, which gets ``cond_input`` (the
             entries of a dictionary as keywords) and returns ``{key: (A, B)}``, ``A [N, r, n]`` and ``B [N, out, r]``.
-        target: What the updates are for: a main network, or shapes. The keys of :meth:`factors` are the names of the
-            parameters of a module (:class:`~hypnettorch.mnets.module_net.ModuleNet`), otherwise positions in
-            ``hyper_shapes_learned``.
+        target: What the updates are for: a main network, or shapes, as a list or by key. The keys of :meth:`factors`
+            are the names of the parameters of a module (:class:`~hypnettorch.mnets.module_net.ModuleNet`) or those of
+            the shapes, otherwise positions in ``hyper_shapes_learned``.
         rank: ``r``: one for all, a list with one per target, or a dictionary by key or name pattern as
             ``{'*.attn.*': 8, '*': 4}``, of which the first that matches counts.
         alpha: ``α``, in the same forms; by default the rank.
@@ -79,7 +79,7 @@ class HLowRank(Wrapper):
     def __init__(
         self,
         hnet: Any | Callable[[Shapes], Any],
-        target: Network | Sequence[Sequence[int]],
+        target: Network | Sequence[Sequence[int]] | Mapping[Key, Sequence[int]],
         rank: int | Sequence[int] | Mapping[Any, int] = 8,
         alpha: float | Sequence[float] | Mapping[Any, float] | None = None,
         verbose: bool = True,
@@ -106,7 +106,8 @@ class HLowRank(Wrapper):
 
     @staticmethod
     def factor_shapes(
-        target: Network | Sequence[Sequence[int]], rank: int | Sequence[int] | Mapping[Any, int] = 8
+        target: Network | Sequence[Sequence[int]] | Mapping[Key, Sequence[int]],
+        rank: int | Sequence[int] | Mapping[Any, int] = 8,
     ) -> list[list[int]]:
         """What the hypernetwork inside has to produce: ``A`` and ``B`` of the first target, then of the second, …
 
@@ -186,7 +187,7 @@ class UpdatesOfModule(HyperNetwork):
 
     makes_updates = True
 
-    def __init__(self, module: nn.Module, target: Network | Sequence[Sequence[int]]) -> None:
+    def __init__(self, module: nn.Module, target: Any) -> None:
         shapes, self._keys = _targets(target)
         super().__init__(shapes)
         self._part = ModulePart(self, "module", module, block=0)
@@ -227,6 +228,8 @@ def _targets(target: Any) -> tuple[Shapes, list[Key]]:
         rows = target.table.learned or target.table.rows
         shapes, module = [list(row.shape) for row in rows], getattr(target, "module", None)
         keys = [row.name for row in rows] if isinstance(module, nn.Module) else list(range(len(rows)))
+    elif isinstance(target, Mapping):
+        keys, shapes, module = list(target), checks.shapes("target", target.values()), None
     else:
         shapes, module = checks.shapes("target", target), None
         keys = list(range(len(shapes)))

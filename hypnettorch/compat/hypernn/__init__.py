@@ -1,1 +1,1 @@
-"""The PyTorch half of the interface of hyper-nn (https://github.com/shyamsn97/hyper-nn); there is no JAX half."""
+"""The interface of hyper-nn (https://github.com/shyamsn97/hyper-nn), its PyTorch half and its JAX half."""
