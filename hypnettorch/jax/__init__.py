@@ -21,6 +21,7 @@ from hypnettorch.jax.files import load, save  # noqa: E402
 from hypnettorch.jax.functional import factors, flatten, generate, init, look_up, split, unflatten  # noqa: E402
 from hypnettorch.jax.hypernetworks import HMLP, ChunkedHMLP, Condition, HLowRank, HResidual, Spec, StructuredHMLP  # noqa: E402
 from hypnettorch.jax.regularizer import calc_fix_target_reg, get_current_targets  # noqa: E402
+from hypnettorch.jax.starts import apply_calibrated_init, apply_hyperfan_init  # noqa: E402
 
 __all__ = [
     "HMLP",
@@ -30,6 +31,8 @@ __all__ = [
     "HResidual",
     "Spec",
     "StructuredHMLP",
+    "apply_calibrated_init",
+    "apply_hyperfan_init",
     "calc_fix_target_reg",
     "factors",
     "flatten",

@@ -88,7 +88,7 @@ def generate(spec: Spec, params: Params, cond: Any = None, uncond: Any = None, k
     Raises:
         ValueError: If inputs or tensors are missing, superfluous or of the wrong shape.
     """
-    inputs = _read(spec, params, cond, uncond, key)
+    inputs = read(spec, params, cond, uncond, key)
     return spec.as_tensors(spec.evaluate(params, inputs))
 
 
@@ -108,7 +108,7 @@ def factors(spec: Spec, params: Params, cond: Any = None, uncond: Any = None, ke
     Raises:
         NotImplementedError: If the hypernetwork makes no low-rank updates (the class is a ``ValueError`` as well).
     """
-    inputs = _read(spec, params, cond, uncond, key)
+    inputs = read(spec, params, cond, uncond, key)
     inner: Any = spec
     while isinstance(inner, HResidual):
         inner, params = inner.hnet, part(params, "hnet")
@@ -117,7 +117,7 @@ def factors(spec: Spec, params: Params, cond: Any = None, uncond: Any = None, ke
     return dict(zip(inner.keys, inner.pairs(params, inputs), strict=True))
 
 
-def _read(spec: Spec, params: Params, cond: Any, uncond: Any, key: Any) -> Inputs:
+def read(spec: Spec, params: Params, cond: Any, uncond: Any, key: Any) -> Inputs:
     """The arguments of :func:`generate`, checked and looked up."""
     checks.instance("spec", spec, Spec)
     check_params(spec, params)

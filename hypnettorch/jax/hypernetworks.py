@@ -219,7 +219,7 @@ class HMLP(Spec):
         """The last hidden activations ``[..., k]``."""
         x = joined([inputs.uncond, inputs.cond.embedding])
         for i in range(len(self.layers)):
-            x = self._apply(params, f"layers.{i}", x)
+            x = self.apply_layer(params, f"layers.{i}", x)
             if inputs.key is not None and self.dropout_rate > 0:
                 kept = jax.random.bernoulli(jax.random.fold_in(inputs.key, i), 1 - self.dropout_rate, x.shape)
                 x = jnp.where(kept, x / (1 - self.dropout_rate), 0)
@@ -230,12 +230,13 @@ class HMLP(Spec):
     def produce(self, params: Params, inputs: Inputs) -> Produced:
         """The equation."""
         x = self.hidden(params, inputs)
-        rows = [self._apply(params, name, x) for name, _ in self.heads()]
+        rows = [self.apply_layer(params, name, x) for name, _ in self.heads()]
         if not self.split_head:
             return rows[0]
         return [row.reshape(*x.shape[:-1], *shape) for row, shape in zip(rows, self.shapes, strict=True)]
 
-    def _apply(self, params: Params, name: str, x: jax.Array) -> jax.Array:
+    def apply_layer(self, params: Params, name: str, x: jax.Array) -> jax.Array:
+        """``W x + b`` of the layer of a name, ``x [..., in]``."""
         weight = params[f"{name}.weight"]
         if self.use_spectral_norm:
             weight = weight / jnp.linalg.norm(weight, 2)
@@ -311,7 +312,7 @@ class ChunkedHMLP(Spec):
 
     def declare(self) -> dict[str, Declared]:
         """The tensors of ``h``, then chunk embeddings."""
-        declared, shape = inside("hnet", self.inner.declare()), (self.num_chunks, self.chunk_emb_size)
+        declared, [shape] = inside("hnet", self.inner.declare()), self.chunk_emb_shapes
         if self.cond_chunk_embs:
             return declared | _per_condition(CHUNKS, shape, self.num_cond_embs, self.embedding_table)
         return declared | {f"{CHUNKS}.weight": Declared(shape, jax.random.normal)}
@@ -321,6 +322,11 @@ class ChunkedHMLP(Spec):
         found = self.inner.look_up(part(params, "hnet"), ids)
         chunks = _rows(params, CHUNKS, self.num_cond_embs, ids) if self.cond_chunk_embs else None
         return Condition(found.embedding, chunks)
+
+    @property
+    def chunk_emb_shapes(self) -> list[tuple[int, int]]:
+        """The shape of the chunk embeddings."""
+        return [(self.num_chunks, self.chunk_emb_size)]
 
     def chunk_inputs(self, params: Params, inputs: Inputs) -> Inputs:
         """What ``h`` is asked for: all chunks, ``[..., num_chunks, size]``."""
@@ -418,6 +424,11 @@ class StructuredHMLP(Spec):
         return self.num_cond_embs if self.cond_in_size or self.cond_chunk_embs else 0
 
     @property
+    def chunk_emb_shapes(self) -> list[tuple[int, int]]:
+        """Shapes of the chunk embeddings of each kind that has some."""
+        return [(self.num_per_chunk[i], self.chunk_emb_sizes[i]) for i in self._embedded]
+
+    @property
     def _embedded(self) -> list[int]:
         """The kinds that have chunk embeddings."""
         return [i for i, size in enumerate(self.chunk_emb_sizes) if size > 0]
@@ -427,7 +438,7 @@ class StructuredHMLP(Spec):
         declared: dict[str, Declared] = {}
         for i, inner in enumerate(self.inner):
             declared |= inside(f"hnets.{i}", inner.declare())
-        shapes = [(self.num_per_chunk[i], self.chunk_emb_sizes[i]) for i in self._embedded]
+        shapes = self.chunk_emb_shapes
         if self.cond_chunk_embs:
             return declared | _per_condition(CHUNKS, shapes, self.num_cond_embs, self.embedding_table)
         return declared | {f"{CHUNKS}.{k}": Declared(shape, jax.random.normal) for k, shape in enumerate(shapes)}

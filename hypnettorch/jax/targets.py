@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from hypnettorch.common import checks
 from hypnettorch.common.suggestions import did_you_mean
+from hypnettorch.jax.starts import roles_of
 from hypnettorch.jax.tensors import Shapes
 
 
@@ -42,6 +43,11 @@ class Target:
     def weights(self) -> list[Any]:
         """The weights that the network has itself."""
         return [leaf for name, leaf in _leaves(self.tree) if name in self.names]
+
+    @property
+    def roles(self) -> list[Any]:
+        """What the weights are, for the starts (:func:`hypnettorch.jax.starts.roles_of`)."""
+        return roles_of(self.names, self.weights)
 
     def fill(self, weights: Sequence[Any]) -> Any:
         """The tree with other weights.
