@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Stacked
+from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
 from hypnettorch.hnets.low_rank_hnet import UpdatesOfModule
 from hypnettorch.hnets.mlp_hnet import HMLP
@@ -199,13 +200,10 @@ class HyperModel(nn.Module):
         many = False
         sizes = {"cond_input": getattr(self.hnet, "condition_dims", 1), "uncond_input": 1}
         for name, value in (("cond_input", cond_input), ("uncond_input", uncond_input)):
-            if isinstance(value, Mapping):
-                many, arguments[name] = True, value
-            elif value is not None:
-                checks.tensor(name, value)
-                single = value.dim() == sizes[name]
+            if value is not None:
+                single = inputs.is_single(value, sizes[name])
                 many = many or not single
-                arguments[name] = value.unsqueeze(0) if single else value
+                arguments[name] = value.unsqueeze(0) if single and isinstance(value, Tensor) else value
         if cond_id is not None:
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")

@@ -38,6 +38,21 @@ def autocast_is_on(device: torch.device) -> bool:
     return device.type != "meta" and torch.is_autocast_enabled(device.type)
 
 
+def any_value(condition: Tensor) -> bool:
+    """Whether a value is true, as far as it can be read: compilation, ``vmap`` and meta tensors hide values.
+
+    Example:
+        >>> any_value(torch.tensor([False, True])), any_value(torch.ones(1, device="meta"))
+        (True, False)
+    """
+    if torch.compiler.is_compiling() or condition.is_meta:
+        return False
+    try:
+        return bool(condition.any())
+    except RuntimeError:  # vmap
+        return False
+
+
 def per_set(value: Tensor, x: Tensor, dims: int) -> Tensor:
     """Give a stacked tensor ``[B, *shape]`` the dimensions to broadcast against ``x`` ``[B, ..., *shape]``.
 

@@ -452,8 +452,8 @@ class HyperNetwork(Network):
         tensors, passed = resolve(self.table, weights, self, stacked=sets is not None)
         return Request(uncond_input, cond_input, ids, given), Values(tensors, passed, sets, condition)
 
-    condition_dims = 1
-    """Number of dimensions of the conditional input for one weight set."""
+    condition_dims: Any = 1
+    """Number of dimensions of the conditional input for one weight set, or of each of its parts."""
 
     keeps_both = False
     """Whether ``cond_input`` and ``cond_id`` may be given together."""
@@ -930,6 +930,7 @@ class HyperNetwork(Network):
         mnet: Any = None,
         cond_input: Tensor | None = None,
         uncond_input: Tensor | None = None,
+        target_var: Any = None,
     ) -> None:
         """Initialise such that the produced weights have the variance that their fans ask for.
 
@@ -951,6 +952,9 @@ class HyperNetwork(Network):
                 the output layer. They replace both variances.
             uncond_input: Samples of the unconditional input, likewise. If only one of the two is given, the other is
                 that of conditions which the network knows, or drawn from N(0, 1).
+            target_var: Variances of the targets that replace those of their fans, as
+                :meth:`~hypnettorch.hnets.hypernetwork.HyperNetwork.apply_calibrated_init` takes them. Sines (SIREN)
+                want ``2 / fan_in``, the variance of U(±√(6 / fan_in)).
 
         Raises:
             ValueError: If an argument is wrong, ``mnet`` takes tensors of other shapes, parameters are external, a
@@ -959,7 +963,7 @@ class HyperNetwork(Network):
             NotImplementedError: If the class, or that of an inner network, has no such initialisation.
         """
         plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var, mnet)
-        initialization.apply_hyperfan_init(self, plan, mnet, cond_input, uncond_input)
+        initialization.apply_hyperfan_init(self, plan, mnet, cond_input, uncond_input, target_var)
 
     def apply_calibrated_init(
         self,

@@ -161,7 +161,9 @@ class Plan:
         return self.within(hnet.select(request, values), values, SAMPLES if self.calibrated else DRAWS)
 
 
-def apply_hyperfan_init(hnet: Any, plan: Plan, mnet: Any, cond_input: Any, uncond_input: Any, **given: Any) -> None:
+def apply_hyperfan_init(
+    hnet: Any, plan: Plan, mnet: Any, cond_input: Any, uncond_input: Any, target_var: Any, **given: Any
+) -> None:
     """Initialise a hypernetwork in place (see :meth:`hypnettorch.hnets.hypernetwork.HyperNetwork.apply_hyperfan_init`).
 
     Its method ``start_at`` initialises it for the starts of what it produces; ``given`` are moments of the output layer
@@ -169,8 +171,10 @@ def apply_hyperfan_init(hnet: Any, plan: Plan, mnet: Any, cond_input: Any, uncon
     """
     targets = describe_targets(hnet.target_shapes, mnet)
     options = {name: prescribed(name, value, targets) for name, value in given.items()}
+    wanted = [starts.hyperfan(target, plan.method, plan.gain) for target in targets]
+    plan = replace(plan, exact=plan.exact or target_var is not None)
     with measuring(hnet, plan, cond_input, uncond_input) as measured:
-        hnet.start_at([starts.hyperfan(target, plan.method, plan.gain) for target in targets], measured, **options)
+        hnet.start_at(_with_variances(wanted, target_var, targets), measured, **options)
 
 
 def checked_plan(method: str, use_xavier: bool, uncond_var: float, cond_var: float, mnet: Any) -> Plan:
@@ -186,12 +190,17 @@ def apply_calibrated_init(hnet: Any, mnet: Any, cond_input: Any, uncond_input: A
     """Initialise a hypernetwork (see :meth:`hypnettorch.hnets.hypernetwork.HyperNetwork.apply_calibrated_init`)."""
     targets = describe_targets(hnet.target_shapes, mnet)
     wanted = [starts.ordinary(target) for target in targets]
+    with measuring(hnet, Plan(calibrated=True, exact=True), cond_input, uncond_input) as plan:
+        hnet.start_at(_with_variances(wanted, target_var, targets), plan)
+
+
+def _with_variances(wanted: Sequence[Start], target_var: Any, targets: Sequence[Target]) -> list[Start]:
+    """Starts with the variances that a user prescribes: one number for all that vary, or one per target."""
     if target_var is not None and not isinstance(target_var, (Mapping, list, tuple)):
         number = checks.number("target_var", target_var, 0)
         target_var = [number if start.variance > 0 else None for start in wanted]
     variances = prescribed("target_var", target_var, targets)
-    with measuring(hnet, Plan(calibrated=True, exact=True), cond_input, uncond_input) as plan:
-        hnet.start_at([start.with_variance(v) for start, v in zip(wanted, variances, strict=True)], plan)
+    return [start.with_variance(variance) for start, variance in zip(wanted, variances, strict=True)]
 
 
 def check_internal(hnet: Any) -> None:
@@ -253,7 +262,7 @@ def _samples(hnet: Any, cond_input: Any, uncond_input: Any) -> tuple[Any, Values
     held = known > 0 and all(row.owner is not None for rows in hnet.table.kinds.values() for row in rows)
     ids = list(range(0, known, math.ceil(known / SAMPLES))) if held and cond_input is None else None
     count = SAMPLES if noise or ids is None else len(ids)
-    count = len(trees.tensors(given)[0]) if given else count
+    count = next(map(_num_rows, given.values()), count)
     uncond, cond, other = uncond_input, cond_input, None
     if (cond is None and ids is None) or (uncond is None and noise):
         drawn = hnet.sample_inputs(count)
@@ -279,8 +288,13 @@ def _drawn(hnet: Any, plan: Plan) -> tuple[Any, Values]:
 
 def _count(request: Any) -> int:
     """How many conditions are asked for."""
-    tensors = trees.tensors([request.uncond, request.cond, dict(request.given)])
-    return max([1, *(len(tensor) for tensor in tensors), len(request.ids or ())])
+    rows = [_num_rows(value) for value in (request.uncond, request.cond) if value is not None]
+    return max([1, *rows, *map(len, trees.tensors(dict(request.given))), len(request.ids or ())])
+
+
+def _num_rows(value: Any) -> int:
+    """Number of rows of an input: of its tensors, or of a list of sets."""
+    return len(value) if isinstance(value, list) else len(trees.tensors(value)[0])
 
 
 def _some_rows(request: Any, most: int) -> Any:
@@ -294,6 +308,8 @@ def _some_rows(request: Any, most: int) -> Any:
         return tensor if len(tensor) != count else tensor[chosen.to(tensor.device)]
 
     uncond, cond, given = trees.map_tensors(some, [request.uncond, request.cond, dict(request.given)])
+    if isinstance(request.cond, list) and len(request.cond) == count:
+        cond = [request.cond[i] for i in chosen.tolist()]
     ids = [request.ids[i] for i in chosen.tolist()] if len(request.ids or ()) == count else request.ids
     return replace(request, uncond=uncond, cond=cond, ids=ids, given=given)
 

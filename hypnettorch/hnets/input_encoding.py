@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, functional
 from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
 from hypnettorch.hnets.hypernetwork import EMBEDDINGS, Request
@@ -182,7 +182,7 @@ class HEncodedInput(Wrapper):
         if x is None:
             checks.fail(name, f"an input of {self._size} entries", None)
         checks.width(name, x, self._size)
-        if self._moment is not None and _outside(x):
+        if self._moment is not None and functional.any_value((x < 0) | (x > 1)):
             warnings.warn(f"{name}: expected values in [0, 1] for the encoding, got others", stacklevel=2)
         encoded = self._encoding_part(x, values)
         check_rows("encoding(...)", encoded, x.shape[:-1], self._encoded_size)
@@ -200,13 +200,3 @@ class HEncodedInput(Wrapper):
         drawn = super().sample_inputs(count)
         uniform: dict[str, Any] = {self._which: torch.rand_like(getattr(drawn, self._which))}
         return replace(drawn, **uniform)
-
-
-def _outside(values: Tensor) -> bool:
-    """Whether a value is outside of [0, 1]; no, where the values cannot be read."""
-    if torch.compiler.is_compiling() or values.is_meta:
-        return False
-    try:
-        return bool(((values < 0) | (values > 1)).any())
-    except RuntimeError:  # vmap hides the values
-        return False

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypnettorch.core import checks
+from hypnettorch.core import checks, trees
 from hypnettorch.mnets.batched import count_sets
 
 Ids = list[int] | Tensor
@@ -22,12 +22,28 @@ def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required
     if cond_input is not None and cond_id is not None:
         checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
     for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
-        if isinstance(value, Mapping):
-            for key, part in value.items():
-                checks.tensor(f"{name}[{key!r}]", part)
+        if isinstance(value, (Mapping, list, tuple)):
+            for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+                for leaf in trees.flatten(part)[0]:
+                    checks.tensor(f"{name}[{key!r}]", leaf)
         elif value is not None and not (isinstance(value, Tensor) and value.dim() >= 2):
             checks.tensor(name, value)
             checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
+
+
+def is_single(value: Any, dims: Any) -> bool:
+    """Whether an input is that of one weight set, without a dimension ``N``.
+
+    Args:
+        value: A tensor, a tuple of them, a dictionary with ``'elements'``; a list or another dictionary is a batch.
+        dims: Number of dimensions of an input for one weight set, or one for each part of a tuple.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("elements")
+    if isinstance(value, tuple):
+        dims = dims[0] if isinstance(dims, tuple) else dims
+        value = next(iter(value), None)
+    return isinstance(value, Tensor) and value.dim() == dims
 
 
 def check_width(name: str, value: Tensor | None, size: int) -> None:
@@ -204,9 +220,8 @@ def count_sets_of(arguments: Mapping[str, Any], share_input: bool) -> int:
     sets = count_sets(arguments["weights"])
     for name in ("uncond_input", "cond_input"):
         value = arguments[name]
-        parts = value.values() if isinstance(value, Mapping) else () if value is None else (value,)
-        least = 3 - share_input - isinstance(value, Mapping)
-        for part in parts:
+        least = 3 - share_input - isinstance(value, (Mapping, list, tuple))
+        for part in () if value is None else trees.flatten(value)[0]:
             checks.tensor(name, part)
             if part.dim() < least or (not share_input and part.shape[0] != sets):
                 checks.fail(name, f"shape ({'' if share_input else f'{sets}, '}N, size)", tuple(part.shape))

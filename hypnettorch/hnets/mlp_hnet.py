@@ -238,6 +238,7 @@ class HMLP(HyperNetwork):
         b_var: Any = None,
         cond_input: Tensor | None = None,
         uncond_input: Tensor | None = None,
+        target_var: Any = None,
     ) -> None:
         """Initialise such that the produced weights have the variance that their fans ask for.
 
@@ -259,6 +260,9 @@ class HMLP(HyperNetwork):
             cond_input: Samples of the conditional input, for which to measure what enters the output layer. They
                 replace both variances.
             uncond_input: Samples of the unconditional input, likewise.
+            target_var: Variances of the targets that replace those of their fans, as
+                :meth:`~hypnettorch.hnets.hypernetwork.HyperNetwork.apply_calibrated_init` takes them. Sines (SIREN)
+                want ``2 / fan_in``, the variance of U(±√(6 / fan_in)).
 
         Raises:
             ValueError: If ``method`` is unknown, ``mnet`` takes tensors of other shapes, the parameters are external,
@@ -266,7 +270,7 @@ class HMLP(HyperNetwork):
         """
         plan = initialization.checked_plan(method, use_xavier, uncond_var, cond_var, mnet)
         given = {"w_val": w_val, "w_var": w_var, "b_val": b_val, "b_var": b_var}
-        initialization.apply_hyperfan_init(self, plan, mnet, cond_input, uncond_input, **given)
+        initialization.apply_hyperfan_init(self, plan, mnet, cond_input, uncond_input, target_var, **given)
 
 
 def refit_head(network: HMLP, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -139,7 +139,7 @@ class ModuleHNet(Wrapper):
             print(self)
 
     @property
-    def condition_dims(self) -> int:  # type: ignore[override]
+    def condition_dims(self) -> Any:
         """Number of dimensions of the input of the trunk for one weight set."""
         return len(self._cond_shape)
 

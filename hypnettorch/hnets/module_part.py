@@ -53,7 +53,10 @@ class ModulePart:
             _keep_as_buffers(function)
 
     def __call__(self, x: Any, values: Values) -> Tensor:
-        """What the function makes of ``x``, or of a dictionary as its keywords; of many parameter sets, set by set."""
+        """What the function makes of ``x``: a tensor, a tuple of arguments, or a dictionary of keywords.
+
+        Many parameter sets are evaluated set by set.
+        """
         given = {own: values.given.get(f"{self._name}.{own}") for own in self._places} if values.given else {}
         tensors = {own: tensor for own, tensor in given.items() if tensor is not None}
         if values.sets is None:
@@ -65,12 +68,13 @@ class ModulePart:
         return mapped
 
     def _evaluate(self, x: Any, tensors: Mapping[str, Tensor], condition: None = None) -> Tensor:
-        arguments = ((), x) if isinstance(x, Mapping) else ((x,), {})
+        args = () if isinstance(x, Mapping) else x if isinstance(x, tuple) else (x,)
+        kwargs = x if isinstance(x, Mapping) else {}
         if not tensors:
-            return self._function(*arguments[0], **arguments[1])
+            return self._function(*args, **kwargs)
         entries = [(place, tensor) for own, tensor in tensors.items() for place in self._places[own]]
         with lending.lend(lending.groups_of(entries)) as block:
-            output: Tensor = self._function(*arguments[0], **arguments[1])
+            output: Tensor = self._function(*args, **kwargs)
             if block is not None:
                 block.keep(output)
         return output

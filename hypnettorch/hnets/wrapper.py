@@ -105,7 +105,7 @@ class Wrapper(HyperNetwork):
         return replace(request, cond=cond, ids=None, given={**request.given, **found})
 
     @property
-    def condition_dims(self) -> int:  # type: ignore[override]
+    def condition_dims(self) -> Any:
         """Number of dimensions of the conditional input for one weight set: that of ``h``."""
         return getattr(self.hnet, "condition_dims", 1)
 

@@ -325,7 +325,7 @@ class Padding:
             raise TypeError(f"seq_lengths: expected integers, got {lengths.dtype}")
         if tuple(lengths.shape) not in ((num_samples,), (sets, num_samples)):
             checks.fail("seq_lengths", f"shape {(num_samples,)}", tuple(lengths.shape))
-        if not torch.compiler.is_compiling() and _any_value((lengths < 0) | (lengths > num_steps)):
+        if functional.any_value((lengths < 0) | (lengths > num_steps)):
             checks.fail("seq_lengths", f"lengths between 0 and {num_steps}", lengths.tolist())
         lengths = lengths.to(x.device).unsqueeze(-2)
         steps = torch.arange(num_steps, device=x.device).unsqueeze(-1)
@@ -339,14 +339,6 @@ class Padding:
     def blank(self, x: Tensor) -> Tensor:
         """``x [*B, T, N, n]`` with zeros for padding."""
         return x if self._mask is None else torch.where(self._mask, x, x.new_zeros(()))
-
-
-def _any_value(condition: Tensor) -> bool:
-    """Whether a value is true, as far as it can be read."""
-    try:
-        return bool(condition.any())
-    except RuntimeError:  # vmap hides the values
-        return False
 
 
 class RecurrentNetwork(Network):

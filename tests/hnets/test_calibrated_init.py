@@ -271,6 +271,38 @@ def test_prescribed_variances(case: str, build: Any) -> None:
     torch.testing.assert_close(means, torch.tensor(wanted), rtol=0.3, atol=0)
 
 
+@pytest.mark.parametrize("build", [lambda shapes: HMLP(shapes, **KNOWN), chunked], ids=["full", "chunked"])
+def test_prescribed_variances_with_hyperfan(build: Any) -> None:
+    """Those that are not prescribed follow from fans: ``2 / (2 fan_in)`` for weights with a bias."""
+    torch.manual_seed(0)
+    net = MLP(n_in=20, n_out=30, hidden_layers=[40], no_weights=True, verbose=False)
+    hnet = build(net.hyper_shapes_learned)
+    means = torch.zeros(4)
+    for _ in range(20):
+        hnet.apply_hyperfan_init(mnet=net, target_var={"layers.0.weight": 4.0, "bias": 0.01})
+        means += torch.stack([torch.tensor(moment(w)) for w in hnet(cond_id=list(range(8)), ret_format="stacked")]) / 20
+    torch.testing.assert_close(means, torch.tensor([4.0, 0.01, 1 / 40, 0.01]), rtol=0.3, atol=0)
+    with pytest.raises(ValueError, match=r"target_var \(key\)"):
+        hnet.apply_hyperfan_init(mnet=net, target_var={"layers.2.weight": 1.0})
+
+
+def test_sines_keep_their_spread_through_all_layers() -> None:
+    """Variances ``2 / fan_in`` (SIREN, Sitzmann et al., 2020, section 3.2) leave the mean square of sines as it is.
+
+    A sum of many terms is normal with variance ``2 v``, and the mean square of its sine is ``(1 - exp(-4 v)) / 2``.
+    """
+    torch.manual_seed(0)
+    net = MLP(n_in=1, n_out=64, hidden_layers=[64] * 6, use_bias=False, no_weights=True, verbose=False)
+    hnet = HMLP(net.hyper_shapes_learned, **KNOWN)
+    hnet.apply_hyperfan_init(mnet=net, target_var=[400.0, *[2 / 64] * 6])
+    x = torch.linspace(-1, 1, 200).unsqueeze(1)
+    for weight in hnet(cond_id=list(range(8)), ret_format="stacked"):
+        x = (x @ weight.mT).sin()
+    fixed_point = 0.3985
+    assert (1 - math.exp(-4 * fixed_point)) / 2 == pytest.approx(fixed_point, abs=1e-3)
+    assert moment(x) == pytest.approx(fixed_point, rel=0.1)
+
+
 def test_a_number_leaves_neutral_values_alone() -> None:
     net = MAIN["MLP, norm"].build(no_weights=True)
     hnet = HMLP(net.hyper_shapes_learned, **KNOWN)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.core import trees
 from hypnettorch.hnets import HMLP, ChunkedHMLP, HEncodedInput, HResidual, HSetInput
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
@@ -194,3 +195,149 @@ def test_wrong_calls() -> None:
         set_net(hmlp(), nn.Flatten(0))(cond_input=sets)
     with pytest.raises(ValueError, match=r"pool\(...\)"):
         set_net(hmlp(), pool=lambda encoded: encoded)(cond_input=sets)
+
+
+# ---------------------------------------------------------------------------------------------- masks, lists, tuples
+
+
+class Labelled(nn.Module):
+    """An encoder of vectors with labels; without sense for labels that are not there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(3, 4)
+        self.linear = nn.Linear(2, 4)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.linear(x) * self.embedding(y)
+
+
+class MaskedAttention(Attention):
+    """The softmax over those elements that count."""
+
+    def forward(self, encoded: Tensor, mask: Tensor | None = None) -> Tensor:
+        score = self.score(encoded)
+        if mask is not None:
+            score = score.masked_fill(~mask.unsqueeze(-1), -torch.inf)
+        return (score.softmax(-2) * encoded).sum(-2)
+
+
+SIZES = (3, 1, 5)
+
+
+def uneven() -> list[Tensor]:
+    return [torch.randn(size, 2).double() for size in SIZES]
+
+
+def uneven_pairs() -> list[tuple[Tensor, Tensor]]:
+    return [(x, torch.randint(3, x.shape[:1])) for x in uneven()]
+
+
+def with_mask(sets: list[Any], fill: float = torch.nan) -> dict[str, Any]:
+    """The sets filled up, and which elements are theirs."""
+    mask = torch.arange(max(SIZES)) < torch.tensor(SIZES)[:, None]
+
+    def padded(parts: tuple[Tensor, ...]) -> Tensor:
+        value = -100 if not parts[0].is_floating_point() else fill
+        return nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=value)
+
+    pairs = isinstance(sets[0], tuple)
+    elements = tuple(map(padded, zip(*sets, strict=True))) if pairs else padded(tuple(sets))
+    return {"elements": elements, "mask": mask}
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "attention"])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_sets_of_different_size_are_as_each_by_itself(pool: str, pairs: bool) -> None:
+    sets: list[Any] = uneven_pairs() if pairs else uneven()
+    options: dict[str, Any] = {"element_dims": (1, 0)} if pairs else {}
+    hnet = set_net(
+        hmlp(), Labelled() if pairs else encoder(), pool=MaskedAttention() if pool == "attention" else pool, **options
+    )
+    expected = torch.cat([hnet(cond_input=one, ret_format="flattened") for one in sets])
+    torch.testing.assert_close(hnet(cond_input=sets, ret_format="flattened"), expected)
+    masked = with_mask(sets)
+    torch.testing.assert_close(hnet(cond_input=masked, ret_format="flattened"), expected)
+    one = {"elements": trees.map_tensors(lambda t: t[0], masked["elements"]), "mask": masked["mask"][0]}
+    torch.testing.assert_close(hnet(cond_input=one, ret_format="flattened"), expected[:1])
+
+
+def test_sets_of_one_size_need_no_mask() -> None:
+    hnet = set_net(hmlp(), pool=deviations)
+    sets = torch.randn(3, 6, 2).double()
+    expected = hnet(cond_input=sets, ret_format="flattened")
+    torch.testing.assert_close(hnet(cond_input=list(sets), ret_format="flattened"), expected)
+
+
+@pytest.mark.parametrize("form", ["list", "mask"])
+def test_many_parameter_sets_of_uneven_sets(form: str) -> None:
+    pairs = uneven_pairs()
+    sets: Any = pairs if form == "list" else with_mask(pairs)
+    hnet = set_net(hmlp(), Labelled(), pool=MaskedAttention(), element_dims=(1, 0))
+    weights = [torch.randn(2, *shape).double() for shape in hnet.param_shapes]
+    got = hnet.batched_forward(cond_input=sets, weights=weights, share_input=True, ret_format="flattened")
+    for b in range(2):
+        one = hnet(cond_input=sets, weights=[w[b] for w in weights], ret_format="flattened")
+        torch.testing.assert_close(got[b], one)
+    own = trees.map_tensors(lambda t: torch.stack([t, t]), sets)
+    torch.testing.assert_close(hnet.batched_forward(cond_input=own, weights=weights, ret_format="flattened"), got)
+
+
+@pytest.mark.parametrize("form", ["list", "mask"])
+def test_derivatives_and_graph_of_uneven_sets(form: str) -> None:
+    hnet = set_net(hmlp(activation_fn=nn.Tanh()), pool=MaskedAttention())
+    leaves = [one.requires_grad_() for one in uneven()]
+
+    def function(*leaves: Tensor) -> Tensor:
+        sets: Any = list(leaves) if form == "list" else with_mask(list(leaves), 0.0)
+        made: Tensor = hnet(cond_input=sets, ret_format="flattened")
+        return made
+
+    torch.autograd.gradcheck(function, leaves, fast_mode=True)
+    sets: Any = leaves if form == "list" else with_mask(leaves)
+    compiled = torch.compile(hnet, fullgraph=True, backend="aot_eager")
+    made = compiled(cond_input=sets, ret_format="flattened")
+    torch.testing.assert_close(made, function(*leaves))
+    made.sum().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in leaves)
+    torch._dynamo.reset()
+
+
+def test_uneven_sets_start_and_generate_networks() -> None:
+    mnet = MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False).double()
+    hnet = set_net(HMLP(mnet.hyper_shapes_learned, layers=[5], **COMMON), Labelled(), element_dims=(1, 0))
+    model, sets = HyperModel(hnet, mnet), uneven_pairs()
+    hnet.apply_calibrated_init(mnet, cond_input=sets * 40)
+    hnet.apply_hyperfan_init(mnet=mnet, cond_input=with_mask(sets, 0.0))
+    x = torch.randn(3, 6, 3).double()
+    outputs = model(x, cond_input=sets)
+    torch.testing.assert_close(model(x, cond_input=with_mask(sets)), outputs)
+    torch.testing.assert_close(model(x[0], cond_input=sets[0]), outputs[0])
+    torch.testing.assert_close(model(x[:1], cond_input=sets[:1]), outputs[:1])
+    assert HyperModel(HResidual(hnet, verbose=False), mnet)(x[0], cond_input=sets[0]).shape == (6, 2)
+
+
+def test_wrong_masks_lists_and_tuples() -> None:
+    hnet = set_net(hmlp())
+    x, mask = torch.randn(2, 3, 2).double(), torch.ones(2, 3, dtype=torch.bool)
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        ({"elements": x}, ValueError, "'elements' and 'mask'"),
+        ({"elements": x, "mask": mask.float()}, TypeError, "torch.bool"),
+        ({"elements": x, "mask": mask[:, :2]}, ValueError, r"mask.*shape \(2, 3\)"),
+        ({"elements": x, "mask": mask & torch.tensor([[True], [False]])}, ValueError, "an element in each set"),
+        ([], ValueError, "at least one set"),
+        ([x[0], (x[0], x[0])], ValueError, "all of them tensors or all tuples"),
+        ([x[0], x], ValueError, r"cond_input\[1\]: expected one set"),
+        ([x[0], x[0, :0]], ValueError, r"cond_input\[1\]"),
+        ([[1.0, 2.0]], TypeError, r"cond_input\[0\]: expected a tensor, got float"),
+        ((x, x[:, :2]), ValueError, "cond_input"),
+    ]
+    for sets, error, text in wrong:
+        with pytest.raises(error, match=text):
+            hnet(cond_input=sets)
+    with pytest.raises(ValueError, match="pool: expected a function of encodings and mask"):
+        set_net(hmlp(), pool=deviations)(cond_input=uneven())
+    with pytest.raises(ValueError, match="cond_input"):
+        set_net(hmlp(), Labelled(), element_dims=(1, 0))(cond_input=x)
+    with pytest.raises(TypeError, match="cond_input"):
+        hmlp()(cond_input=list(x[0]))
