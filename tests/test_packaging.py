@@ -107,9 +107,9 @@ def test_oldest_versions_are_those_declared(wheel: zipfile.ZipFile) -> None:
     metadata = HeaderParser().parsestr(wheel.read(f"hypnettorch-{hypnettorch.__version__}.dist-info/METADATA").decode())
     bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(metadata.get_all("Requires-Dist", [])), re.MULTILINE))
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert pins.keys() == bounds.keys() - UNTESTED
-    assert all(f"{pin}.".startswith(f"{bounds[name]}.") for name, pin in pins.items())
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert bounds.keys() - UNTESTED <= pins.keys()
+    assert all(f"{pins[name]}.".startswith(f"{bounds[name]}.") for name in bounds.keys() - UNTESTED)
     oldest = metadata["Requires-Python"].removeprefix(">=")
     assert f"PYTHON=python{oldest} CONSTRAINTS=constraints-oldest.txt" in (ROOT / "Makefile").read_text()
 
