@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hypnettorch.papers.experiment import QUICK, learn_tasks
@@ -37,9 +38,10 @@ def accuracies(during: float, final: float) -> tuple[Published, ...]:
     return (Published("during", during, source=SOURCE), Published("final", final, source=SOURCE))
 
 
+permuted_copy = partial(Recipe, paper=PAPER, method=learn_tasks, quick=QUICK_COPY, seeds=3, remarks=LONG)
+
 RECIPES = [
-    Recipe(
-        paper=PAPER,
+    permuted_copy(
         part="permuted-copy-hnet",
         title="Permuted copy, five tasks, hypernetwork",
         settings={
@@ -53,15 +55,10 @@ RECIPES = [
             "lr": 5e-4,
             "orthogonal_hh_reg": 10.0,
         },
-        method=learn_tasks,
         published=accuracies(100.0, 100.0),
-        quick=QUICK_COPY,
-        seeds=3,
         minutes=40,
-        remarks=LONG,
     ),
-    Recipe(
-        paper=PAPER,
+    permuted_copy(
         part="permuted-copy-ewc",
         title="Permuted copy, five tasks, online elastic weight consolidation",
         settings={
@@ -73,35 +70,21 @@ RECIPES = [
             "lr": 1e-3,
             "orthogonal_hh_reg": 0.01,
         },
-        method=learn_tasks,
         published=accuracies(99.93, 98.66),
-        quick=QUICK_COPY,
-        seeds=3,
         minutes=25,
-        remarks=LONG,
     ),
-    Recipe(
-        paper=PAPER,
+    permuted_copy(
         part="permuted-copy-si",
         title="Permuted copy, five tasks, synaptic intelligence",
         settings={**COPY, "method": "si", "si_lambda": 0.01, "lr": 1e-3, "orthogonal_hh_reg": 1.0},
-        method=learn_tasks,
         published=accuracies(98.7, 94.5),
-        quick=QUICK_COPY,
-        seeds=3,
         minutes=25,
-        remarks=LONG,
     ),
-    Recipe(
-        paper=PAPER,
+    permuted_copy(
         part="permuted-copy-scratch",
         title="Permuted copy, five tasks, separate main networks",
         settings={**COPY, "method": "scratch", "lr": 5e-4, "clip_grad_norm": -1, "orthogonal_hh_reg": 1.0},
-        method=learn_tasks,
         published=accuracies(100.0, 100.0)[:1],
-        quick=QUICK_COPY,
-        seeds=3,
         minutes=25,
-        remarks=LONG,
     ),
 ]

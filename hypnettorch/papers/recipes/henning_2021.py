@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hypnettorch.papers.experiment import ON_DIGITS, QUICK, learn_tasks
@@ -64,6 +65,27 @@ EWC: dict[str, Any] = {
 }
 
 
+MIXTURES_ALONE: dict[str, Any] = {
+    "cl_exp": "mixtures",
+    "cl_scenario": 3,
+    "mlp_arch": "10,10",
+    "batch_size": 32,
+    "n_iter": 10_001,
+    "val_set_size": 0,
+    "ckpt_iter": 0,
+}
+"""Main networks by themselves."""
+
+SPLIT_SCRATCH: dict[str, Any] = {
+    "cl_exp": "splitmnist",
+    "cl_scenario": 3,
+    "method": "scratch",
+    "batch_size": 128,
+    "n_iter": 5000,
+    "val_set_size": 0,
+}
+
+
 def accuracies(**values: float) -> tuple[Published, ...]:
     """Accuracies by scenario."""
     return tuple(Published(figure, value, source=SOURCE) for figure, value in values.items())
@@ -75,20 +97,17 @@ QUICK_POSTERIOR: dict[str, Any] = {**QUICK, "train_samples": 2, "test_samples": 
 AGREEMENT = "The task is the one on whose samples predictions agree; what that is measured by is not in the commands."
 
 
+mixtures = partial(Recipe, paper=PAPER, method=learn_tasks, quick=QUICK, seeds=10, minutes=0.5)
+split_mnist = partial(Recipe, paper=PAPER, method=learn_tasks, quick=ON_DIGITS, seeds=5, data="MNIST")
+
 RECIPES: list[Recipe] = [
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-deterministic",
         title="2-D mixtures, one weight vector per task",
         settings={**MIXTURES, "beta": 0.01 / MIXTURES_SAMPLES, "lr": 1e-4},
-        method=learn_tasks,
         published=accuracies(CL1=100, CL3=45),
-        quick=QUICK,
-        seeds=10,
-        minutes=0.5,
     ),
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-bbb",
         title="2-D mixtures, normal posteriors",
         settings={
@@ -104,15 +123,12 @@ RECIPES: list[Recipe] = [
             "clip_grad_norm": 1 / MIXTURES_SAMPLES,
             "lr": 5e-4,
         },
-        method=learn_tasks,
         published=accuracies(CL1=100, CL3=90),
         quick=QUICK_POSTERIOR,
-        seeds=10,
         minutes=1.5,
         remarks=AGREEMENT,
     ),
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-radial",
         title="2-D mixtures, radial posteriors",
         settings={
@@ -125,15 +141,12 @@ RECIPES: list[Recipe] = [
             "clip_grad_norm": 1 / MIXTURES_SAMPLES,
             "lr": 1e-3,
         },
-        method=learn_tasks,
         published=accuracies(CL1=95, CL3=76),
         quick=QUICK_POSTERIOR,
-        seeds=10,
         minutes=1.5,
         remarks=AGREEMENT,
     ),
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-avb",
         title="2-D mixtures, implicit posteriors, adversarial",
         settings={
@@ -146,15 +159,12 @@ RECIPES: list[Recipe] = [
             "beta": 0.1 / MIXTURES_SAMPLES,
             "lr": 1e-3,
         },
-        method=learn_tasks,
         published=accuracies(CL1=100, CL3=100),
         quick={**QUICK_POSTERIOR, "implicit_arch": "4"},
-        seeds=10,
         minutes=5,
         remarks="The published run was the best of several random seeds.",
     ),
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-ssge",
         title="2-D mixtures, implicit posteriors, Stein gradients",
         settings={
@@ -169,38 +179,24 @@ RECIPES: list[Recipe] = [
             "clip_grad_norm": 1 / MIXTURES_SAMPLES,
             "lr": 1e-3,
         },
-        method=learn_tasks,
         published=accuracies(CL1=100, CL3=100),
         quick={**QUICK_POSTERIOR, "implicit_arch": "4"},
-        seeds=10,
         minutes=5,
         remarks="The kernel's width is the median distance of samples; the published run has width 1.",
     ),
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-ewc",
         title="2-D mixtures, elastic weight consolidation with a growing softmax",
         settings={
-            "cl_exp": "mixtures",
-            "cl_scenario": 3,
+            **MIXTURES_ALONE,
             "method": "ewc",
             "online_ewc": True,
             "ewc_lambda": 1.0,
-            "mlp_arch": "10,10",
             "lr": 5e-4,
-            "batch_size": 32,
-            "n_iter": 10_001,
-            "val_set_size": 0,
-            "ckpt_iter": 0,
         },
-        method=learn_tasks,
         published=accuracies(CL3=50),
-        quick=QUICK,
-        seeds=10,
-        minutes=0.5,
     ),
-    Recipe(
-        paper=PAPER,
+    split_mnist(
         part="split-mnist-small",
         title="Split MNIST, one weight vector per task, MLP 100-100",
         settings={
@@ -211,15 +207,10 @@ RECIPES: list[Recipe] = [
             "beta": 10 / SPLIT_SAMPLES,
             "lr": 5e-4,
         },
-        method=learn_tasks,
         published=accuracies(CL1=99.72, CL3=63.41),
-        quick=ON_DIGITS,
-        seeds=5,
         minutes=3,
-        data="MNIST",
     ),
-    Recipe(
-        paper=PAPER,
+    split_mnist(
         part="split-mnist-large",
         title="Split MNIST, one weight vector per task, MLP 400-400",
         settings={
@@ -231,99 +222,47 @@ RECIPES: list[Recipe] = [
             "lr": 1e-4,
             "batch_size": 128,
         },
-        method=learn_tasks,
         published=accuracies(CL1=99.67, CL3=74.43),
-        quick=ON_DIGITS,
         seeds=3,
         minutes=10,
-        data="MNIST",
     ),
-    Recipe(
-        paper=PAPER,
+    split_mnist(
         part="split-mnist-ewc-growing",
         title="Split MNIST, elastic weight consolidation with a growing softmax, MLP 100-100",
         settings={**EWC, "ewc_lambda": 1000.0, "lr": 1e-3, "clip_grad_norm": 1.0},
-        method=learn_tasks,
         published=accuracies(CL3=28.15),
-        quick=ON_DIGITS,
-        seeds=5,
         minutes=1,
-        data="MNIST",
     ),
-    Recipe(
-        paper=PAPER,
+    split_mnist(
         part="split-mnist-ewc-heads",
         title="Split MNIST, elastic weight consolidation with a head per task, MLP 100-100",
         settings={**EWC, "split_head_cl3": True, "ewc_lambda": 10.0, "lr": 5e-4},
-        method=learn_tasks,
         published=accuracies(CL1=97.79, CL3=46.61),
-        quick=ON_DIGITS,
-        seeds=5,
         minutes=1,
-        data="MNIST",
     ),
-    Recipe(
-        paper=PAPER,
+    mixtures(
         part="mixtures-scratch",
         title="2-D mixtures, separate main networks",
         settings={
-            "cl_exp": "mixtures",
-            "cl_scenario": 3,
+            **MIXTURES_ALONE,
             "method": "scratch",
-            "mlp_arch": "10,10",
             "lr": 1e-3,
             "clip_grad_norm": 1 / MIXTURES_SAMPLES,
-            "batch_size": 32,
-            "n_iter": 10_001,
-            "val_set_size": 0,
-            "ckpt_iter": 0,
         },
-        method=learn_tasks,
         published=accuracies(CL1=100, CL3=71),
-        quick=QUICK,
-        seeds=10,
-        minutes=0.5,
     ),
-    Recipe(
-        paper=PAPER,
+    split_mnist(
         part="split-mnist-scratch-small",
         title="Split MNIST, separate main networks, MLP 100-100",
-        settings={
-            "cl_exp": "splitmnist",
-            "cl_scenario": 3,
-            "method": "scratch",
-            "mlp_arch": "100,100",
-            "lr": 5e-4,
-            "batch_size": 128,
-            "n_iter": 5000,
-            "val_set_size": 0,
-        },
-        method=learn_tasks,
+        settings={**SPLIT_SCRATCH, "mlp_arch": "100,100", "lr": 5e-4},
         published=accuracies(CL1=99.77, CL3=67.89),
-        quick=ON_DIGITS,
-        seeds=5,
         minutes=2,
-        data="MNIST",
     ),
-    Recipe(
-        paper=PAPER,
+    split_mnist(
         part="split-mnist-scratch-large",
         title="Split MNIST, separate main networks, MLP 400-400",
-        settings={
-            "cl_exp": "splitmnist",
-            "cl_scenario": 3,
-            "method": "scratch",
-            "mlp_arch": "400,400",
-            "lr": 1e-4,
-            "batch_size": 128,
-            "n_iter": 5000,
-            "val_set_size": 0,
-        },
-        method=learn_tasks,
+        settings={**SPLIT_SCRATCH, "mlp_arch": "400,400", "lr": 1e-4},
         published=accuracies(CL1=99.77, CL3=70.39),
-        quick=ON_DIGITS,
-        seeds=5,
         minutes=4,
-        data="MNIST",
     ),
 ]
