@@ -96,7 +96,7 @@ def from_transformers(kind: str, head: str = "ForCausalLM", **options: Any) -> n
 
 def recompute_blocks(model: Any, use_reentrant: bool) -> None:
     """As users of Hugging Face do; it has an effect in training only."""
-    model.train().activation_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.train().gradient_checkpointing_enable({"use_reentrant": use_reentrant})
 
 
 def tokens(*lead: int) -> Tensor:
