@@ -5,7 +5,7 @@
 #   make test-newest   the same with the newest versions that there are
 #   make lint       ruff (rules and format) and mypy
 #   make format     let ruff write the format
-#   make docs       run the tutorials and write HTML pages to docs/_build/html
+#   make docs       run the tutorials, write HTML pages to docs/_build/html and look for faults in them
 #   make bench      the benchmarks                      make bench ARGS=--help
 #   make clean      remove what tools leave behind; the environment and results stay
 #
@@ -44,6 +44,7 @@ test-newest:
 docs: $(VENV)/.has-docs
 	$(python) -m sphinx -W --keep-going -q docs docs/_build/html $(ARGS)
 	@echo "documentation: docs/_build/html/index.html"
+	$(python) docs/check_pages.py
 
 bench: $(VENV)/.has-experiments
 	$(python) -m benchmarks $(ARGS)

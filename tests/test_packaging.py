@@ -13,6 +13,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 import hypnettorch
 
@@ -116,3 +117,24 @@ def test_oldest_versions_are_those_declared(wheel: zipfile.ZipFile) -> None:
 
 UNTESTED = {"sphinx"}
 """What only the documentation needs."""
+
+
+def test_conda_recipe_agrees_with_the_wheel(wheel: zipfile.ZipFile) -> None:
+    """It has the versions, dependencies and commands of the project, and names the archive that setuptools makes."""
+    recipe = yaml.safe_load((ROOT / "conda" / "recipe.yaml").read_text())
+    info = f"hypnettorch-{hypnettorch.__version__}.dist-info"
+    metadata = HeaderParser().parsestr(wheel.read(f"{info}/METADATA").decode())
+    assert recipe["context"] == {
+        "version": metadata["Version"],
+        "python_min": metadata["Requires-Python"].removeprefix(">="),
+    }
+    assert recipe["source"]["path"] == "../dist/hypnettorch-${{ version }}.tar.gz"
+    required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    asked = {line.replace(" ", "").replace("pytorch", "torch") for line in recipe["requirements"]["run"]}
+    assert asked == {*required, "python>=${{python_min}}"}
+    build = (ROOT / "pyproject.toml").read_text().partition("\n\n")[0]
+    assert f'requires = ["{recipe["requirements"]["host"][-1].replace(" ", "")}"]' in build
+    commands = wheel.read(f"{info}/entry_points.txt").decode().splitlines()[1:]
+    assert recipe["build"]["python"]["entry_points"] == [line for line in commands if line]
+    assert recipe["about"]["summary"] == metadata["Summary"]
+    assert recipe["about"]["license"] == metadata["License-Expression"]
