@@ -43,6 +43,8 @@ class HyperModel(nn.Module):
         hnet: The hypernetwork; beside a ``ModuleNet`` also any module that gets ``cond_input`` (the entries of a
             dictionary as keywords) and returns low-rank updates ``{name: (A [N, r, n], B [N, out, r])}``.
         mnet: The main network, whose ``hyper_shapes_learned`` (or ``param_shapes``) the hypernetwork produces.
+        return_factors: Whether a call gives, beside the output, what :meth:`weights` gives, as for a penalty of the
+            factors in the loss; they are generated once.
 
     Raises:
         ValueError: If the hypernetwork produces other shapes.
@@ -59,8 +61,9 @@ class HyperModel(nn.Module):
         torch.Size([3, 5, 2])
     """
 
-    def __init__(self, hnet: Any, mnet: Any) -> None:
+    def __init__(self, hnet: Any, mnet: Any, return_factors: bool = False) -> None:
         super().__init__()
+        self._returns_factors = checks.flag("return_factors", return_factors)
         if isinstance(hnet, nn.Module) and isinstance(mnet, ModuleNet) and not is_network(hnet):
             hnet = UpdatesOfModule(hnet, mnet)
         check_hypernetwork("hnet", hnet)
@@ -151,29 +154,36 @@ class HyperModel(nn.Module):
                 ``num_items_in_batch`` what losses are divided by, the ``loss`` of all weight sets is one number.
 
         Returns:
-            The output of the main network; with ``regularizer`` the pair of it and the regulariser's value.
+            The output of the main network; a tuple of it and what else was asked for: the weights
+            (``return_factors``), the regulariser's value.
 
         Raises:
             ValueError: If arguments are missing or do not fit.
         """
         if regularizer is not None:
             checks.function("regularizer", regularizer)
-        one_by_one = condition is not None or uncond_input is not None or ITEMS in kwargs
+        one_by_one = condition is not None or uncond_input is not None or ITEMS in kwargs or self._returns_factors
         groups = None if one_by_one else self._groups(cond_id)
         many, inputs = self._inputs(cond_id if groups is None else list(groups), cond_input, uncond_input)
         if condition is None and cond_id is not None and self.mnet.depends_on_condition:
             condition = cond_id
         if isinstance(condition, Tensor) and not torch.compiler.is_compiling():
             condition = condition.tolist()  # what is compiled chooses by numbers
+        produced = None
         if groups is None or share_input:
-            output = self._joint(self, args, kwargs, inputs, many, share_input, condition)
+            output, produced = self._joint(self, args, kwargs, inputs, many, share_input, condition)
         else:
             output = self._grouped(list(groups.values()), self._produce(many, inputs), args, kwargs)
         if groups is not None:
             order = torch.tensor([b for group in groups.values() for b in group]).argsort()
             of_set = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group])
             output = _rows(output, of_set[order] if share_input else order)
-        return output if regularizer is None else (output, regularizer(self.hnet))
+        found = [output]
+        if self._returns_factors:
+            found.append(self._by_name(produced))
+        if regularizer is not None:
+            found.append(regularizer(self.hnet))
+        return output if len(found) == 1 else tuple(found)
 
     def weights(
         self, cond_id: Any = None, cond_input: Tensor | None = None, uncond_input: Tensor | None = None
@@ -189,7 +199,9 @@ class HyperModel(nn.Module):
             Tensors ``[*shape]``, or ``[B, *shape]`` for many weight sets, that ``mnet.forward`` and
             ``mnet.batched_forward`` take as ``weights``; of low-rank updates pairs ``(A, B)``.
         """
-        produced = self._produce(*self._inputs(cond_id, cond_input, uncond_input))
+        return self._by_name(self._produce(*self._inputs(cond_id, cond_input, uncond_input)))
+
+    def _by_name(self, produced: Any) -> dict[Any, Any]:
         return produced if isinstance(produced, dict) else dict(zip(self._names, produced, strict=True))
 
     def _inputs(
@@ -279,12 +291,13 @@ class _Joint(nn.Module):
         many: bool,
         share_input: bool,
         condition: Any,
-    ) -> Any:
+    ) -> tuple[Any, Any]:
         weights, mnet = model._produce(many, inputs), model.mnet
+        returned = weights if model._returns_factors else None
         if not many:
             if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
                 condition = int(condition[0])
-            return mnet(*args, weights=weights, condition=condition, **kwargs)
+            return mnet(*args, weights=weights, condition=condition, **kwargs), returned
         if isinstance(mnet, Network) and computes(type(mnet)):
             output = mnet(*args, weights=Stacked(weights, share_input), condition=condition, **kwargs)
         else:
@@ -293,7 +306,7 @@ class _Joint(nn.Module):
             )
         if ITEMS in kwargs and "loss" in output:
             output["loss"] = output["loss"].mean() if kwargs[ITEMS] is None else output["loss"].sum()
-        return output
+        return output, returned
 
 
 def _rows(tree: Any, index: Tensor) -> Any:

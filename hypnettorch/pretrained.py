@@ -7,6 +7,7 @@ reads and writes the same folders.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
@@ -53,7 +54,7 @@ _CURRENT: Mapping[str, Callable[[Any], Any]] = {
     "hnet": lambda hnet: description_of(hnet.internal_hnet),
     "hnets": lambda hnet: [description_of(inner) for inner in hnet.internal_hnets],
     "target": lambda hnet: _describe_targets(hnet.target_keys, hnet.target_shapes),
-    "rank": lambda hnet: hnet._ranks,
+    "rank": lambda hnet: getattr(hnet, "_ranks", None) or hnet.rank,
     "alpha": lambda hnet: hnet._alphas,
     "feature_size": lambda hnet: hnet._feature_size,
     "mnet": lambda hnet: None,
@@ -78,15 +79,47 @@ def _describe_targets(keys: list[Any], shapes: list[list[int]]) -> Any:
     return shapes if keys == list(range(len(shapes))) else dict(zip(keys, shapes, strict=True))
 
 
-def save(hnet: Any, folder: FilePath) -> None:
+def save(hnet: Any, folder: FilePath, base: Any = None) -> None:
     """Write a hypernetwork (see :meth:`hypnettorch.hnets.hypernetwork.HyperNetwork.save_pretrained`)."""
     safetensors = require("safetensors.torch", "networks in folders", "adapters")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in hnet.state_dict().items()}
     description = {**description_of(hnet), "version": descriptions.VERSION}
+    if base is not None:
+        description["base"] = describe_base(base)
     descriptions.write(folder, description, lambda metadata: safetensors.save(tensors, metadata))
 
 
-def load(cls: Any, kinds: Mapping[str, type], folder: FilePath, given: Mapping[str, Any] | None) -> Any:
+def describe_base(base: Any) -> Description:
+    """What tells a base model from others: its name, and shapes and a hash of the weights that are adapted.
+
+    The hash is that of the weights in ``bfloat16``, so that the same model in another precision is the same base.
+
+    Args:
+        base: The :class:`~hypnettorch.mnets.module_net.ModuleNet` around it.
+    """
+    content = hashlib.sha256()
+    for weight in base.initial_weights():
+        rounded = weight.to(torch.bfloat16) if weight.is_floating_point() else weight
+        content.update(rounded.cpu().contiguous().view(torch.uint8).numpy().data)
+    name = getattr(base.module, "name_or_path", None) or type(base.module).__name__
+    return {"name": name, "shapes": base.selected_shapes, "hash": content.hexdigest()}
+
+
+def _check_base(description: Description, base: Any) -> None:
+    """Raise unless a network was written beside this base model; its name is told, but does not count."""
+    known = description.get("base")
+    if known is None:
+        checks.fail("base", "None, since the network was written without its base", type(base.module).__name__)
+    own = describe_base(base)
+    for what in ("shapes", "hash"):
+        if own[what] != known[what]:
+            other = "other shapes" if what == "shapes" else "other values of the same shapes"
+            checks.fail("base", f"the model that the network was written beside, {known['name']}", f"one with {other}")
+
+
+def load(
+    cls: Any, kinds: Mapping[str, type], folder: FilePath, given: Mapping[str, Any] | None, base: Any = None
+) -> Any:
     """Read a hypernetwork (see :meth:`hypnettorch.hnets.hypernetwork.HyperNetwork.from_pretrained`).
 
     Args:
@@ -94,6 +127,7 @@ def load(cls: Any, kinds: Mapping[str, type], folder: FilePath, given: Mapping[s
         kinds: Classes by name: all that may be made.
         folder: Where from.
         given: What a description leaves open.
+        base: The base model beside which it must have been written.
     """
     safetensors = require("safetensors.torch", "networks in folders", "adapters")
     description, blob = descriptions.read(folder)
@@ -101,6 +135,8 @@ def load(cls: Any, kinds: Mapping[str, type], folder: FilePath, given: Mapping[s
         tensors = safetensors.load(blob)
     except Exception as error:  # whatever a damaged file makes of the reader
         raise FileError(f"{folder}: it is damaged ({error})") from error
+    if base is not None:
+        _check_base(description, base)
     given = {} if given is None else given
     descriptions.check_given(description, given)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # what is drawn, if anything, is replaced

@@ -33,7 +33,7 @@ LAYERS = [
     ["utils"],
     ["hyper_model"],
     ["hypnettorch"],
-    ["testing"],
+    ["testing", "adapters"],
     ["compat", "data"],
     ["hpsearch"],
     ["examples"],

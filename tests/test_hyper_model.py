@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from hypnettorch.hnets import HMLP, ChunkedHMLP
+from hypnettorch.hnets import HMLP, ChunkedHMLP, HLowRank
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP, ModuleNet
 from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
@@ -528,3 +528,32 @@ def test_any_module_that_returns_updates() -> None:
     assert set(model.weights(cond_input=e)) == {"linear.weight"}
     output.sum().backward()
     assert all(parameter.grad is not None for parameter in generator.parameters())
+
+
+@pytest.mark.parametrize("cond_id", [3, [0, 2], [0, 1] * 12])
+def test_factors_beside_the_output(cond_id: Any) -> None:
+    """They are those that the output was computed with, so that a penalty needs no second generation."""
+    calls = []
+    net = ModuleNet(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), include="*.weight")
+    hnet = HLowRank(lambda shapes: HMLP(shapes, num_cond_embs=4, verbose=False), net, rank=2, gate=1, verbose=False)
+    hnet.register_forward_hook(lambda *_: calls.append(1))
+    both, plain = HyperModel(hnet, net, return_factors=True), HyperModel(hnet, net)
+    x = inputs(*([] if isinstance(cond_id, int) else [len(cond_id)]))
+    output, factors = both(x, cond_id=cond_id)
+    assert len(calls) == 1
+    torch.testing.assert_close(output, plain(x, cond_id=cond_id))
+    for key, pair in plain.weights(cond_id=cond_id).items():
+        torch.testing.assert_close(factors[key], pair)
+    (output.square().mean() + sum(A.abs().mean() + B.abs().mean() for A, B in factors.values())).backward()
+    assert (hnet.gates.grad != 0).all()
+    _, _, value = both(x, cond_id=cond_id, regularizer=lambda hnet: hnet.gates.sum())
+    assert value.item() == 2
+
+
+def test_weights_beside_the_output() -> None:
+    both = model()
+    both = HyperModel(both.hnet, both.mnet, return_factors=True)
+    x = inputs()
+    y, weights = both(x, cond_id=1)
+    assert list(weights) == both.mnet.param_names
+    torch.testing.assert_close(both.mnet(x, weights=weights), y)

@@ -1075,20 +1075,24 @@ class HyperNetwork(Network):
 
     # ------------------------------------------------------------------------------------------- files
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], base: Any = None) -> None:
         """Write the network into a folder: tensors as safetensors, with a description that holds no code.
 
         Args:
             folder: Where to; it is made if there is none. What it holds is replaced in one step.
+            base: The :class:`~hypnettorch.mnets.module_net.ModuleNet` around the pretrained model whose adapters this
+                network generates. Its name, and shapes and a hash of its selected weights, are noted.
 
         Raises:
             OSError: If a file cannot be written.
             ImportError: If ``safetensors`` is not installed.
         """
-        pretrained.save(self, folder)
+        pretrained.save(self, folder, base)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str], given: Mapping[str, Any] | None = None) -> Any:
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], given: Mapping[str, Any] | None = None, base: Any = None
+    ) -> Any:
         """Read a network that :meth:`save_pretrained` or :func:`hypnettorch.jax.save` wrote; nothing in it is executed.
 
         Args:
@@ -1096,6 +1100,7 @@ class HyperNetwork(Network):
             given: Functions and modules that a file cannot hold (assembly functions, trunks, most activation
                 functions), by the name of the argument: ``{'trunk': module}``, inside of another network
                 ``{'hnet.trunk': module}``.
+            base: The pretrained model beside which the network is to be used; it must be the one that was noted.
 
         Returns:
             The network in evaluation mode, with the dtypes of the file. :meth:`HyperNetwork.from_pretrained` reads all
@@ -1103,7 +1108,7 @@ class HyperNetwork(Network):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, holds a network of another class, or ``given`` does not fit.
+            ValueError: If it is damaged, holds a network of another class, or ``given`` or ``base`` does not fit.
             ImportError: If ``safetensors`` is not installed.
 
         Example:
@@ -1116,7 +1121,7 @@ class HyperNetwork(Network):
             True
         """
         kinds = {kind.__name__: kind for kind in (HyperNetwork, *derived_classes(HyperNetwork))}
-        return pretrained.load(cls, {**kinds, GluedChunks.__name__: GluedChunks}, folder, given)
+        return pretrained.load(cls, {**kinds, GluedChunks.__name__: GluedChunks}, folder, given, base)
 
     def __str__(self) -> str:
         internal = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from hypnettorch.core import checks
 from hypnettorch.core.low_rank import Key, LowRank, matrix_shape
 from hypnettorch.core.starts import Start
 from hypnettorch.core.values import Values
+from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import HyperNetwork, Pairs, Request
 from hypnettorch.hnets.initialization import Plan
 from hypnettorch.hnets.module_part import ModulePart
@@ -47,6 +49,8 @@ class HLowRank(Wrapper):
             ``{'*.attn.*': 8, '*': 4}``, of which the first that matches counts.
         alpha: ``α``, in the same forms; by default the rank.
         verbose: Whether to print a line about the network.
+        gate: What the gates start at: 1 for an ``h`` whose own updates start at zero, of which closed gates would let
+            no gradient through.
         dropout: With which probability an entry of the input of an adapter is 0 in training mode. It is drawn for each
             pair of factors, so that all positions of a sample lose the same entries.
 
@@ -84,8 +88,10 @@ class HLowRank(Wrapper):
         alpha: float | Sequence[float] | Mapping[Any, float] | None = None,
         verbose: bool = True,
         dropout: float = 0.0,
+        gate: float = 0.0,
     ) -> None:
-        shapes, keys = _targets(target)
+        targets = targets_by_key(target)
+        shapes, keys = list(targets.values()), list(targets)
         ranks = _ranks(rank, keys)
         alphas = ranks if alpha is None else _per_target("alpha", alpha, keys)
         wanted = _factor_shapes(shapes, ranks)
@@ -100,7 +106,8 @@ class HLowRank(Wrapper):
         self._alphas = [checks.number(("alpha", i), a) for i, a in enumerate(alphas)]
         self._dropout = checks.number("dropout", dropout, 0, 1)
         self.wrap(generator)
-        self.declare("gate.weight", [len(shapes)], block=1)
+        opened = partial(nn.init.constant_, val=checks.number("gate", gate))
+        self.declare("gate.weight", [len(shapes)], block=1, init=opened)
         if verbose:
             print(self)
 
@@ -119,8 +126,8 @@ class HLowRank(Wrapper):
             >>> HLowRank.factor_shapes([[16, 3, 5, 5], [10, 16]], rank=[4, 2])
             [[4, 75], [16, 4], [2, 16], [10, 2]]
         """
-        shapes, keys = _targets(target)
-        return _factor_shapes(shapes, _ranks(rank, keys))
+        targets = targets_by_key(target)
+        return _factor_shapes(list(targets.values()), _ranks(rank, list(targets)))
 
     @property
     def gates(self) -> nn.Parameter:
@@ -188,9 +195,10 @@ class UpdatesOfModule(HyperNetwork):
     makes_updates = True
 
     def __init__(self, module: nn.Module, target: Any) -> None:
-        shapes, self._keys = _targets(target)
-        super().__init__(shapes)
-        self._part = ModulePart(self, "module", module, block=0)
+        targets = targets_by_key(target)
+        super().__init__(list(targets.values()))
+        self._keys = list(targets)
+        self._part = ModulePart(self, "generator", module, block=0)
 
     @property
     def target_keys(self) -> list[Key]:
@@ -198,7 +206,10 @@ class UpdatesOfModule(HyperNetwork):
         return list(self._keys)
 
     def check_inputs(self, request: Request) -> None:
-        """What the module is given is its own affair."""
+        """There is a condition; what is in it is the module's own affair."""
+        inputs.check_width("uncond_input", request.uncond, 0)
+        if request.cond is None:
+            checks.fail("cond_input", "what the module is to be given", None)
 
     def generate(self, request: Request, values: Values) -> list[Tensor]:
         """The updates, multiplied out."""
@@ -222,25 +233,33 @@ def _products(pairs: Pairs, shapes: Shapes) -> list[Tensor]:
     return [pair.product(shape) for pair, shape in zip(pairs, shapes, strict=True)]
 
 
-def _targets(target: Any) -> tuple[Shapes, list[Key]]:
-    """Shapes and keys of the targets, all of which must be matrices or kernels."""
+def targets_by_key(target: Network | Sequence[Sequence[int]] | Mapping[Key, Sequence[int]]) -> dict[Key, list[int]]:
+    """Shapes of the targets of low-rank updates, all of which must be matrices or kernels.
+
+    Args:
+        target: See :class:`HLowRank`.
+
+    Raises:
+        ValueError: If a target has fewer than two dimensions, or is a stack of matrices.
+    """
+    module = getattr(target, "module", None) if is_network(target) else None
+    shapes: dict[Key, list[int]]
     if is_network(target):
-        rows = target.table.learned or target.table.rows
-        shapes, module = [list(row.shape) for row in rows], getattr(target, "module", None)
-        keys = [row.name for row in rows] if isinstance(module, nn.Module) else list(range(len(rows)))
+        rows = target.table.learned or target.table.rows  # type: ignore[union-attr]
+        named = isinstance(module, nn.Module)
+        shapes = {row.name if named else i: list(row.shape) for i, row in enumerate(rows)}
     elif isinstance(target, Mapping):
-        keys, shapes, module = list(target), checks.shapes("target", target.values()), None
+        shapes = dict(zip(target, checks.shapes("target", target.values()), strict=True))
     else:
-        shapes, module = checks.shapes("target", target), None
-        keys = list(range(len(shapes)))
-    for key, shape in zip(keys, shapes, strict=True):
+        shapes = dict(enumerate(checks.shapes("target", target)))
+    for key, shape in shapes.items():
         if len(shape) < 2:
             wanted = "weights with at least two dimensions (ModuleNet: include=lambda name, p: p.dim() > 1)"
             checks.fail("target", wanted, f"shape {tuple(shape)} of {key!r}")
         if module is not None and len(shape) == 3 and not is_described(module, str(key)):
             wanted = "matrices, and kernels of layers that register_layer describes (exclude= leaves others out)"
             checks.fail("target", wanted, f"{key!r} of shape {tuple(shape)}, which may be a stack of matrices")
-    return shapes, keys
+    return shapes
 
 
 def _factor_shapes(shapes: Shapes, ranks: Sequence[int]) -> list[list[int]]:

@@ -235,14 +235,59 @@ class ModuleNet(Network):
 
     def _materialize(self, named: Named) -> nn.Module:
         plain = lending.plain_copy(self.module)
-        for name, value in [*self._own_values().items(), *named]:
+        for name, value in [*self._own_values().items(), *self._sums(named)]:
+            _register(plain, self._names.get(name, [name]), value.detach().clone())
+        return plain
+
+    @contextmanager
+    def merged(self, weights: Any) -> Iterator[nn.Module]:
+        """Write weights into the module's own parameters, and put back exactly what was there at the end of the block.
+
+        Unlike :meth:`using` nothing differs from an ordinary module within the block, for other threads, compiled code
+        and ``save_pretrained`` as well, and nothing is added in its layers; gradients do not reach the weights. What is
+        overwritten is kept until then, once.
+
+        Args:
+            weights: As for :meth:`forward`.
+
+        Yields:
+            The module.
+
+        Raises:
+            ValueError: If weights are missing or do not fit.
+            TypeError: If an update is to be added to a quantised weight.
+
+        Example:
+            >>> net = ModuleNet(nn.Linear(2, 1), include='weight')
+            >>> before = net.module.weight.clone()
+            >>> with net.merged({'weight': (torch.ones(1, 2), torch.ones(1, 1))}) as module:
+            ...     torch.equal(module.weight, before + 1)
+            True
+            >>> torch.equal(net.module.weight, before)
+            True
+        """
+        kept: list[tuple[Tensor, Tensor]] = []
+        try:
+            with torch.no_grad():
+                for name, value in self._sums(self._resolve(weights)):
+                    own = self._own(name)
+                    kept.append((own, own.clone()))
+                    own.copy_(value)
+            yield self.module
+        finally:
+            with torch.no_grad():
+                for own, before in kept:
+                    own.copy_(before)
+
+    def _sums(self, named: Named) -> Iterator[tuple[str, Tensor]]:
+        """Values with what low-rank updates make of the module's own ones."""
+        for name, value in named:
             if isinstance(value, LowRank):
                 own = self._own(name)
                 if not own.is_floating_point():
                     raise TypeError(f"weights['{name}']: expected a tensor for a weight of {own.dtype}, got an update")
                 value = UpdatedWeight(own, value).sum()
-            _register(plain, self._names.get(name, [name]), value.detach().clone())
-        return plain
+            yield name, value
 
     def batched_forward(
         self,

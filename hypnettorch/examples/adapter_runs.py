@@ -1,0 +1,306 @@
+"""What both commands that train generators of adapters have in common: losses, training that can go on, results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.adapters.factor_heads import Adapter, draw_lora
+from hypnettorch.core.low_rank import Key, LowRank
+from hypnettorch.examples.hypercl.errors import UsageError
+from hypnettorch.examples.hypercl.plots import new_figure, save
+from hypnettorch.examples.hypercl.report import table
+from hypnettorch.examples.language_models import LanguageModel
+from hypnettorch.hnets.hypernetwork import HyperNetwork
+from hypnettorch.utils import safe_files
+
+OPTIONS, RESULTS, GENERATOR = "options.json", "results.json", "generator"
+SMOKE_STEPS = 20
+SAVE_EVERY = 25
+"""After how many steps the state of a training is written."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is about; it is kept in its folder.
+
+    Attributes:
+        smoke: Whether a tiny random model is used, to see that the command works.
+        steps: Steps of training of the generator.
+        seed: Of all that is drawn.
+    """
+
+    smoke: bool = False
+    steps: int = 400
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to a model with the adapter of a condition.
+
+    Attributes:
+        condition: What the adapter is made from.
+        question: The question.
+        answer: The right answer.
+        context: What stands before the question where a model answers from its context.
+    """
+
+    condition: Hashable
+    question: str
+    answer: str
+    context: str
+
+
+FactorsOf = Callable[[Sequence[Any]], Adapter]
+"""From conditions to their adapters, stacked."""
+
+
+# ---------------------------------------------------------------------------------------------------- questions
+
+
+def answer_logits(
+    model: LanguageModel, queries: Sequence[Query], factors_of: FactorsOf | None, in_context: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Logits ``[M, V]`` of all tokens of the right answers, each after the right ones before it, and these tokens.
+
+    Args:
+        model: The model.
+        queries: The questions, each with the adapter of its condition.
+        factors_of: Makes adapters; ``None`` for the model itself.
+        in_context: Whether the context stands before the question.
+    """
+    texts = [f"{query.context}\n{query.question}" if in_context else query.question for query in queries]
+    prompts = model.padded([model.encode(model.template.format(text)) for text in texts], left=True)
+    answers = model.padded([[*model.encode(query.answer), model.end] for query in queries])
+    inputs = {name: torch.cat([prompts[name], answers[name]], dim=1) for name in prompts}
+    length = answers["input_ids"].shape[1]
+    arguments = {**inputs, "logits_to_keep": length + 1, "use_cache": False}
+    if factors_of is None:
+        logits = model.module(**arguments).logits
+    else:
+        conditions = list(dict.fromkeys(query.condition for query in queries))
+        rows = [conditions.index(query.condition) for query in queries]
+        with model.net.using(factors_of(conditions), sample_to_adapter=rows) as module:
+            logits = module(**arguments).logits
+    there = answers["attention_mask"].bool()
+    return logits[:, :-1][there], answers["input_ids"][there]
+
+
+def answer_loss(model: LanguageModel, queries: Sequence[Query], factors_of: FactorsOf) -> Tensor:
+    """Mean cross-entropy of the tokens of the right answers."""
+    return nn.functional.cross_entropy(*answer_logits(model, queries, factors_of))
+
+
+@torch.no_grad()
+def accuracy(
+    model: LanguageModel,
+    queries: Sequence[Query],
+    factors_of: FactorsOf | None,
+    in_context: bool = False,
+    batch_size: int = 32,
+) -> float:
+    """How many per cent of the answers are right word for word.
+
+    The answer that is most probable token by token is the right one just if each of its tokens, and then the end, is
+    the most probable after those before it; so one evaluation tells.
+    """
+    right = 0
+    for part in (queries[i : i + batch_size] for i in range(0, len(queries), batch_size)):
+        logits, tokens = answer_logits(model, part, factors_of, in_context)
+        sizes = [len(model.encode(query.answer)) + 1 for query in part]
+        right += sum(bool(hits.all()) for hits in (logits.argmax(-1) == tokens).split(sizes))
+    return 100 * right / len(queries)
+
+
+class LoRATable(nn.Module):
+    """Adapters that are parameters: one LoRA for each of some conditions, all trained in one run.
+
+    Args:
+        shapes: Shapes of the adapted weights.
+        count: Number of adapters.
+        rank: Their rank.
+    """
+
+    def __init__(self, shapes: Mapping[Any, Sequence[int]], count: int, rank: int) -> None:
+        super().__init__()
+        drawn = [draw_lora(shapes, rank) for _ in range(count)]
+        self._keys: list[Key] = list(shapes)
+        self.A = nn.ParameterList(torch.stack([adapter[key].A for adapter in drawn]) for key in shapes)
+        self.B = nn.ParameterList(torch.stack([adapter[key].B for adapter in drawn]) for key in shapes)
+
+    def forward(self, ids: Sequence[int]) -> dict[Key, LowRank]:
+        """The adapters of some conditions, stacked."""
+        pairs = zip(self._keys, self.A, self.B, strict=True)
+        return {key: LowRank(A[list(ids)], B[list(ids)]) for key, A, B in pairs}
+
+
+# ---------------------------------------------------------------------------------------------------- training
+
+
+def train(
+    folder: Path, name: str, module: nn.Module, loss_of: Callable[[int], Tensor], steps: int, learning_rate: float
+) -> list[float]:
+    """Train a module, or go on where the training in a folder ended.
+
+    Every step begins with a seed of its own, so that a training that was interrupted is the same as one that was not.
+
+    Args:
+        folder: The folder of the run.
+        name: The training; its state is ``<name>.pt``.
+        module: What is trained.
+        loss_of: From the number of a step to its loss.
+        steps: Number of steps.
+        learning_rate: Of Adam; it rises within a twentieth of the steps and falls to 0 at the end.
+
+    Returns:
+        The loss of each step.
+    """
+    file, losses = folder / f"{name}.pt", []
+    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.0)
+    if file.is_file():
+        state = safe_files.load(file)
+        losses = state["losses"]
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    begun, first = time.monotonic(), len(losses)
+    module.train()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * min(20 * (step + 1) / steps, 1, 1.05 * (1 - step / steps))
+        with seeded(step):
+            loss = loss_of(step)
+            optimizer.zero_grad()
+            loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        done = step + 1
+        if done % SAVE_EVERY == 0 or done == steps:
+            content = {"losses": losses, "module": module.state_dict(), "optimizer": optimizer.state_dict()}
+            safe_files.save(file, content)
+            left = (time.monotonic() - begun) / (done - first) * (steps - done) / 60
+            mean = sum(losses[-SAVE_EVERY:]) / len(losses[-SAVE_EVERY:])
+            print(f"{name}: step {done}/{steps}, loss {mean:.3f}, {left:.0f} min left", flush=True)
+    module.eval()
+    return losses
+
+
+# ---------------------------------------------------------------------------------------------------- runs
+
+
+def parser_of(command: str, summary: str, steps: int) -> argparse.ArgumentParser:
+    """The options of training and evaluation, as a parser to which a command adds its own.
+
+    Args:
+        command: The name of its module.
+        summary: What it does.
+        steps: Default number of steps.
+    """
+    prog = f"python -m hypnettorch.examples.{command}"
+    parser = argparse.ArgumentParser(prog=prog, description=summary)
+    parser.add_argument("--run", type=Path, default=Path("out") / command, help="folder of the run [%(default)s]")
+    parser.add_argument("--steps", type=int, help=f"steps of training [{steps}; {SMOKE_STEPS} with --smoke]")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn [%(default)s]")
+    parser.add_argument("--smoke", action="store_true", help="a tiny random model, to see that the command works")
+    return parser
+
+
+def options_from(arguments: argparse.Namespace, steps: int) -> Options:
+    """What the command line says about a run.
+
+    Raises:
+        UsageError: If there is to be no step.
+    """
+    if arguments.steps is not None and arguments.steps < 1:
+        raise UsageError(f"--steps: expected at least 1, got {arguments.steps}")
+    return Options(arguments.smoke, arguments.steps or (SMOKE_STEPS if arguments.smoke else steps), arguments.seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, what torch draws depends on a number only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def begin(folder: Path, options: Options) -> None:
+    """Make the folder of a run, or go on in it.
+
+    Raises:
+        UsageError: If a run with other options is in it.
+    """
+    if (folder / OPTIONS).is_file() and (found := options_of(folder)) != options:
+        raise UsageError(f"--run: a run with other options is in '{folder}' ({found}); choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    safe_files.write_json(folder / OPTIONS, asdict(options))
+
+
+def options_of(folder: Path) -> Options:
+    """The options of the run in a folder.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    try:
+        return Options(**json.loads((folder / OPTIONS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--run: no run of this command is in '{folder}'; train one first ({error})") from error
+
+
+def load_generator(folder: Path, model: LanguageModel) -> Any:
+    """The trained hypernetwork in the folder of a run.
+
+    Raises:
+        UsageError: If the run has not been trained to its end, or beside another model.
+    """
+    try:
+        return HyperNetwork.from_pretrained(folder / GENERATOR, base=model.net)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--run: no trained generator for {model.name} is in '{folder}' ({error})") from error
+
+
+def write_results(
+    folder: Path, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]], losses: Mapping[str, list[float]]
+) -> None:
+    """Write and print the table of results, and draw it where matplotlib is installed.
+
+    Args:
+        folder: The folder of the run.
+        columns: What was asked.
+        rows: For each method how many per cent of the answers are right; ``None`` where it has no say.
+        losses: The losses of each training.
+    """
+    safe_files.write_json(folder / RESULTS, {"columns": columns, "accuracy": rows, "losses": losses})
+    shown = [[name, *("–" if value is None else f"{value:.1f}" for value in values)] for name, values in rows.items()]
+    print(table([["answers right (%)", *columns], *shown]))
+    try:
+        figure, axes = new_figure()
+    except ImportError as error:
+        print(error)
+        return
+    for name, curve in losses.items():
+        axes.plot(torch.tensor(curve).unfold(0, min(SAVE_EVERY, len(curve)), 1).mean(1), label=name)
+    axes.set(xlabel="step", ylabel=f"loss (mean of {SAVE_EVERY} steps)")
+    axes.legend()
+    save(figure, folder / "losses.png")
+    figure, axes = new_figure()
+    width = 0.8 / len(rows)
+    for i, (name, values) in enumerate(rows.items()):
+        places = [(j + i * width, value) for j, value in enumerate(values) if value is not None]
+        axes.bar(*zip(*places, strict=True), width=width, label=name)
+    axes.set_xticks([j + 0.4 for j in range(len(columns))], columns)
+    axes.set(ylabel="answers right (%)", ylim=(0, 100))
+    axes.legend(fontsize=7)
+    save(figure, folder / "accuracy.png")
+    print(f"results and figures: {folder}")

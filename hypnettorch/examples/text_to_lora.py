@@ -1,0 +1,368 @@
+"""Adapters of a language model from descriptions of tasks, as in Text-to-LoRA.
+
+All tasks have the same questions, three words, so that only an adapter (or an instruction) can tell what is wanted: the
+first word, all words in reversed order, the one that is a fruit, … One hypernetwork
+(:class:`~hypnettorch.adapters.text.HTextToLoRA`) reads the description of a task in a few words and makes the adapter.
+
+``python -m hypnettorch.examples.text_to_lora`` trains and evaluates it, beside the model itself, instructions in the
+prompt, one LoRA for all tasks and a LoRA for each. ``... make "Give the last word." --out DIR`` writes an adapter that
+PEFT reads. ``--smoke`` does the same in seconds with a tiny random model, which learns nothing worth having.
+
+References:
+    Charakorn et al., "Text-to-LoRA", ICML 2025, https://arxiv.org/abs/2506.06105.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from hypnettorch.adapters.text import HTextToLoRA
+from hypnettorch.examples import adapter_runs as runs
+from hypnettorch.examples.adapter_runs import Options, Query
+from hypnettorch.examples.hypercl.errors import UsageError, shell
+from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
+from hypnettorch.utils.peft_adapters import save_peft_adapter
+
+COMMAND = "text_to_lora"
+ADAPTED = ["q_proj", "v_proj"]
+RANK = 8
+STEPS = 500
+TASKS_OF_A_STEP, QUERIES_OF_A_TASK = 8, 2
+TESTS = 20
+"""Questions per task of an evaluation."""
+
+ANIMALS = [
+    "cat",
+    "dog",
+    "horse",
+    "cow",
+    "sheep",
+    "lion",
+    "tiger",
+    "bear",
+    "wolf",
+    "fox",
+    "rabbit",
+    "mouse",
+    "duck",
+    "goose",
+    "frog",
+    "snake",
+    "eagle",
+    "owl",
+    "fish",
+    "whale",
+]
+FRUITS = [
+    "apple",
+    "pear",
+    "plum",
+    "cherry",
+    "grape",
+    "lemon",
+    "orange",
+    "banana",
+    "peach",
+    "mango",
+    "melon",
+    "fig",
+    "kiwi",
+    "lime",
+    "papaya",
+    "apricot",
+]
+TOOLS = [
+    "hammer",
+    "saw",
+    "drill",
+    "wrench",
+    "knife",
+    "spoon",
+    "needle",
+    "brush",
+    "rope",
+    "ladder",
+    "shovel",
+    "broom",
+    "pencil",
+    "ruler",
+    "scissors",
+    "axe",
+]
+
+VERBS = ("Give", "Write", "Return", "Name", "Answer with", "Tell me")
+
+
+class Task(NamedTuple):
+    """What is to be done with three words.
+
+    Attributes:
+        phrases: What it is called after a verb; the last phrase is in no description for training.
+        answer: From the words to the answer.
+    """
+
+    phrases: tuple[str, ...]
+    answer: Callable[[list[str]], str]
+
+
+def _one_of(kind: Sequence[str]) -> Callable[[list[str]], str]:
+    return lambda words: next(word for word in words if word in kind)
+
+
+TASKS = {
+    "first": Task(
+        ("the first word", "the word at the beginning", "the word that comes first", "the opening word"),
+        lambda words: words[0],
+    ),
+    "last": Task(
+        ("the last word", "the word at the end", "the word that comes last", "the final word"), lambda words: words[-1]
+    ),
+    "reversed": Task(
+        (
+            "the words in reversed order",
+            "the words backwards",
+            "the words from last to first",
+            "the list turned around",
+        ),
+        lambda words: " ".join(reversed(words)),
+    ),
+    "sorted": Task(
+        (
+            "the words in alphabetical order",
+            "the words sorted by the alphabet",
+            "the list ordered from A to Z",
+            "the words sorted alphabetically",
+        ),
+        lambda words: " ".join(sorted(words)),
+    ),
+    "capitals": Task(
+        (
+            "the first word in capital letters",
+            "the first word in upper case",
+            "the first word with big letters",
+            "the opening word in capitals",
+        ),
+        lambda words: words[0].upper(),
+    ),
+    "twice": Task(
+        ("the first word twice", "the first word two times", "the first word repeated", "the opening word doubled"),
+        lambda words: f"{words[0]} {words[0]}",
+    ),
+    "animal": Task(
+        ("the animal", "the word for an animal", "the living creature among the words", "the word that is an animal"),
+        _one_of(ANIMALS),
+    ),
+    "fruit": Task(
+        ("the fruit", "the word for a fruit", "the word that one can eat as a fruit", "the word that is a fruit"),
+        _one_of(FRUITS),
+    ),
+    "without last": Task(
+        (
+            "all words but the last",
+            "the words without the last one",
+            "every word except the last",
+            "the list without its final word",
+        ),
+        lambda words: " ".join(words[:-1]),
+    ),
+    "commas": Task(
+        (
+            "the words with commas between them",
+            "the words separated by commas",
+            "the list with commas",
+            "the words joined by commas",
+        ),
+        ", ".join,
+    ),
+    "tool": Task(
+        ("the tool", "the word for a tool", "the thing to work with", "the word that is a tool"), _one_of(TOOLS)
+    ),
+    "middle": Task(
+        ("the second word", "the word in the middle", "the word between the others", "the middle word"),
+        lambda words: words[1],
+    ),
+}
+"""Tasks by name; the last two are held out: no generator is trained on them."""
+
+NAMES = list(TASKS)
+TRAINED, HELD_OUT = range(len(TASKS) - 2), range(len(TASKS) - 2, len(TASKS))
+
+
+class Described(NamedTuple):
+    """A condition: the number of a task, and a description of it."""
+
+    task: int
+    text: str
+
+
+def descriptions(task: int, new: bool) -> list[str]:
+    """All descriptions of a task for training, or those that are new afterwards."""
+    phrases = TASKS[NAMES[task]].phrases
+    return [f"{verb} {phrase}." for phrase in (phrases[-1:] if new else phrases[:-1]) for verb in VERBS]
+
+
+def draw_query(draws: random.Random, condition: Described) -> Query:
+    """A question of a task; in context, the description and three solved questions stand before it."""
+    task = TASKS[NAMES[condition.task]]
+    lists = [_three_words(draws) for _ in range(4)]
+    solved = [f"{' '.join(words)} -> {task.answer(words)}" for words in lists[1:]]
+    question = " ".join(lists[0])
+    return Query(condition, question, task.answer(lists[0]), "\n".join([condition.text, *solved]))
+
+
+def _three_words(draws: random.Random) -> list[str]:
+    words = [draws.choice(kind) for kind in (ANIMALS, FRUITS, TOOLS)]
+    draws.shuffle(words)
+    return words
+
+
+def draw_queries(draws: random.Random, tasks: Sequence[int], new: bool, each: int) -> list[Query]:
+    """Questions of some tasks, ``each`` of them for one description of each task."""
+    found = []
+    for task in tasks:
+        condition = Described(task, draws.choice(descriptions(task, new)))
+        found += [draw_query(draws, condition) for _ in range(each)]
+    return found
+
+
+def texts() -> Iterator[str]:
+    """Texts with all words that occur."""
+    yield from (*ANIMALS, *FRUITS, *TOOLS, *(word.upper() for word in (*ANIMALS, *FRUITS, *TOOLS)), ", ->")
+    for task in range(len(TASKS)):
+        yield from (*descriptions(task, False), *descriptions(task, True))
+
+
+def language_model(options: Options) -> LanguageModel:
+    """The model of a run."""
+    return tiny(ADAPTED, texts()) if options.smoke else smollm2(ADAPTED)
+
+
+class Adapters:
+    """The adapters of a run: generated ones, one for each task, and one for all.
+
+    Args:
+        model: The model.
+        seed: Of what is drawn at their start.
+    """
+
+    def __init__(self, model: LanguageModel, seed: int) -> None:
+        self._model = model
+        with runs.seeded(seed):
+            shapes = model.net.selected_shapes
+            self.hnet: Any = HTextToLoRA(model.net, model.embed(["a description"]).shape[1], RANK, size=256)
+            self.own = runs.LoRATable(shapes, len(TASKS), RANK)
+            self.shared = runs.LoRATable(shapes, 1, RANK)
+
+    def generated(self, conditions: Sequence[Described]) -> Any:
+        """From their descriptions."""
+        described = self._model.embed([condition.text for condition in conditions])
+        return self.hnet.factors(cond_input=described, ret_format="stacked")
+
+    def of_tasks(self, conditions: Sequence[Described]) -> Any:
+        """From the numbers of their tasks."""
+        return self.own([condition.task for condition in conditions])
+
+    def of_all(self, conditions: Sequence[Described]) -> Any:
+        """One and the same."""
+        return self.shared([0] * len(conditions))
+
+
+def train(folder: Path, options: Options) -> None:
+    """Train all adapters, or go on, and evaluate them.
+
+    Args:
+        folder: The folder of the run.
+        options: What the run is about.
+    """
+    runs.begin(folder, options)
+    model = language_model(options)
+    adapters = Adapters(model, options.seed)
+
+    def loss_with(factors_of: runs.FactorsOf, tasks: Sequence[int]) -> Callable[[int], torch.Tensor]:
+        def loss(step: int) -> torch.Tensor:
+            draws = random.Random(f"{options.seed}, step {step}")
+            some = draws.sample(list(tasks), TASKS_OF_A_STEP)
+            return runs.answer_loss(model, draw_queries(draws, some, False, QUERIES_OF_A_TASK), factors_of)
+
+        return loss
+
+    steps, few = options.steps, max(options.steps // 2, 1)
+    losses = {
+        "generator": runs.train(
+            folder, "generator", adapters.hnet, loss_with(adapters.generated, TRAINED), steps, 1e-3
+        ),
+        "LoRA per task": runs.train(
+            folder, "per_task", adapters.own, loss_with(adapters.of_tasks, range(len(TASKS))), steps, 4e-3
+        ),
+        "shared LoRA": runs.train(folder, "shared", adapters.shared, loss_with(adapters.of_all, TRAINED), few, 2e-3),
+    }
+    adapters.hnet.save_pretrained(folder / runs.GENERATOR, base=model.net)
+    evaluate(folder, model, adapters, losses)
+
+
+def evaluate(folder: Path, model: LanguageModel, adapters: Adapters, losses: dict[str, list[float]]) -> None:
+    """Ask all methods new questions of the tasks and write what came of it."""
+    columns = ["known descriptions", "new descriptions", "held-out tasks"]
+    seed, each = runs.options_of(folder).seed, 2 if runs.options_of(folder).smoke else TESTS
+    asked = [
+        draw_queries(random.Random(f"{seed}, test"), tasks, new, each)
+        for tasks, new in ((TRAINED, False), (TRAINED, True), (HELD_OUT, True))
+    ]
+    methods: dict[str, tuple[runs.FactorsOf | None, bool]] = {
+        "the model itself": (None, False),
+        "description and examples in context": (None, True),
+        "one LoRA for all tasks": (adapters.of_all, False),
+        "generated": (adapters.generated, False),
+        "LoRA per task": (adapters.of_tasks, False),
+    }
+    rows = {
+        name: [runs.accuracy(model, queries, factors_of, in_context) for queries in asked]
+        for name, (factors_of, in_context) in methods.items()
+    }
+    runs.write_results(folder, columns, rows, losses)
+
+
+def make(folder: Path, description: str, out: Path) -> None:
+    """Write the adapter of a description.
+
+    Args:
+        folder: The folder of a trained run.
+        description: What the model is to do.
+        out: A folder for the adapter, in the form of PEFT.
+
+    Raises:
+        ~hypnettorch.examples.hypercl.errors.UsageError: If the run has not been trained.
+    """
+    model = language_model(runs.options_of(folder))
+    hnet = runs.load_generator(folder, model)
+    save_peft_adapter(out, hnet.factors(cond_input=model.embed([description])), model.net, model.name)
+    print(f"an adapter for '{description}' of {model.name}: {out}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line.
+
+    Args:
+        argv: Arguments; by default those of the program.
+    """
+    parser = runs.parser_of(COMMAND, "Adapters of a language model from descriptions of tasks.", STEPS)
+    parser.add_argument("action", nargs="?", choices=("train", "make"), default="train", help="[%(default)s]")
+    parser.add_argument("description", nargs="?", help="make: what the model is to do")
+    parser.add_argument("--out", type=Path, help="make: a folder for the adapter")
+    arguments = parser.parse_args(argv)
+    with shell(parser.prog, "the same command goes on"):
+        if arguments.action == "train":
+            train(arguments.run, runs.options_from(arguments, STEPS))
+        elif not arguments.description or not arguments.out:
+            raise UsageError("make: expected a description and --out DIR")
+        else:
+            make(arguments.run, arguments.description, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Generated adapters in programs of others: trainers, streams of text, accelerators, files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hypnettorch.adapters import HDocToLoRA, HTextToLoRA
+from hypnettorch.hnets import HMLP, HLowRank
+from hypnettorch.hyper_model import HyperModel
+from hypnettorch.mnets import ModuleNet
+from hypnettorch.utils.peft_adapters import load_peft_adapter, save_peft_adapter
+from tests.adapters.models import VOCABULARY, llama
+
+transformers = pytest.importorskip("transformers")
+SIZE = 4
+
+
+def texts(rows: int) -> Tensor:
+    return torch.randint(3, VOCABULARY, (rows, 6), generator=torch.Generator().manual_seed(0))
+
+
+def opened(hnet: nn.Module) -> Any:
+    """Heads as after training."""
+    for name, parameter in hnet.named_parameters():
+        if "heads" in name or "last" in name:
+            nn.init.normal_(parameter, std=0.3)
+    return hnet
+
+
+def trainer(folder: Path, steps: int, condition: Any, reader: Any, net: ModuleNet) -> Any:
+    """A trainer of Hugging Face; the batch has a condition for each text, and 7 texts are no multiple of 4."""
+    ids = texts(7)
+
+    def collate(rows: list[int]) -> dict[str, Any]:
+        own = {name: tensor[rows] for name, tensor in condition.items()}
+        return {
+            "input_ids": ids[rows][:, None],
+            "labels": ids[rows][:, None],
+            "cond_input": own if len(own) > 1 else own["e"],
+        }
+
+    arguments = transformers.TrainingArguments(
+        str(folder), per_device_train_batch_size=4, max_steps=steps, save_steps=2, logging_steps=1, report_to=[],
+        use_cpu=True, remove_unused_columns=False, disable_tqdm=True, learning_rate=1e-2, seed=0,
+    )  # fmt: skip
+    return transformers.Trainer(HyperModel(reader, net), arguments, train_dataset=list(range(7)), data_collator=collate)
+
+
+@pytest.mark.filterwarnings("ignore:.*set by set")
+@pytest.mark.parametrize("kind", ["text", "documents"])
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_trainer_of_hugging_face(kind: str, checkpoints: bool, tmp_path: Path) -> None:
+    """With a last batch of one text; a training that goes on from a checkpoint ends where one without break ends."""
+    condition = {
+        "text": {"e": torch.randn(7, SIZE)},
+        "documents": {"features": torch.randn(7, 5, SIZE), "mask": torch.ones(7, 5)},
+    }[kind]
+
+    def fresh() -> tuple[Any, ModuleNet]:
+        net = llama()
+        net.module.config.use_cache = False
+        make = HTextToLoRA if kind == "text" else HDocToLoRA
+        torch.manual_seed(1)
+        return make(net, SIZE, rank=2, size=8), net
+
+    hnet, net = fresh()
+    base = [weight.clone() for weight in net.initial_weights()]
+    if checkpoints:
+        net.module.gradient_checkpointing_enable({"use_reentrant": False})
+    whole = trainer(tmp_path / "whole", 4, condition, hnet, net)
+    whole.train()
+    losses = [entry["loss"] for entry in whole.state.log_history if "loss" in entry]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    assert all(map(torch.equal, net.initial_weights(), base)), "the base model was trained"
+    again, net = fresh()
+    if checkpoints:
+        net.module.gradient_checkpointing_enable({"use_reentrant": False})
+    trainer(tmp_path / "again", 4, condition, again, net).train(str(tmp_path / "whole" / "checkpoint-2"))
+    for own, expected in zip(again.parameters(), hnet.parameters(), strict=True):
+        torch.testing.assert_close(own, expected)
+
+
+def test_a_batch_of_one_is_a_batch() -> None:
+    net = llama()
+    model, ids, e = HyperModel(opened(HTextToLoRA(net, SIZE, rank=2)), net), texts(3), torch.randn(3, SIZE)
+    all_of_them = model(input_ids=ids[:, None], cond_input=e).logits
+    last = model(input_ids=ids[2:, None], cond_input=e[2:]).logits
+    torch.testing.assert_close(all_of_them[2:], last, rtol=1e-4, atol=1e-5)
+
+
+class Digits:
+    """A tokenizer whose tokens are numbers."""
+
+    def decode(self, ids: Any, **_: Any) -> str:
+        return "".join(f"{int(i)} " for i in ids)
+
+
+def test_streamed_text() -> None:
+    """``generate()`` in a thread of its own, as ``TextIteratorStreamer`` is used."""
+    net = llama()
+    factors = opened(HTextToLoRA(net, SIZE, rank=2)).factors(cond_input=torch.randn(1, SIZE))
+    streamer = transformers.TextIteratorStreamer(Digits(), skip_prompt=True, timeout=60)
+    greedy: dict[str, Any] = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    with net.using(factors) as module:
+        thread = threading.Thread(target=module.generate, kwargs={"inputs": texts(1), "streamer": streamer, **greedy})
+        thread.start()
+        streamed = "".join(streamer)
+        thread.join()
+        written = module.generate(texts(1), **greedy)[0, 6:].tolist()
+    assert streamed.split() == [str(i) for i in written]
+    assert written != net.module.generate(texts(1), **greedy)[0, 6:].tolist()
+
+
+def test_accelerate(tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    net = llama()
+    model = HyperModel(HTextToLoRA(net, SIZE, rank=2), net)
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+    optimizer = torch.optim.Adam(model.hnet.parameters(), lr=1e-2)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    ids, e = texts(2)[:, None], torch.randn(2, SIZE)
+    losses = []
+    for _ in range(6):
+        with accelerator.accumulate(prepared):
+            loss = prepared(input_ids=ids, labels=ids, cond_input=e).loss.mean()
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[1] == losses[0], "a step without accumulation"
+    assert losses[-1] < losses[0]
+    accelerator.save_state(str(tmp_path))
+    with torch.no_grad():
+        nn.init.normal_(next(p for key, p in model.hnet.named_parameters() if key.endswith(".B")))
+    accelerator.load_state(str(tmp_path))
+    assert prepared(input_ids=ids, labels=ids, cond_input=e).loss.mean().item() < losses[0]
+
+
+def test_experts_of_a_mixture(tmp_path: Path) -> None:
+    """Fused experts are refused; routers and attention are adapted, and PEFT's own file of such a model is read."""
+    peft = pytest.importorskip("peft")
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 4}
+    torch.manual_seed(0)
+    module = transformers.MixtralForCausalLM(transformers.MixtralConfig(**sizes, **heads)).eval()
+    with pytest.raises(ValueError, match="may be a stack of matrices"):
+        HTextToLoRA(ModuleNet(module, include="*experts*"), SIZE)
+    net = ModuleNet(module, include=["*q_proj.weight", "*v_proj.weight"])
+    factors = opened(HTextToLoRA(net, SIZE, rank=2)).factors(cond_input=torch.randn(1, SIZE))
+    ids = texts(2)
+    expected = net(input_ids=ids, weights=factors).logits
+    save_peft_adapter(tmp_path, factors, net)
+    adapted = peft.PeftModel.from_pretrained(transformers.MixtralForCausalLM(module.config).eval(), tmp_path)
+    adapted.save_pretrained(tmp_path / "again")
+    loaded = load_peft_adapter(tmp_path / "again", net)
+    torch.testing.assert_close(net(input_ids=ids, weights=loaded).logits, expected)
+
+
+def test_frozen_base_is_no_buffer() -> None:
+    """``DistributedDataParallel`` sends buffers in every forward pass, frozen parameters never."""
+    net = llama()
+    model = HyperModel(HLowRank(lambda shapes: HMLP(shapes, verbose=False), net, rank=1, verbose=False), net)
+    buffers = sum(buffer.numel() for buffer in model.buffers())
+    assert buffers < 100
+    assert not any(weight.requires_grad for name, weight in model.named_parameters() if "_proj.weight" in name)

