@@ -52,7 +52,7 @@ def trainer(folder: Path, steps: int, condition: Any, reader: Any, net: ModuleNe
     return transformers.Trainer(HyperModel(reader, net), arguments, train_dataset=list(range(7)), data_collator=collate)
 
 
-@pytest.mark.filterwarnings("ignore:.*set by set")
+@pytest.mark.filterwarnings("ignore:.* weight set by weight set")
 @pytest.mark.parametrize("kind", ["text", "documents"])
 @pytest.mark.parametrize("checkpoints", [False, True])
 def test_trainer_of_hugging_face(kind: str, checkpoints: bool, tmp_path: Path) -> None:
