@@ -283,14 +283,7 @@ class _Joint(nn.Module):
     """What follows the look-up of conditions; a module of its own, since it is what is compiled."""
 
     def forward(
-        self,
-        model: HyperModel,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        inputs: dict[str, Any],
-        many: bool,
-        share_input: bool,
-        condition: Any,
+        self, model: HyperModel, args: Any, kwargs: Any, inputs: Any, many: bool, share_input: bool, condition: Any
     ) -> tuple[Any, Any]:
         weights, mnet = model._produce(many, inputs), model.mnet
         returned = weights if model._returns_factors else None

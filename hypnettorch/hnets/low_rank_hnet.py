@@ -233,7 +233,7 @@ def _products(pairs: Pairs, shapes: Shapes) -> list[Tensor]:
     return [pair.product(shape) for pair, shape in zip(pairs, shapes, strict=True)]
 
 
-def targets_by_key(target: Network | Sequence[Sequence[int]] | Mapping[Key, Sequence[int]]) -> dict[Key, list[int]]:
+def targets_by_key(target: Any) -> dict[Key, list[int]]:
     """Shapes of the targets of low-rank updates, all of which must be matrices or kernels.
 
     Args:
@@ -242,12 +242,10 @@ def targets_by_key(target: Network | Sequence[Sequence[int]] | Mapping[Key, Sequ
     Raises:
         ValueError: If a target has fewer than two dimensions, or is a stack of matrices.
     """
-    module = getattr(target, "module", None) if is_network(target) else None
-    shapes: dict[Key, list[int]]
+    module: Any = None
     if is_network(target):
-        rows = target.table.learned or target.table.rows  # type: ignore[union-attr]
-        named = isinstance(module, nn.Module)
-        shapes = {row.name if named else i: list(row.shape) for i, row in enumerate(rows)}
+        module, rows = getattr(target, "module", None), target.table.learned or target.table.rows
+        shapes = {row.name if isinstance(module, nn.Module) else i: list(row.shape) for i, row in enumerate(rows)}
     elif isinstance(target, Mapping):
         shapes = dict(zip(target, checks.shapes("target", target.values()), strict=True))
     else:
