@@ -198,7 +198,7 @@ class UpdatesOfModule(HyperNetwork):
         targets = targets_by_key(target)
         super().__init__(list(targets.values()))
         self._keys = list(targets)
-        self._part = ModulePart(self, "generator", module, block=0)
+        self._part = ModulePart(self, "module", module, block=0)
 
     @property
     def target_keys(self) -> list[Key]:

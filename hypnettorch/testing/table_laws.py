@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hypnettorch.core.table import ROLES
+from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import is_network
 from hypnettorch.testing.cases import Case, Law, draw, refused, require, same
 
@@ -184,7 +185,7 @@ def every_tensor_has_a_name(case: Case) -> None:
     if meta is None:
         return
     parameters = dict(net.named_parameters(remove_duplicate=False))
-    inside = "module." if hasattr(net, "module") else ""
+    inside = "module." if isinstance(net, ModuleNet) else ""
     for name, entry in zip(names, meta, strict=True):
         if entry["index"] >= 0:
             found = parameters.get(inside + name)

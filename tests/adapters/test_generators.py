@@ -187,7 +187,7 @@ def test_equation_of_text(variant: str) -> None:
     """Each place by itself: ``h`` of the condition, its layer, its kind, and what it is asked for."""
     net = layered()
     hnet, e = make(f"text {variant}", net)
-    trunk, heads = hnet.generator, hnet.generator.heads
+    trunk, heads = hnet.module, hnet.module.heads
     factors = hnet.factors(cond_input=e)
 
     def state(layer: int, kind: int, factor: int, rank: int) -> Tensor:
