@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, recomputation, trees
-from hypnettorch.core.low_rank import UpdatedWeight
+from hypnettorch.core.low_rank import LowRank, UpdatedWeight
 from hypnettorch.core.recomputation import current_pass, may_follow, next_number
 
 Place = tuple[nn.Module, str]
@@ -174,14 +174,15 @@ class Block:
 
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
-        for tensor in trees.tensors_within(output) if self.spans else ():
-            node: Any = tensor.grad_fn
-            if node is not None:
-                self.kept = True
-                if self.passes is None:
-                    node.metadata[f"hypnettorch {self.number}"] = self
-                else:
-                    node.register_prehook(self._pass_through)
+        if not self.spans or not self._groups:
+            return
+        first = min(first for first, _ in self.spans.values())
+        for node in recomputation.nodes_of(trees.tensors_within(output), self._groups[0][0], first):
+            self.kept = True
+            if self.passes is None:
+                node.metadata[f"hypnettorch {self.number}"] = self
+            else:
+                node.register_prehook(self._pass_through)
 
     def _pass_through(self, _: Any) -> None:
         """A backward pass comes to an output."""
@@ -318,6 +319,8 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         value = found.values[id(self)][key]
         if type(value) is UpdatedWeight:
             value = value.base if self._computes_with_base(found, value) else value.read()
+        if current_pass() != -1:
+            value = recomputation.stand_in(value)
         if sys._getframe(2).f_code is _GET_PARAMETER:  # it wants an instance of nn.Parameter
             value = value.view_as(value)
             value._is_param = True
@@ -436,7 +439,8 @@ def _add_term(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
     if not args:  # what is passed by keyword comes first, too
         (_, x), *rest = kwargs.items()
         args, kwargs = (x,), dict(rest)
-    return output + value.term(layer, *args, **kwargs, update=value.update).to(output.dtype)
+    update = LowRank(*map(recomputation.stand_in, value.update))
+    return output + value.term(layer, *args, **kwargs, update=update).to(output.dtype)
 
 
 _alone: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()

@@ -12,11 +12,13 @@ Only this module calls private functions of torch; ``tests/core/test_recomputati
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from hypnettorch.core import checks
 
@@ -28,6 +30,9 @@ current_pass: Callable[[], int] = torch._C._current_graph_task_id
 
 next_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number of the node that this thread makes next."""
+
+is_mapped: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+"""Whether a tensor belongs to ``vmap`` or the like, where nothing is evaluated again."""
 
 REMEDY = (
     "call the module itself within the block (not a method of it) and keep what it returns, or run the backward pass "
@@ -49,6 +54,7 @@ def may_follow() -> bool:
 
 
 _hooks_of_saving = torch._C._autograd._top_saved_tensors_default_hooks
+_when_it_ends = torch.autograd.Variable._execution_engine.queue_callback
 
 
 class _Passes(threading.local):
@@ -56,6 +62,7 @@ class _Passes(threading.local):
 
     def __init__(self) -> None:
         self.entries: list[tuple[int, int]] = []
+        self.arrived: dict[int, list[tuple[Tensor, Tensor]]] = {}  # gradients of stand-ins, by their pass
 
 
 _passes = _Passes()
@@ -72,6 +79,7 @@ def forget_failed_passes() -> None:
     """Outside of a backward pass: there is none that this thread is in, whatever ended the last one."""
     if _passes.entries:
         _passes.entries.clear()
+        _passes.arrived.clear()
 
 
 def block_of_running_node(
@@ -94,7 +102,7 @@ def block_of_running_node(
     number, entries = running_node(), _passes.entries
     outer = [entry for entry in entries if entry[0] != current]
     if len(outer) == len(entries):
-        torch.autograd.Variable._execution_engine.queue_callback(partial(_end, entries, current))
+        _when_it_ends(partial(_end, entries, current))
     entries[:] = [*outer, (current, number)]
     passes = {backward for backward, _ in entries}
     own = [block for block in blocks if block.thread is threading.current_thread()]
@@ -121,6 +129,58 @@ def block_of_running_node(
 
 def _end(entries: list[tuple[int, int]], ended: int) -> None:
     entries[:] = [entry for entry in entries if entry[0] != ended]
+
+
+def stand_in(weight: Tensor) -> Tensor:
+    """What a checkpoint with ``use_reentrant=True`` gets in the place of a weight when it is evaluated again.
+
+    Each such checkpoint runs a backward pass of its own, and the first one would free the graph of a weight that is
+    produced. A leaf ends that pass; its gradient then goes on to the weight, whose graph is kept.
+    """
+    node = torch._C._current_autograd_node()
+    if weight.is_leaf or getattr(node, "_forward_cls", object).__module__ != "torch.utils.checkpoint":
+        return weight
+    leaf = weight.detach().requires_grad_()
+    leaf.register_hook(partial(_arrive, weight))
+    return leaf
+
+
+def _arrive(weight: Tensor, grad: Tensor) -> None:
+    current = current_pass()
+    if current not in _passes.arrived:
+        _passes.arrived[current] = []
+        _when_it_ends(partial(_go_on, _passes.arrived, current))
+    _passes.arrived[current].append((weight, grad))
+
+
+def _go_on(arrived: dict[int, list[tuple[Tensor, Tensor]]], ended: int) -> None:
+    weights, grads = zip(*arrived.pop(ended), strict=True)
+    torch.autograd.backward(weights, grads, retain_graph=True)
+
+
+_functions: weakref.WeakKeyDictionary[nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
+"""Whether modules call custom functions, by whether they are in training mode."""
+
+
+def nodes_of(outputs: Sequence[Tensor], module: nn.Module, first: int) -> list[Any]:
+    """The nodes of outputs, and those of custom functions behind them that were made from a number on.
+
+    Where there is none of the latter at a first call of the module, they are not looked for again.
+    """
+    nodes: list[Any] = [tensor.grad_fn for tensor in outputs if not is_mapped(tensor) and tensor.grad_fn is not None]
+    known = _functions.setdefault(module, {}) if nodes else {False: False, True: False}
+    if not known.get(module.training, True):
+        return nodes
+    behind: dict[Any, None] = {}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in behind and first <= node._sequence_nr() < _NO_NUMBER:
+            behind[node] = None
+            waiting += [source for source, _ in node.next_functions if source is not None]
+    found = [node for node in behind if hasattr(node, "_forward_cls")]
+    known[module.training] = bool(found)
+    return [*nodes, *found]
 
 
 def _innermost(blocks: Sequence[Block]) -> Block:

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -161,9 +161,8 @@ def map_tensors(
         return _no_sets(function, tensors, parts)
     if not loop and (module is None or _looping.get(module, {}).get(module.training, 0) < 2):
         state = _State(parts)
-        attends = any(isinstance(part, nn.MultiheadAttention) or not _of_torch(part) for part in parts)
         try:
-            with _padding_is_seen(parts), _no_recomputation(), mappable_attention() if attends else nullcontext():
+            with _as_in_a_loop(parts):
                 result = _by_vmap(function, tensors, conditions, chunk_size)
         except (NeedsLoop, RuntimeError) as problem:
             state.put_back()
@@ -199,8 +198,7 @@ def _by_vmap(
     def evaluate(tensors: Sequence[Tensor], condition: Any) -> Any:
         mappable = _Mappable(function, condition)
         run = torch.func.vmap(mappable, randomness="different", chunk_size=chunk_size)
-        with _AutocastLayers() if torch._C._is_any_autocast_enabled() else nullcontext():
-            return mappable.restore(run(*tensors))
+        return mappable.restore(run(*tensors))
 
     if conditions is None:
         return evaluate(tensors, None)
@@ -331,7 +329,7 @@ def _has_no_rule(part: nn.Module) -> bool:
     return any("n_power_iterations" in getattr(normalizer, "__dict__", ()) for normalizer in normalizers)
 
 
-def _of_torch(part: nn.Module) -> bool:
+def of_torch(part: nn.Module) -> bool:
     """Whether a module is a layer or container of torch."""
     return type(part).__module__.startswith("torch.nn.modules.")
 
@@ -350,7 +348,7 @@ class _State:
         for part in parts:
             if part._buffers:
                 self._stores.append((part, part._buffers, dict(part._buffers)))
-            if not _of_torch(part) or part._forward_pre_hooks:
+            if not of_torch(part) or part._forward_pre_hooks:
                 self._stores.append((part, part.__dict__, _without_torch(part.__dict__)))
         values = [value for _, _, before in self._stores for value in before.values()]
         values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS]
@@ -407,57 +405,96 @@ def _left_by_hooks(module: nn.Module) -> set[str]:
 
 
 @contextmanager
-def _padding_is_seen(parts: Sequence[nn.Module]) -> Iterator[None]:
-    """Ask for a loop where an encoder of torch would leave out padded positions, which it does not do in ``vmap``."""
-    encoders = [part for part in parts if isinstance(part, nn.TransformerEncoder) and not part.training]
+def _as_in_a_loop(parts: Sequence[nn.Module]) -> Iterator[None]:
+    """Let modules do within ``vmap`` what they do in a loop, or ask for the loop."""
+    foreign = not all(map(of_torch, parts))
     with ExitStack() as stack:
-        for encoder in encoders:
-            stack.callback(encoder.register_forward_pre_hook(_refuse_padding, with_kwargs=True).remove)
+        for part in parts:
+            if isinstance(part, nn.TransformerEncoder) and not part.training:
+                stack.callback(part.register_forward_pre_hook(_refuse_padding, with_kwargs=True).remove)
+        if torch.is_grad_enabled():
+            with suppress(RuntimeError):  # somebody else's hooks are in use
+                stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks("vmap: no checkpoints within it"))
+        if foreign or torch._C._is_any_autocast_enabled():
+            stack.enter_context(_AsInALoop())
+        if foreign or any(isinstance(part, nn.MultiheadAttention) for part in parts):
+            stack.enter_context(mappable_attention())
         yield
 
 
 def _refuse_padding(encoder: nn.TransformerEncoder, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """An encoder leaves out padded positions, but not within ``vmap``."""
     mask = kwargs.get("src_key_padding_mask", args[2] if len(args) > 2 else None)
     if mask is not None and getattr(encoder, "use_nested_tensor", True) and not torch.is_grad_enabled():
         raise NeedsLoop("padded positions")
 
 
-@contextmanager
-def _no_recomputation() -> Iterator[None]:
-    """Ask for a loop where checkpointing would evaluate something again when ``vmap`` is over."""
-    with ExitStack() as stack:
-        if torch.is_grad_enabled():
-            with suppress(RuntimeError):  # somebody else's hooks are in use
-                stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks("vmap: no checkpoints within it"))
-        yield
+class _AsInALoop(TorchFunctionMode):
+    """Let tensors say that they require gradients, which ``vmap`` hides, and layers compute as under autocast.
 
-
-class _AutocastLayers(TorchFunctionMode):
-    """Cast what layers of torch get as autocast does.
-
-    ``vmap`` takes them apart: it leaves the bias as it is, and has no kernels of batch norm for two dtypes.
+    ``vmap`` takes layers apart before autocast sees them. Where graphs are worked with, a loop is asked for.
     """
 
-    _layers = frozenset(
-        {F.linear, F.bilinear, F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
-    )
-
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in self._layers:
-            device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
-            if torch.is_autocast_enabled(device):
-                dtype = torch.get_autocast_dtype(device)
-                args = [_lowered(arg, dtype) for arg in args]
-                kwargs = {name: _lowered(arg, dtype) for name, arg in kwargs.items()}
-        if func in (F.batch_norm, F.instance_norm) and args[0].dtype in (torch.bfloat16, torch.float16):
-            return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)
-        return func(*args, **kwargs)
+        if func in _OF_GRAPHS and _requires_grad(args[0]):
+            if func == _REQUIRES_GRAD:
+                return True
+            raise NeedsLoop(f"{func.__name__} of a tensor with gradients")
+        if torch._C._is_any_autocast_enabled():
+            return _autocast(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
 
 
-def _lowered(value: Any, dtype: torch.dtype) -> Any:
-    lower = isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
-    return value.to(dtype) if lower else value
+_REQUIRES_GRAD: Any = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
+_OF_GRAPHS = {
+    _REQUIRES_GRAD,
+    Tensor.requires_grad.__set__,  # type: ignore[attr-defined]
+    Tensor.grad_fn.__get__,  # type: ignore[union-attr]
+    Tensor.is_leaf.__get__,  # type: ignore[attr-defined]
+    Tensor.register_hook,
+    Tensor.requires_grad_,
+    Tensor.retain_grad,
+}
+
+
+def _requires_grad(tensor: Tensor) -> bool:
+    """Whether a tensor requires gradients, or what ``vmap`` has wrapped."""
+    while not tensor.requires_grad and torch._C._functorch.is_batchedtensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor.requires_grad
+
+
+_LOWERED = frozenset(
+    {f"conv{transpose}{n}d" for transpose in ("", "_transpose") for n in (1, 2, 3)}
+    | {"linear", "prelu", "addmm", "addbmm", "baddbmm", "multi_head_attention_forward"}
+)
+
+
+_RAISED = frozenset(
+    {"cosine_embedding_loss", "hinge_embedding_loss", "l1_loss", "nll_loss", "poisson_nll_loss"}
+    | {"cross_entropy", "binary_cross_entropy_with_logits"}
+)
+
+
+def _autocast(func: Any, args: Any, kwargs: Any) -> Any:
+    """What a function gives if all that it gets is cast as autocast does."""
+    name = func.__name__
+    if name in _LOWERED or name in _RAISED:
+        device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device) if name in _LOWERED else torch.float32
+            args = [_cast(arg, dtype) for arg in args]
+            kwargs = {key: _cast(arg, dtype) for key, arg in kwargs.items()}
+    elif name in ("layer_norm", "group_norm", "rms_norm"):
+        return func(*args, **kwargs).to(F.layer_norm(args[0].new_zeros(1), (1,)).dtype)
+    elif name in ("batch_norm", "instance_norm") and args[0].dtype in (torch.bfloat16, torch.float16):
+        return func(args[0].float(), *args[1:], **kwargs).to(args[0].dtype)  # there are no kernels of two dtypes
+    return func(*args, **kwargs)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    eligible = isinstance(value, Tensor) and value.is_floating_point() and value.dtype is not torch.float64
+    return value.to(dtype) if eligible else value
 
 
 @contextmanager

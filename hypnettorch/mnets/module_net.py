@@ -17,7 +17,8 @@ from hypnettorch.core.table import Row
 from hypnettorch.core.values import Stacked
 from hypnettorch.layers.buffer_sets import RunningStatistics, normalization_layers
 from hypnettorch.mnets import weight_updates
-from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_tensors, set_conditions
+from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_tensors, of_torch, set_conditions
+from hypnettorch.mnets.kept_tensors import note_kept
 from hypnettorch.mnets.layer_types import describe_module, term_of
 from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
@@ -87,6 +88,8 @@ class ModuleNet(Network):
         self._normalizing = normalization_layers(module)
         self._output = _output_layer(module, output)
         self._describe()
+        self._foreign = [part for part in module.modules() if not of_torch(part)]
+        note_kept(self._foreign, ())
         for own in self._own_values().values():
             own.requires_grad_(False)
         self.statistics: nn.ModuleList | None = None
@@ -213,6 +216,7 @@ class ModuleNet(Network):
         watched = [(name, value) for name, value in named if not weight_updates.is_trainable(value)]
         with weight_updates.only_read(watched), lending.lend(self._groups(named, condition), self.module):
             yield self.module
+        self._note_kept(named)
 
     def materialize(self, weights: Any) -> Any:
         """An ordinary module, independent of this one, with the weights as its parameters.
@@ -506,7 +510,14 @@ class ModuleNet(Network):
             output = self.module(*args, **kwargs)
             if block is not None:
                 block.keep(output)
+        self._note_kept(named, (args, kwargs))
         return output
+
+    def _note_kept(self, named: Named, arguments: Any = ()) -> None:
+        """Warn of what the module keeps from a call with other weights."""
+        if self._foreign and not torch.compiler.is_compiling():
+            weights = [value.A if isinstance(value, LowRank) else value for _, value in named]
+            note_kept(self._foreign, weights, arguments)
 
 
 class _Places(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core import recomputation
 from hypnettorch.core.lending import Block, LentDict, groups_of
+from hypnettorch.hnets import HMLP
 from hypnettorch.mnets.layer_types import register_layer
 from hypnettorch.mnets.module_net import ModuleNet
 
@@ -235,9 +237,41 @@ def test_an_activation_that_outlives_the_output(way: str) -> None:
     seen.pop().sum().backward()
     assert x.grad.item() == 5.0
     del kept
-    net(x, weights=[weight(5.0)])
-    with pytest.raises(RuntimeError, match=REMEDY):
+    net(x, weights=[weight(6.0)])
+    if way == "use_reentrant=False":
+        with pytest.raises(RuntimeError, match=REMEDY):
+            seen.pop().sum().backward()
+    else:  # the node of a custom function keeps the weights itself
         seen.pop().sum().backward()
+        assert x.grad.item() == 11.0
+
+
+def test_a_custom_function_that_reads_its_weight_in_the_backward_pass_only() -> None:
+    class Reading(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, weight: Tensor, layer: nn.Module) -> Tensor:
+            ctx.layer = layer
+            return x * weight
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            return grad * ctx.layer.weight, None, None
+
+    class Layer(nn.Conv1d):
+        def forward(self, x: Tensor) -> Tensor:
+            return Reading.apply(x, self.weight, self)
+
+    net, x, seen = ModuleNet(nn.Sequential(Layer(1, 1, 1, bias=False), nn.Tanh())), ones(), []
+    net.module[0].register_forward_hook(lambda layer, args, output: seen.append(output))
+    for value in (5.0, 6.0):
+        net(x, weights=[weight(value)])
+    with net.using([weight(7.0)]) as module:
+        module(x)
+    for value in (7.0, 6.0, 5.0):
+        x.grad = None
+        seen.pop().sum().backward()
+        assert x.grad.item() == value
+    assert type(net.module[0]._parameters) is dict
 
 
 def test_a_checkpoint_around_the_module() -> None:
@@ -326,6 +360,50 @@ def test_low_rank_updates() -> None:
     again = x.detach().clone().requires_grad_()
     nn.Sequential.forward(net.materialize(pairs), again).sum().backward()
     torch.testing.assert_close(x.grad, again.grad)
+
+
+@pytest.mark.parametrize("way", ["use_reentrant=True", "twice", "nested, mixed"])
+def test_reentrant_checkpoints_of_produced_weights(way: str) -> None:
+    """Each runs a backward pass of its own; the hypernetwork learns what it learns without them."""
+    checkpoints = {
+        **WAYS,
+        "twice": lambda f, x: checkpoint(lambda x: checkpoint(f, x, use_reentrant=True).sin(), x, use_reentrant=True),
+    }
+    blocks = [nn.Sequential(nn.Conv1d(2, 2, 1), nn.Tanh(), nn.Conv1d(2, 2, 1)) for _ in range(2)]
+    net = ModuleNet(nn.Sequential(nn.Conv1d(2, 2, 1), *blocks, nn.Conv1d(2, 2, 1)))
+    hnet = HMLP(net.hyper_shapes_learned, layers=[3], num_cond_embs=2, activation_fn=nn.Tanh(), verbose=False)
+    plain, x = checkpoints[way] if way == "twice" else None, torch.randn(4, 2, 3)
+    found = []
+    for recompute in (False, True):
+        for block in blocks:
+            forward = functools.partial(nn.Sequential.forward, block)
+            if recompute:
+                block.forward = functools.partial(checkpoints[way], forward)
+            elif plain is not None:
+                block.forward = lambda x, forward=forward: forward(x).sin()
+        hnet.zero_grad()
+        weights, others = hnet(cond_id=0), hnet(cond_id=1)
+        with net.using(others) as module:
+            within = module(x)
+        loss = net(x, weights=weights).square().sum() + within.sum() + sum(w.square().sum() for w in weights)
+        loss.backward()
+        found.append([param.grad.clone() for param in hnet.parameters()])
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_reentrant_checkpoints_of_produced_updates() -> None:
+    layers = [nn.Linear(3, 3) for _ in range(2)]
+    net, x = ModuleNet(nn.Sequential(nn.Linear(3, 3), *layers)), torch.randn(5, 3)
+    source = torch.randn(3, 6, requires_grad=True)
+    found = []
+    for recompute in (False, True):
+        for layer in layers if recompute else ():
+            layer.forward = functools.partial(WAYS["use_reentrant=True"], layer.forward)
+        products = source.exp().chunk(3)
+        net(x, weights={f"{i}.weight": (p[:, :3], p[:, 3:].T) for i, p in enumerate(products)}).sum().backward()
+        found.append(source.grad)
+        source.grad = None
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_tasks_that_take_turns() -> None:

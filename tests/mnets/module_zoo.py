@@ -18,6 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from tests.mnets.plain_modules import (
     ConvNet,
     DenseNet,
+    Equilibrium,
+    Forces,
     FourierOperator,
     GraphNetwork,
     MixtureOfExperts,
@@ -26,6 +28,7 @@ from tests.mnets.plain_modules import (
     ReversibleNet,
     TiedLanguageModel,
     UNet,
+    normalised_last,
     weight_normalised,
 )
 
@@ -146,6 +149,10 @@ def projected() -> nn.Module:
     return nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2)
 
 
+def query_key_value(*lead: int) -> dict[str, Tensor]:
+    return {name: torch.randn(*lead, 2, 3, 4) for name in ("query", "key", "value")}
+
+
 def source_and_target(*lead: int) -> dict[str, Tensor]:
     return {"src": torch.randn(*lead, 2, 5, 4), "tgt": torch.randn(*lead, 2, 3, 4)}
 
@@ -162,6 +169,9 @@ def sound(*lead: int) -> dict[str, Tensor]:
     return {"input_features": torch.randn(*lead, 2, 4, 12), "decoder_input_ids": tokens(*lead)}
 
 
+NO_REENTRANT = dict.fromkeys(
+    ("reentrant_checkpointing", "reentrant_checkpointing_of_generated_weights"), "incompatible with .grad()"
+)
 PATCHES = {"image_size": 8, "patch_size": 4}
 T5 = {"d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
 CLIP = {"text_config": SMALL, "vision_config": {**SMALL, **PATCHES}, "projection_dim": 4}
@@ -196,6 +206,14 @@ ZOO: dict[str, Brought] = {
     "weight norm": Brought(
         weight_normalised, floats("input", 2, 3), limits={"pickle": "only supported through state_dict"}
     ),
+    "forces": Brought(
+        Forces,
+        floats("x", 4, 3),
+        limits={**NO_REENTRANT, "inference_mode": "does not require grad"},  # torch has no gradients there
+    ),
+    "equilibrium": Brought(Equilibrium, floats("x", 2, 3), limits=NO_REENTRANT),
+    "normalised last": Brought(normalised_last, floats("input", 2, 3, 5, 5)),
+    "attention": Brought(partial(nn.MultiheadAttention, 4, 2, batch_first=True), query_key_value, first),
     "Transformer": Brought(transformer, source_and_target),
     "LSTM": Brought(lambda: nn.LSTM(3, 4), floats("input", 5, 2, 3), first),
     "LSTM with projection": Brought(projected, floats("input", 5, 2, 3), first),

@@ -322,3 +322,51 @@ class MixtureOfExperts(nn.Module):
 def weight_normalised() -> nn.Module:
     norm = nn.utils.parametrizations.weight_norm
     return nn.Sequential(norm(nn.Linear(3, 4)), nn.Tanh(), norm(nn.Linear(4, 2)))
+
+
+class Forces(nn.Module):
+    """The negative gradient of an energy with respect to positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (x.requires_grad and torch.is_grad_enabled()):
+            x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return -torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+class Equilibrium(nn.Module):
+    """z = f(z, x), differentiated implicitly (Bai et al., "Deep Equilibrium Models", 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def step(self, z: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(0.3 * self.layer(z) + x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = torch.zeros_like(x)
+        with torch.no_grad():
+            for _ in range(30):
+                z = self.step(z, x)
+        z = self.step(z, x)
+        if z.requires_grad:
+            point = z.detach().requires_grad_()
+            image = self.step(point, x)
+
+            def solve(grad: Tensor) -> Tensor:
+                found = grad
+                for _ in range(30):
+                    found = torch.autograd.grad(image, point, found, retain_graph=True)[0] + grad
+                return found
+
+            z.register_hook(solve)
+        return z
+
+
+def normalised_last() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(4), nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import namedtuple
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 
+from hypnettorch.core import trees
 from hypnettorch.core.low_rank import LowRank
 from hypnettorch.hnets import HMLP
 from hypnettorch.hyper_model import HyperModel
@@ -247,6 +250,65 @@ def test_a_module_that_differentiates() -> None:
     torch.testing.assert_close(many, torch.stack([net(x[b], weights=one(weights, b)) for b in range(SETS)]))
 
 
+class Branching(nn.Linear):
+    """Does something else where gradients are to come."""
+
+    def __init__(self, branch: Any) -> None:
+        super().__init__(3, 3)
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.branch(self, x, super().forward(x).tanh())
+
+
+def clipped(y: Tensor) -> Tensor:
+    if y.requires_grad:
+        y.register_hook(lambda grad: grad / grad.norm())
+    return y
+
+
+def node_clipped(y: Tensor) -> Tensor:
+    if y.grad_fn is not None:
+        y.grad_fn.register_prehook(lambda grads: (grads[0] / grads[0].norm(),))
+    return y
+
+
+def first_step_only(y: Tensor) -> Tensor:
+    """Truncated gradients: what is no leaf is cut off."""
+    return y if y.is_leaf else y.detach() + y.detach() * (y.sum() - y.sum().detach())
+
+
+BRANCHES = {
+    "input": lambda layer, x, y: y * 2 if x.requires_grad else y,
+    "result": lambda layer, x, y: y * y if y.requires_grad else y,
+    "parameters": lambda layer, x, y: y * 3 if any(p.requires_grad for p in layer.parameters()) else y,
+    "mode": lambda layer, x, y: y * 2 if torch.is_grad_enabled() and layer.weight.requires_grad else y,
+    "checkpoint": lambda layer, x, y: checkpoint(torch.exp, y, use_reentrant=False) if y.requires_grad else y,
+    "reentrant": lambda layer, x, y: checkpoint(torch.exp, y, use_reentrant=True) if y.requires_grad else y,
+    "hook": lambda layer, x, y: clipped(y),
+    "hook of a node": lambda layer, x, y: node_clipped(y),
+    "leaf": lambda layer, x, y: first_step_only(y),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.* is evaluated weight set by weight set")
+@pytest.mark.parametrize("learned", ["weights", "input", "nothing"])
+@pytest.mark.parametrize("name", BRANCHES)
+def test_code_that_asks_for_gradients(name: str, learned: str) -> None:
+    net = ModuleNet(nn.Sequential(Branching(BRANCHES[name]), nn.Linear(3, 2)))
+    weights = [w.requires_grad_(learned == "weights") for w in stacked(net)]
+    x, found = torch.randn(SETS, 4, 3, requires_grad=learned == "input"), []
+    for many in (net.batched_forward(x, weights), [net(x[b], weights=one(weights, b)) for b in range(SETS)]):
+        y = many if isinstance(many, Tensor) else torch.stack(many)
+        leaves = [tensor for tensor in (x, *weights) if tensor.requires_grad]
+        if leaves:
+            y.square().sum().backward()
+        found.append([y, *(leaf.grad for leaf in leaves)])
+        for leaf in leaves:
+            leaf.grad = None
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_what_is_relied_on_of_torch() -> None:
     """Switches that vmap needs: fused attention, autocast of any device."""
     enabled = torch.backends.mha.get_fastpath_enabled()
@@ -474,11 +536,42 @@ def test_checkpointing_of_many_sets(reentrant: bool) -> None:
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
 
 
+class Twice(nn.Module):
+    """A layer that has its input several times."""
+
+    def __init__(self, layer: nn.Module, times: int = 2) -> None:
+        super().__init__()
+        self.layer, self.times = layer, times
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(*[x] * self.times)
+
+
+class Products(nn.Module):
+    """Operations of matrices, by all of their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        y, a = torch.addmm(self.a, x, self.b), self.a
+        cube, cubes = torch.einsum("ij,jk->kij", x, self.b), torch.baddbmm(a[None], y[None], a[None])
+        return [y, cube, cubes, x @ self.b, a.addmm(x, self.b), a.addbmm(y[None], a[None])]
+
+
 AUTOCAST = {
     "linear": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (5, 3)),
     "conv": (lambda: nn.Sequential(nn.Conv2d(1, 2, 2), nn.GroupNorm(1, 2), nn.ConvTranspose2d(2, 1, 2)), (2, 1, 4, 4)),
     "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True), (2, 5, 4)),
     "no bias": (lambda: nn.Linear(3, 2, bias=False), (5, 3)),
+    "slopes": (lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.PReLU(3)), (2, 2, 4)),
+    "norm of a layer": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), (5, 3)),
+    "norm of groups": (lambda: nn.Sequential(nn.Conv1d(2, 4, 1), nn.GroupNorm(2, 4)), (2, 2, 4)),
+    "root mean squares": (lambda: nn.Sequential(nn.Linear(3, 4), nn.RMSNorm(4)), (5, 3)),
+    "two inputs": (lambda: Twice(nn.Bilinear(3, 3, 2)), (5, 3)),
+    "queries": (lambda: Twice(nn.MultiheadAttention(4, 2), 3), (5, 2, 4)),
+    "products": (Products, (4, 3)),
     "norms": (
         lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.InstanceNorm1d(3, True)).eval(),
         (2, 2, 4),
@@ -493,8 +586,8 @@ def test_autocast_is_that_of_a_loop(name: str) -> None:
     weights = stacked(net)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         many, single = net.batched_forward(x, weights, share_input=True), net(x, weights=one(weights, 0))
-    assert many.dtype == single.dtype
-    torch.testing.assert_close(many[0], single, rtol=0.05, atol=0.05)
+    for got, expected in zip(trees.tensors(many), trees.tensors(single), strict=True):
+        torch.testing.assert_close(got[0], expected, rtol=0.05, atol=0.05)
 
 
 def test_one_graph_for_every_number_of_sets() -> None:
@@ -507,6 +600,60 @@ def test_one_graph_for_every_number_of_sets() -> None:
         torch.testing.assert_close(compiled(x, weights), net.batched_forward(x, weights))
     assert counter.frame_count <= 2
     torch._dynamo.reset()
+
+
+def test_exported_for_every_number_of_sets() -> None:
+    class Many(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = ModuleNet(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+
+        def forward(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+            return self.net.batched_forward(x, weights)
+
+    model, sets = Many(), {0: torch.export.Dim("sets", min=2, max=2**40)}
+    example = torch.randn(3, 5, 4), stacked(model.net)
+    program = torch.export.export(model, example, dynamic_shapes=(sets, [sets] * len(example[1]))).module()
+    for number in (2, 7):
+        x, weights = torch.randn(number, 5, 4), stacked(model.net, number)
+        torch.testing.assert_close(program(x, weights), model(x, weights))
+
+
+class Scaled(nn.Linear):
+    """Normalises its weight once, and keeps other things as well."""
+
+    def __init__(self, kept: Any) -> None:
+        super().__init__(3, 2)
+        self.kept, self.scale, self.weight_of_rows = kept, torch.tensor(2.0), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = x
+        if self.weight_of_rows is None or not self.kept:
+            self.weight_of_rows = self.weight / self.weight.norm()
+        return F.linear(x, self.weight_of_rows) * self.scale
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_weight_that_is_kept_from_an_earlier_call_is_told(kept: bool) -> None:
+    net, x = ModuleNet(Scaled(kept)), torch.randn(4, 3)
+    weights, others = one(stacked(net), 0), one(stacked(net), 1)
+    told = pytest.warns(UserWarning, match="Scaled: 'weight_of_rows' was made in a call with other weights")
+
+    def quiet() -> Any:
+        stack = ExitStack()
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("error")
+        return stack
+
+    with quiet():
+        net(x, weights=weights)
+        net(x, weights=weights)
+    with told if kept else quiet():
+        net(x, weights=others)
+    with quiet(), net.using(weights) as module:  # once is enough
+        module(x)
+    with told if kept else nullcontext():
+        ModuleNet(Scaled(kept)).batched_forward(x, stacked(net), share_input=True)
 
 
 def test_materialize_many() -> None:

@@ -238,9 +238,7 @@ def test_using_and_materialize(brought: Brought) -> None:
         close(brought.output(case.module(**inputs)), expected, 1e-6)
 
 
-@law
-@pytest.mark.parametrize("use_reentrant", [False, True])
-def test_checkpointing(brought: Brought, use_reentrant: bool) -> None:
+def check_checkpointing(brought: Brought, use_reentrant: bool) -> None:
     """Derivatives are those of an ordinary module with these weights, whatever else is lent meanwhile."""
     case = Case(brought)
     plain = case.net.materialize(case.weights)
@@ -266,8 +264,7 @@ def test_checkpointing(brought: Brought, use_reentrant: bool) -> None:
     )
 
 
-@law
-def test_checkpointing_of_generated_weights(brought: Brought) -> None:
+def check_generated(brought: Brought, use_reentrant: bool) -> None:
     """The hypernetwork learns the same, for one condition and for many."""
     case = Case(brought)
     hnet = case.hypernetwork()
@@ -275,12 +272,32 @@ def test_checkpointing_of_generated_weights(brought: Brought) -> None:
     found: list[list[Tensor]] = []
     for recompute in (False, True):
         if recompute:
-            brought.recompute(case.net.module, use_reentrant=False)
+            brought.recompute(case.net.module, use_reentrant)
         hnet.zero_grad()
         brought.output(model(**case.inputs(), cond_id=0)).square().sum().backward()
         brought.output(model(**case.inputs(SETS), cond_id=[0, 1])).square().sum().backward()
         found.append([param.grad for param in hnet.parameters()])
     close(found[1], found[0], 1e-3)
+
+
+@law
+def test_checkpointing(brought: Brought) -> None:
+    check_checkpointing(brought, use_reentrant=False)
+
+
+@law
+def test_reentrant_checkpointing(brought: Brought) -> None:
+    check_checkpointing(brought, use_reentrant=True)
+
+
+@law
+def test_checkpointing_of_generated_weights(brought: Brought) -> None:
+    check_generated(brought, use_reentrant=False)
+
+
+@law
+def test_reentrant_checkpointing_of_generated_weights(brought: Brought) -> None:
+    check_generated(brought, use_reentrant=True)
 
 
 def under_autocast(compute: Callable[[], Any]) -> Any:
