@@ -161,6 +161,11 @@ class Block:
             for store in self._stores:
                 store.release(self)
 
+    @property
+    def module(self) -> nn.Module:
+        """The first module to which something is lent."""
+        return self._groups[0][0]
+
     def made(self, number: int, ended: bool = False) -> bool:
         """Whether a node may have been made within the block, or certainly, going by its number."""
         spans = self.spans.values()
@@ -174,10 +179,7 @@ class Block:
 
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
-        if not self.spans or not self._groups:
-            return
-        first = min(first for first, _ in self.spans.values())
-        for node in recomputation.nodes_of(trees.tensors_within(output), self._groups[0][0], first):
+        for node in recomputation.nodes_of(trees.tensors_within(output), self) if self.spans else ():
             self.kept = True
             if self.passes is None:
                 node.metadata[f"hypnettorch {self.number}"] = self
@@ -304,22 +306,24 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
     def __getitem__(self, key: str) -> Any:
         if _compiles and torch.compiler.is_compiling() and not self._hooks:
             return _raw.__getitem__(self, key)
-        stack, found = _stack.get(), None
-        if stack:
-            block = stack[-1]
-            lent = block.values.get(id(self))
-            if lent is not None and key in lent and block.open and block.ident == get_ident() and current_pass() == -1:
-                found = block  # the usual case, without a search
-                if block.spans and not block.repeated:
-                    block.repeated = may_follow()
-        if found is None:
-            found = self.seen(key)
-            if found is None:
+        stack, here, backward = _stack.get(), id(self), current_pass() != -1
+        block: Block | None = stack[-1] if stack else None
+        if (
+            block is None
+            or key not in block.values.get(here, ())
+            or not block.open
+            or block.ident != get_ident()
+            or backward
+        ):
+            block = self.seen(key)
+            if block is None:
                 return self.plain[key]
-        value = found.values[id(self)][key]
+        elif block.spans and not block.repeated:  # the usual case, without a search
+            block.repeated = may_follow()
+        value = block.values[here][key]
         if type(value) is UpdatedWeight:
-            value = value.base if self._computes_with_base(found, value) else value.read()
-        if current_pass() != -1:
+            value = value.base if self._computes_with_base(block, value) else value.read()
+        if backward:
             value = recomputation.stand_in(value)
         if sys._getframe(2).f_code is _GET_PARAMETER:  # it wants an instance of nn.Parameter
             value = value.view_as(value)
@@ -372,11 +376,10 @@ _MOST_LOST = 100
 
 def own_value(module: nn.Module, key: str) -> Any:
     """A module's own parameter or buffer, whatever block is open."""
-    stores: tuple[Any, Any] = module._parameters, module._buffers
-    for store in stores:
-        plain = store.plain if type(store) is LentDict else store
-        if key in plain:
-            return plain[key]
+    store: Any = module._parameters if key in module._parameters else module._buffers
+    plain = store.plain if type(store) is LentDict else store
+    if key in plain:
+        return plain[key]
     raise checks.StateError(
         f"module: expected the parameter '{key}' of {type(module).__name__} where it was, got a module that "
         "was taken apart (parametrised, pruned, deleted); wrap it afterwards"

@@ -158,29 +158,37 @@ def _go_on(arrived: dict[int, list[tuple[Tensor, Tensor]]], ended: int) -> None:
     torch.autograd.backward(weights, grads, retain_graph=True)
 
 
-_functions: weakref.WeakKeyDictionary[nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
+_calls_functions: weakref.WeakKeyDictionary[nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
 """Whether modules call custom functions, by whether they are in training mode."""
 
 
-def nodes_of(outputs: Sequence[Tensor], module: nn.Module, first: int) -> list[Any]:
-    """The nodes of outputs, and those of custom functions behind them that were made from a number on.
+def nodes_of(outputs: Sequence[Tensor], block: Block) -> list[Any]:
+    """The nodes of outputs, and of custom functions of the block behind them.
 
-    Where there is none of the latter at a first call of the module, they are not looked for again.
+    Where there was none of the latter in the first call of a module, they are not looked for again.
     """
     nodes: list[Any] = [tensor.grad_fn for tensor in outputs if not is_mapped(tensor) and tensor.grad_fn is not None]
-    known = _functions.setdefault(module, {}) if nodes else {False: False, True: False}
-    if not known.get(module.training, True):
+    if not nodes:
         return nodes
-    behind: dict[Any, None] = {}
+    module = block.module
+    known = _calls_functions.setdefault(module, {})
+    if known.get(module.training, True):
+        functions = _functions_behind(nodes, min(first for first, _ in block.spans.values()))
+        known[module.training] = bool(functions)
+        nodes += functions
+    return nodes
+
+
+def _functions_behind(nodes: Sequence[Any], first: int) -> list[Any]:
+    """Nodes of custom functions that were made from a number on."""
+    found: dict[Any, None] = {}
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if node not in behind and first <= node._sequence_nr() < _NO_NUMBER:
-            behind[node] = None
+        if node not in found and first <= node._sequence_nr() < _NO_NUMBER:
+            found[node] = None
             waiting += [source for source, _ in node.next_functions if source is not None]
-    found = [node for node in behind if hasattr(node, "_forward_cls")]
-    known[module.training] = bool(found)
-    return [*nodes, *found]
+    return [node for node in found if hasattr(node, "_forward_cls")]
 
 
 def _innermost(blocks: Sequence[Block]) -> Block:

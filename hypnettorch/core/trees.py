@@ -23,6 +23,8 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
         >>> leaves, unflatten([4, 5, 6], structure)
         ([1, 2, 3], {'a': [4, 5], 'b': 6})
     """
+    if isinstance(tree, Tensor):
+        return [tree], None
     from torch.utils import _pytree
 
     return _pytree.tree_flatten(tree, is_leaf=is_leaf)
@@ -30,6 +32,8 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
 
 def unflatten(leaves: Sequence[Any], structure: Any) -> Any:
     """A tree of a known structure with other leaves."""
+    if structure is None:
+        return leaves[0]
     from torch.utils import _pytree
 
     return _pytree.tree_unflatten(leaves, structure)

@@ -335,6 +335,7 @@ def of_torch(part: nn.Module) -> bool:
 
 
 _ABSENT = object()
+_CONTAINERS = (list, dict, set, deque)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
 _NOT_STATE = frozenset(nn.Module().__dict__) | {"_flat_weights", "_flat_weight_refs", "_views"}
 """Attributes that are no state of a module: those of torch, and views that networks make when they are asked."""
@@ -344,15 +345,12 @@ class _State:
     """Attributes and buffers of modules as they are, those included that are changed in place."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
-        self._stores: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = []
-        for part in parts:
-            if part._buffers:
-                self._stores.append((part, part._buffers, dict(part._buffers)))
-            if not of_torch(part) or part._forward_pre_hooks:
-                self._stores.append((part, part.__dict__, _without_torch(part.__dict__)))
+        active = [part for part in parts if not of_torch(part) or part._forward_pre_hooks]  # others only have buffers
+        self._stores = [(part, part._buffers, dict(part._buffers)) for part in parts if part._buffers]
+        self._stores += [(part, part.__dict__, _without_torch(part.__dict__)) for part in active]
         values = [value for _, _, before in self._stores for value in before.values()]
-        values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS]
-        self._contents = [(v, _content(v)) for v in values if isinstance(v, (list, dict, set, deque, Tensor))]
+        values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS] if active else []
+        self._contents = [(v, _content(v)) for v in values if isinstance(v, (*_CONTAINERS, Tensor))]
         self._copies = [
             (buffer, buffer.clone())
             for part in parts
@@ -392,7 +390,7 @@ def _without_torch(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _content(value: Any) -> tuple[Any, list[Any]]:
     """What tells whether an attribute was changed in place, and a copy of what a container holds."""
-    if isinstance(value, Tensor):
+    if not isinstance(value, _CONTAINERS):
         return 0 if value.is_inference() else value._version, []
     held = list(value.items()) if isinstance(value, dict) else list(value)
     return [(id(entry[0]), id(entry[1])) if isinstance(value, dict) else id(entry) for entry in held], held
