@@ -346,7 +346,9 @@ class _State:
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
         active = [part for part in parts if not of_torch(part) or part._forward_pre_hooks]  # others only have buffers
-        self._stores = [(part, part._buffers, dict(part._buffers)) for part in parts if part._buffers]
+        self._stores: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = [
+            (part, part._buffers, dict(part._buffers)) for part in parts if part._buffers
+        ]
         self._stores += [(part, part.__dict__, _without_torch(part.__dict__)) for part in active]
         values = [value for _, _, before in self._stores for value in before.values()]
         values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS] if active else []
