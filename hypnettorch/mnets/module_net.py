@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hypnettorch.core import checks, lending, trees
+from hypnettorch.core.kept_tensors import note_kept
 from hypnettorch.core.lending import Place
 from hypnettorch.core.low_rank import LowRank, UpdatedWeight, is_pair
 from hypnettorch.core.table import Row
@@ -18,7 +19,6 @@ from hypnettorch.core.values import Stacked
 from hypnettorch.layers.buffer_sets import RunningStatistics, normalization_layers
 from hypnettorch.mnets import weight_updates
 from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_tensors, of_torch, set_conditions
-from hypnettorch.mnets.kept_tensors import note_kept
 from hypnettorch.mnets.layer_types import describe_module, term_of
 from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
