@@ -69,6 +69,7 @@ class Block:
         followed: A module whose outputs within the block keep it.
 
     Attributes:
+        groups: As passed.
         open: Whether the block is open.
         values: What is lent, by the dictionary in which it is and by name.
         ident: Number of the thread that opened it.
@@ -97,7 +98,7 @@ class Block:
     passes: set[int] | None = None
 
     def __init__(self, groups: Sequence[Group], followed: nn.Module | None = None) -> None:
-        self._groups = groups
+        self.groups = groups
         self._followed = followed
         self._stores: list[LentDict] = []
         self.values: dict[int, dict[str, Any]] = {}
@@ -124,7 +125,7 @@ class Block:
             if self._followed is not None:
                 self._hook = self._followed.register_forward_hook(_keep_returned)
         with _lock:
-            for module, field, values in self._groups:
+            for module, field, values in self.groups:
                 store = module.__dict__[field]
                 if type(store) is not LentDict:
                     store = LentDict(module, field)
@@ -160,11 +161,6 @@ class Block:
             _living.pop(self.number, None)
             for store in self._stores:
                 store.release(self)
-
-    @property
-    def module(self) -> nn.Module:
-        """The first module to which something is lent."""
-        return self._groups[0][0]
 
     def made(self, number: int, ended: bool = False) -> bool:
         """Whether a node may have been made within the block, or certainly, going by its number."""
@@ -308,13 +304,8 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
             return _raw.__getitem__(self, key)
         stack, here, backward = _stack.get(), id(self), current_pass() != -1
         block: Block | None = stack[-1] if stack else None
-        if (
-            block is None
-            or key not in block.values.get(here, ())
-            or not block.open
-            or block.ident != get_ident()
-            or backward
-        ):
+        newest = block is not None and key in block.values.get(here, ()) and block.open and block.ident == get_ident()
+        if block is None or not newest or backward:
             block = self.seen(key)
             if block is None:
                 return self.plain[key]

@@ -168,27 +168,20 @@ def nodes_of(outputs: Sequence[Tensor], block: Block) -> list[Any]:
     Where there was none of the latter in the first call of a module, they are not looked for again.
     """
     nodes: list[Any] = [tensor.grad_fn for tensor in outputs if not is_mapped(tensor) and tensor.grad_fn is not None]
-    if not nodes:
-        return nodes
-    module = block.module
+    module = block.groups[0][0]
     known = _calls_functions.setdefault(module, {})
-    if known.get(module.training, True):
-        functions = _functions_behind(nodes, min(first for first, _ in block.spans.values()))
-        known[module.training] = bool(functions)
-        nodes += functions
-    return nodes
-
-
-def _functions_behind(nodes: Sequence[Any], first: int) -> list[Any]:
-    """Nodes of custom functions that were made from a number on."""
-    found: dict[Any, None] = {}
+    if not nodes or not known.get(module.training, True):
+        return nodes
+    first, found = min(first for first, _ in block.spans.values()), dict.fromkeys(nodes)
     waiting = list(nodes)
     while waiting:
-        node = waiting.pop()
-        if node not in found and first <= node._sequence_nr() < _NO_NUMBER:
-            found[node] = None
-            waiting += [source for source, _ in node.next_functions if source is not None]
-    return [node for node in found if hasattr(node, "_forward_cls")]
+        for node, _ in waiting.pop().next_functions:
+            if node is not None and node not in found and first <= node._sequence_nr() < _NO_NUMBER:
+                found[node] = None
+                waiting.append(node)
+    functions = [node for node in found if hasattr(node, "_forward_cls")]
+    known[module.training] = bool(functions)
+    return [*nodes, *functions]
 
 
 def _innermost(blocks: Sequence[Block]) -> Block:

@@ -25,6 +25,8 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
     """
     if isinstance(tree, Tensor):
         return [tree], None
+    if type(tree) is list and all(isinstance(leaf, Tensor) for leaf in tree):
+        return tree, list
     from torch.utils import _pytree
 
     return _pytree.tree_flatten(tree, is_leaf=is_leaf)
@@ -34,6 +36,8 @@ def unflatten(leaves: Sequence[Any], structure: Any) -> Any:
     """A tree of a known structure with other leaves."""
     if structure is None:
         return leaves[0]
+    if structure is list:
+        return list(leaves)
     from torch.utils import _pytree
 
     return _pytree.tree_unflatten(leaves, structure)

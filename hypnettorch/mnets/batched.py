@@ -109,6 +109,7 @@ def map_sets(
     mapped: Mapping[str, bool],
     module: nn.Module | None,
     conditions: Sequence[Any] | None = None,
+    chunk_size: int | None = None,
 ) -> Any:
     """Map a function over weight sets, one ``vmap`` for every different condition; a loop where ``vmap`` refuses.
 
@@ -118,6 +119,7 @@ def map_sets(
         mapped: Which arguments carry the leading dimension of sets.
         module: The module whose state the function may change; ``None`` if there is none.
         conditions: One condition per set; ``None`` if there are none.
+        chunk_size: How many sets are evaluated at once, at most.
 
     Returns:
         The outputs with a leading dimension of sets on every tensor.
@@ -137,20 +139,16 @@ def map_sets(
         }
         return function(**{**arguments, **changed}, condition=condition)
 
-    return map_tensors(one_set, tensors, module, conditions)
+    return _map_tensors(one_set, tensors, module, conditions, chunk_size)
 
 
-def map_tensors(
+def _map_tensors(
     function: Callable[..., Any],
     tensors: Sequence[Tensor],
     module: nn.Module | None,
-    conditions: Sequence[Any] | None = None,
-    chunk_size: int | None = None,
+    conditions: Sequence[Any] | None,
+    chunk_size: int | None,
 ) -> Any:
-    """:func:`map_sets` for a function of tensors ``[B, ...]``, called as ``function(*tensors, condition=...)``.
-
-    ``chunk_size`` sets are evaluated at once, at most.
-    """
     parts = _parts_of(module)
     loop = any(_has_no_rule(part) for part in parts)
     if torch.compiler.is_compiling() and not loop:
@@ -196,9 +194,27 @@ def _by_vmap(
     """One ``vmap`` for the sets of each condition."""
 
     def evaluate(tensors: Sequence[Tensor], condition: Any) -> Any:
-        mappable = _Mappable(function, condition)
-        run = torch.func.vmap(mappable, randomness="different", chunk_size=chunk_size)
-        return mappable.restore(run(*tensors))
+        result: Any = None
+
+        def mappable(*tensors: Tensor) -> Any:
+            nonlocal result
+            output = function(*tensors, condition=condition)
+            if isinstance(output, Tensor):
+                return output
+            leaves, structure = trees.flatten(output)
+            slots = [slot for leaf in leaves for slot in _slots(leaf)]
+            _check_leaves(leaves)
+            result = leaves, structure, slots
+            return [leaf for leaf in leaves if isinstance(leaf, Tensor)] + [store[key] for store, key in slots]
+
+        mapped = torch.func.vmap(mappable, randomness="different", chunk_size=chunk_size)(*tensors)
+        if result is None:
+            return mapped
+        its, (leaves, structure, slots) = iter(mapped), result
+        filled = [next(its) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        for store, key in slots:
+            store[key] = next(its)
+        return trees.unflatten(filled, structure)
 
     if conditions is None:
         return evaluate(tensors, None)
@@ -213,42 +229,13 @@ def _by_vmap(
     return _merge(lambda parts: torch.cat(parts)[order.to(parts[0].device)], results)
 
 
-class _Mappable:
-    """A function of tensors whose result, whatever it is, passes through ``vmap`` as tensors."""
-
-    def __init__(self, function: Callable[..., Any], condition: Any) -> None:
-        self._function = function
-        self._condition = condition
-
-    def __call__(self, *tensors: Tensor) -> Any:
-        output = self._function(*tensors, condition=self._condition)
-        if isinstance(output, Tensor):
-            self._structure = None
-            return output
-        self._leaves, self._structure = trees.flatten(output)
-        self._slots = [slot for leaf in self._leaves for slot in _slots(leaf)]
-        _check_leaves(self._leaves)
-        return [leaf for leaf in self._leaves if isinstance(leaf, Tensor)] + [store[key] for store, key in self._slots]
-
-    def restore(self, tensors: Any) -> Any:
-        """The output of the last call with other tensors in it."""
-        if self._structure is None:
-            return tensors
-        rest = iter(tensors)
-        leaves = [next(rest) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
-        for store, key in self._slots:
-            store[key] = next(rest)
-        return trees.unflatten(leaves, self._structure)
-
-
 def _no_sets(function: Callable[..., Any], tensors: Sequence[Tensor], parts: Sequence[nn.Module]) -> Any:
     """The result for no set: what one of zeros gives, without its entries."""
     state = _State(parts)
     with torch.no_grad():
         output = function(*(tensor.new_zeros(tensor.shape[1:]) for tensor in tensors), condition=None)
     state.put_back()
-    _check_leaves(trees.flatten(output)[0])
-    return trees.map_tensors(lambda t: t.new_zeros((0, *t.shape)), output)
+    return _merge(lambda alike: alike[0].new_zeros((0, *alike[0].shape)), [output])
 
 
 def _merge(join: Callable[[list[Tensor]], Tensor], outputs: Sequence[Any]) -> Any:
@@ -295,10 +282,10 @@ def _slots_within(store: Any, depth: int = 4) -> list[tuple[Any, Any]]:
     for key, value in list(store.items() if isinstance(store, dict) else enumerate(store)):
         if isinstance(value, Tensor):
             found.append((store, key))
-        elif depth and isinstance(value, (dict, list)):
-            found += _slots_within(value, depth - 1)
-        elif depth and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)):
-            found += _slots_within(vars(value), depth - 1)
+        elif depth and not isinstance(value, (type, nn.Module)):
+            found += _slots_within(
+                value if isinstance(value, (dict, list)) else getattr(value, "__dict__", ()), depth - 1
+            )
     return found
 
 
@@ -329,7 +316,7 @@ def _has_no_rule(part: nn.Module) -> bool:
     return any("n_power_iterations" in getattr(normalizer, "__dict__", ()) for normalizer in normalizers)
 
 
-def of_torch(part: nn.Module) -> bool:
+def _of_torch(part: nn.Module) -> bool:
     """Whether a module is a layer or container of torch."""
     return type(part).__module__.startswith("torch.nn.modules.")
 
@@ -345,20 +332,14 @@ class _State:
     """Attributes and buffers of modules as they are, those included that are changed in place."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
-        active = [part for part in parts if not of_torch(part) or part._forward_pre_hooks]  # others only have buffers
-        self._stores: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = [
-            (part, part._buffers, dict(part._buffers)) for part in parts if part._buffers
-        ]
+        active = [part for part in parts if not _of_torch(part) or part._forward_pre_hooks]  # others only have buffers
+        self._stores: list[Any] = [(part, part._buffers, dict(part._buffers)) for part in parts if part._buffers]
         self._stores += [(part, part.__dict__, _without_torch(part.__dict__)) for part in active]
         values = [value for _, _, before in self._stores for value in before.values()]
         values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS] if active else []
         self._contents = [(v, _content(v)) for v in values if isinstance(v, (*_CONTAINERS, Tensor))]
-        self._copies = [
-            (buffer, buffer.clone())
-            for part in parts
-            for buffer in part._buffers.values()
-            if isinstance(buffer, Tensor)
-        ]
+        buffers = [buffer for part in parts for buffer in part._buffers.values() if isinstance(buffer, Tensor)]
+        self._copies = [(buffer, buffer.clone()) for buffer in buffers]
 
     def put_back(self) -> bool:
         """Undo what was changed; say whether there was anything that a loop would have done for each set."""
@@ -407,7 +388,7 @@ def _left_by_hooks(module: nn.Module) -> set[str]:
 @contextmanager
 def _as_in_a_loop(parts: Sequence[nn.Module]) -> Iterator[None]:
     """Let modules do within ``vmap`` what they do in a loop, or ask for the loop."""
-    foreign = not all(map(of_torch, parts))
+    foreign = not all(map(_of_torch, parts))
     with ExitStack() as stack:
         for part in parts:
             if isinstance(part, nn.TransformerEncoder) and not part.training:
@@ -437,7 +418,7 @@ class _AsInALoop(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _OF_GRAPHS and _requires_grad(args[0]):
-            if func == _REQUIRES_GRAD:
+            if func == Tensor.requires_grad.__get__:  # type: ignore[attr-defined]
                 return True
             raise NeedsLoop(f"{func.__name__} of a tensor with gradients")
         if torch._C._is_any_autocast_enabled():
@@ -445,16 +426,8 @@ class _AsInALoop(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_REQUIRES_GRAD: Any = Tensor.requires_grad.__get__  # type: ignore[attr-defined]
-_OF_GRAPHS = {
-    _REQUIRES_GRAD,
-    Tensor.requires_grad.__set__,  # type: ignore[attr-defined]
-    Tensor.grad_fn.__get__,  # type: ignore[union-attr]
-    Tensor.is_leaf.__get__,  # type: ignore[attr-defined]
-    Tensor.register_hook,
-    Tensor.requires_grad_,
-    Tensor.retain_grad,
-}
+_OF_GRAPHS = {getattr(Tensor, name) for name in ("register_hook", "requires_grad_", "retain_grad")}
+_OF_GRAPHS |= {getattr(Tensor, name).__get__ for name in ("grad_fn", "is_leaf", "requires_grad")}
 
 
 def _requires_grad(tensor: Tensor) -> bool:
@@ -470,19 +443,14 @@ _LOWERED = frozenset(
 )
 
 
-_RAISED = frozenset(
-    {"cosine_embedding_loss", "hinge_embedding_loss", "l1_loss", "nll_loss", "poisson_nll_loss"}
-    | {"cross_entropy", "binary_cross_entropy_with_logits"}
-)
-
-
 def _autocast(func: Any, args: Any, kwargs: Any) -> Any:
     """What a function gives if all that it gets is cast as autocast does."""
     name = func.__name__
-    if name in _LOWERED or name in _RAISED:
+    is_loss = name.endswith("_loss") or name in ("cross_entropy", "binary_cross_entropy_with_logits")
+    if name in _LOWERED or is_loss:
         device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
         if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device) if name in _LOWERED else torch.float32
+            dtype = torch.float32 if is_loss else torch.get_autocast_dtype(device)
             args = [_cast(arg, dtype) for arg in args]
             kwargs = {key: _cast(arg, dtype) for key, arg in kwargs.items()}
     elif name in ("layer_norm", "group_norm", "rms_norm"):

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hypnettorch.core import checks, lending, trees
-from hypnettorch.core.kept_tensors import note_kept
 from hypnettorch.core.lending import Place
 from hypnettorch.core.low_rank import LowRank, UpdatedWeight, is_pair
 from hypnettorch.core.table import Row
 from hypnettorch.core.values import Stacked
 from hypnettorch.layers.buffer_sets import RunningStatistics, normalization_layers
 from hypnettorch.mnets import weight_updates
-from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_tensors, of_torch, set_conditions
+from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_sets, set_conditions
 from hypnettorch.mnets.layer_types import describe_module, term_of
 from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
@@ -88,8 +87,6 @@ class ModuleNet(Network):
         self._normalizing = normalization_layers(module)
         self._output = _output_layer(module, output)
         self._describe()
-        self._foreign = [part for part in module.modules() if not of_torch(part)]
-        note_kept(self._foreign, ())
         for own in self._own_values().values():
             own.requires_grad_(False)
         self.statistics: nn.ModuleList | None = None
@@ -216,7 +213,6 @@ class ModuleNet(Network):
         watched = [(name, value) for name, value in named if not weight_updates.is_trainable(value)]
         with weight_updates.only_read(watched), lending.lend(self._groups(named, condition), self.module):
             yield self.module
-        self._note_kept(named)
 
     def materialize(self, weights: Any) -> Any:
         """An ordinary module, independent of this one, with the weights as its parameters.
@@ -332,39 +328,30 @@ class ModuleNet(Network):
         if weights is None and len(args) > 1:
             args, weights = (args[0], *args[2:]), args[1]
         named = self._resolve(weights, stacked=True)
-        tensors = [tensor for _, value in named for tensor in (value if isinstance(value, LowRank) else (value,))]
-        sets = count_sets(tensors)
+        values = [value for _, value in named]
+        sets = count_sets(values)
         in_dims = {} if in_dims is None else in_dims
         for name, dim in in_dims.items():
             checks.one_of("in_dims (key)", name, kwargs)
             checks.one_of(f"in_dims['{name}']", dim, (None, 0))
         if chunk_size is not None:
             checks.integer("chunk_size", chunk_size, 1)
-        arguments: dict[int | str, Any] = dict(enumerate(args)) | kwargs
-        mapped = {
-            key: trees.flatten(value)
-            for key, value in arguments.items()
-            if not share_input and (isinstance(key, int) or in_dims.get(key, 0) == 0)
-        }
-        for key, (leaves, _) in mapped.items():
-            for leaf in filter(has_sets, leaves):
-                check_sets(("args", key) if isinstance(key, int) else key, leaf, sets)
-                tensors.append(leaf)
+        of_set = {} if share_input else {name: v for name, v in kwargs.items() if in_dims.get(name, 0) == 0}
+        mapped_args = () if share_input else args
+        labelled: dict[checks.Name, Any] = {("args", i): value for i, value in enumerate(mapped_args)} | of_set
+        for label, value in labelled.items():
+            for leaf in filter(has_sets, trees.flatten(value)[0]):
+                check_sets(label, leaf, sets)
 
-        def one_set(*tensors: Tensor, condition: Any) -> Any:
-            its = iter(tensors)
-            of_set = [
-                (name, LowRank(next(its), next(its)) if isinstance(v, LowRank) else next(its)) for name, v in named
-            ]
-            filled = dict(arguments)
-            for key, (leaves, structure) in mapped.items():
-                filled[key] = trees.unflatten([next(its) if has_sets(leaf) else leaf for leaf in leaves], structure)
-            own_args, own_kwargs = [filled[i] for i in range(len(args))], {name: filled[name] for name in kwargs}
-            return self._evaluate(of_set, condition, own_args, own_kwargs)
+        def one_set(values: Sequence[Value], args: Sequence[Any], of_set: dict[str, Any], condition: Any) -> Any:
+            its = [(name, value) for (name, _), value in zip(named, values, strict=True)]
+            return self._evaluate(its, condition, args, {**kwargs, **of_set})
 
+        arguments = {"values": values, "args": list(args), "of_set": of_set}
+        mapped = {"values": True, "args": not share_input, "of_set": bool(of_set)}
         conditions = None if condition is None else set_conditions(condition, sets)
         with weight_updates.only_read(named):
-            return map_tensors(one_set, tensors, self.module, conditions, chunk_size)
+            return map_sets(one_set, arguments, mapped, self.module, conditions, chunk_size)
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
@@ -441,12 +428,9 @@ class ModuleNet(Network):
 
     def _resolve(self, weights: Any, stacked: bool = False, by_row: bool = False) -> Named:
         """Passed weights with the names of the parameters, checked and cast."""
-        if self._fit(weights, stacked):
-            return (
-                [(name, weights[name]) for name in self._selected]
-                if isinstance(weights, dict)
-                else list(zip(self._selected, weights, strict=True))
-            )
+        as_needed = self._as_needed(weights, stacked)
+        if as_needed is not None:
+            return as_needed
         own = self._own_values()
         others = {name: self._own(name) for name in self._in_module().where if name not in own}
         if not isinstance(weights, Mapping):
@@ -461,18 +445,17 @@ class ModuleNet(Network):
             named.append((name, fitting))
         return named
 
-    def _fit(self, weights: Any, stacked: bool) -> bool:
-        """Whether weights are what the module computes with, one for each selected parameter: the usual case."""
+    def _as_needed(self, weights: Any, stacked: bool) -> Named | None:
+        """Weights that are as the module computes with them, one for each selected parameter: the usual case."""
         if not isinstance(weights, (list, tuple, dict)) or len(weights) != len(self._selected):
-            return False
-        tensors = [weights.get(name) for name in self._selected] if isinstance(weights, dict) else weights
+            return None
+        tensors: Any = [weights.get(name) for name in self._selected] if isinstance(weights, dict) else weights
         for value, (owner, key) in zip(tensors, self._in_module().selected, strict=True):
             own = lending.own_value(owner, key)
-            if not isinstance(value, Tensor) or value.dtype is not own.dtype or value.device != own.device:
-                return False
-            if (value.shape[1:] if stacked else value.shape) != own.shape:
-                return False
-        return True
+            alike = isinstance(value, Tensor) and value.dtype is own.dtype and value.device == own.device
+            if not alike or (value.shape[1:] if stacked else value.shape) != own.shape:
+                return None
+        return list(zip(self._selected, tensors, strict=True))
 
     def _are_stacked(self, weights: Any) -> bool:
         """Whether weights have one dimension more than :meth:`forward` takes."""
@@ -510,14 +493,7 @@ class ModuleNet(Network):
             output = self.module(*args, **kwargs)
             if block is not None:
                 block.keep(output)
-        self._note_kept(named, (args, kwargs))
         return output
-
-    def _note_kept(self, named: Named, arguments: Any = ()) -> None:
-        """Warn of what the module keeps from a call with other weights."""
-        if self._foreign and not torch.compiler.is_compiling():
-            weights = [value.A if isinstance(value, LowRank) else value for _, value in named]
-            note_kept(self._foreign, weights, arguments)
 
 
 class _Places(NamedTuple):

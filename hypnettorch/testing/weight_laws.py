@@ -54,6 +54,14 @@ def evaluation_is_deterministic(case: Case) -> None:
     same(state_of(net), before, "state_dict()", rtol=0)
 
 
+def earlier_weights_do_not_matter(case: Case) -> None:
+    """A result does not depend on weights of an earlier evaluation; nothing that is computed of them is kept."""
+    if case.weights:
+        net = copy_of(case.net)
+        case(net, weights=draw(case.net.hyper_shapes_learned, dtype=case.dtype))
+        same(case(net), case(copy_of(case.net)), "an evaluation after one with other weights")
+
+
 def a_seed_fixes_training(case: Case) -> None:
     """In training mode one seed gives one result."""
     outputs = []
@@ -221,6 +229,7 @@ LAWS: tuple[Law, ...] = (
     output_is_finite,
     dtype_is_that_of_the_parameters,
     evaluation_is_deterministic,
+    earlier_weights_do_not_matter,
     a_seed_fixes_training,
     internal_values_may_be_passed,
     passed_values_replace_internal_ones,

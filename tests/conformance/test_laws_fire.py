@@ -100,6 +100,13 @@ def with_hidden_reference() -> Any:
     )
 
 
+def with_first_weights(f: Callable[..., Any], net: Any, x: Any, weights: Any = None, **kwargs: Any) -> Any:
+    """Scales the output by a number that is computed of the weights only once."""
+    if weights is not None and "scale" not in vars(net):
+        net.scale = weights[0].norm()
+    return f(x, weights=weights, **kwargs) * net.scale
+
+
 def with_undeclared_parameter() -> Any:
     """A network that multiplies its output by a parameter which stands in no table."""
     net = mlp()
@@ -150,6 +157,7 @@ MAIN: dict[str, Callable[[], Any]] = {
     "output_is_finite": lambda: forward(lambda f, net, *a, **kw: f(*a, **kw) / 0),
     "dtype_is_that_of_the_parameters": lambda: forward(lambda f, net, *a, **kw: f(*a, **kw).float()),
     "evaluation_is_deterministic": lambda: forward(lambda f, net, *a, **kw: f(*a, **kw) + torch.rand(())),
+    "earlier_weights_do_not_matter": lambda: forward(with_first_weights, no_weights=True),
     "a_seed_fixes_training": lambda: forward(lambda f, net, *a, **kw: f(*a, **kw) + np.random.rand()),
     "internal_values_may_be_passed": lambda: forward(
         lambda f, net, x, weights=None, **kw: f(x, weights=weights, **kw) + (weights is not None)

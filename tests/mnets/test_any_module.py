@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import namedtuple
-from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
@@ -617,43 +615,6 @@ def test_exported_for_every_number_of_sets() -> None:
     for number in (2, 7):
         x, weights = torch.randn(number, 5, 4), stacked(model.net, number)
         torch.testing.assert_close(program(x, weights), model(x, weights))
-
-
-class Scaled(nn.Linear):
-    """Normalises its weight once, and keeps other things as well."""
-
-    def __init__(self, kept: Any) -> None:
-        super().__init__(3, 2)
-        self.kept, self.scale, self.weight_of_rows = kept, torch.tensor(2.0), None
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.last = x
-        if self.weight_of_rows is None or not self.kept:
-            self.weight_of_rows = self.weight / self.weight.norm()
-        return F.linear(x, self.weight_of_rows) * self.scale
-
-
-@pytest.mark.parametrize("kept", [False, True])
-def test_a_weight_that_is_kept_from_an_earlier_call_is_told(kept: bool) -> None:
-    net, x = ModuleNet(Scaled(kept)), torch.randn(4, 3)
-    weights, others = one(stacked(net), 0), one(stacked(net), 1)
-    told = pytest.warns(UserWarning, match="Scaled: 'weight_of_rows' was made in a call with other weights")
-
-    def quiet() -> Any:
-        stack = ExitStack()
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("error")
-        return stack
-
-    with quiet():
-        net(x, weights=weights)
-        net(x, weights=weights)
-    with told if kept else quiet():
-        net(x, weights=others)
-    with quiet(), net.using(weights) as module:  # once is enough
-        module(x)
-    with told if kept else nullcontext():
-        ModuleNet(Scaled(kept)).batched_forward(x, stacked(net), share_input=True)
 
 
 def test_materialize_many() -> None:
