@@ -69,7 +69,6 @@ class Block:
         followed: A module whose outputs within the block keep it.
 
     Attributes:
-        groups: As passed.
         open: Whether the block is open.
         values: What is lent, by the dictionary in which it is and by name.
         ident: Number of the thread that opened it.
@@ -98,7 +97,7 @@ class Block:
     passes: set[int] | None = None
 
     def __init__(self, groups: Sequence[Group], followed: nn.Module | None = None) -> None:
-        self.groups = groups
+        self._groups = groups
         self._followed = followed
         self._stores: list[LentDict] = []
         self.values: dict[int, dict[str, Any]] = {}
@@ -125,7 +124,7 @@ class Block:
             if self._followed is not None:
                 self._hook = self._followed.register_forward_hook(_keep_returned)
         with _lock:
-            for module, field, values in self.groups:
+            for module, field, values in self._groups:
                 store = module.__dict__[field]
                 if type(store) is not LentDict:
                     store = LentDict(module, field)
@@ -175,12 +174,14 @@ class Block:
 
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
-        for node in recomputation.nodes_of(trees.tensors_within(output), self) if self.spans else ():
-            self.kept = True
-            if self.passes is None:
-                node.metadata[f"hypnettorch {self.number}"] = self
-            else:
-                node.register_prehook(self._pass_through)
+        for tensor in trees.tensors_within(output) if self.spans else ():
+            node: Any = None if recomputation.is_mapped(tensor) else tensor.grad_fn
+            if node is not None:
+                self.kept = True
+                if self.passes is None:
+                    node.metadata[f"hypnettorch {self.number}"] = self
+                else:
+                    node.register_prehook(self._pass_through)
 
     def _pass_through(self, _: Any) -> None:
         """A backward pass comes to an output."""

@@ -12,13 +12,12 @@ Only this module calls private functions of torch; ``tests/core/test_recomputati
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypnettorch.core import checks
 
@@ -156,32 +155,6 @@ def _arrive(weight: Tensor, grad: Tensor) -> None:
 def _go_on(arrived: dict[int, list[tuple[Tensor, Tensor]]], ended: int) -> None:
     weights, grads = zip(*arrived.pop(ended), strict=True)
     torch.autograd.backward(weights, grads, retain_graph=True)
-
-
-_calls_functions: weakref.WeakKeyDictionary[nn.Module, dict[bool, bool]] = weakref.WeakKeyDictionary()
-"""Whether modules call custom functions, by whether they are in training mode."""
-
-
-def nodes_of(outputs: Sequence[Tensor], block: Block) -> list[Any]:
-    """The nodes of outputs, and of custom functions of the block behind them.
-
-    Where there was none of the latter in the first call of a module, they are not looked for again.
-    """
-    nodes: list[Any] = [tensor.grad_fn for tensor in outputs if not is_mapped(tensor) and tensor.grad_fn is not None]
-    module = block.groups[0][0]
-    known = _calls_functions.setdefault(module, {})
-    if not nodes or not known.get(module.training, True):
-        return nodes
-    first, found = min(first for first, _ in block.spans.values()), dict.fromkeys(nodes)
-    waiting = list(nodes)
-    while waiting:
-        for node, _ in waiting.pop().next_functions:
-            if node is not None and node not in found and first <= node._sequence_nr() < _NO_NUMBER:
-                found[node] = None
-                waiting.append(node)
-    functions = [node for node in found if hasattr(node, "_forward_cls")]
-    known[module.training] = bool(functions)
-    return [*nodes, *functions]
 
 
 def _innermost(blocks: Sequence[Block]) -> Block:

@@ -82,11 +82,7 @@ class Row:
         """
         layer = -1 if self.layer < 0 or first_layer is None else first_layer + self.layer
         return dataclasses.replace(
-            self,
-            name=f"{prefix}.{self.name}",
-            layer=layer,
-            order=(block, *self.order),
-            meta={**self.meta, **meta},
+            self, name=f"{prefix}.{self.name}", layer=layer, order=(block, *self.order), meta={**self.meta, **meta}
         )
 
 

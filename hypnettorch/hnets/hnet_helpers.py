@@ -55,10 +55,7 @@ def init_conditional_embeddings(
 
 
 def init_chunk_embeddings(
-    hnet: HyperNetwork,
-    normal_mean: float = 0.0,
-    normal_std: float = 1.0,
-    init_fct: Callable[..., Any] | None = None,
+    hnet: HyperNetwork, normal_mean: float = 0.0, normal_std: float = 1.0, init_fct: Callable[..., Any] | None = None
 ) -> None:
     """Initialise the chunk embeddings that a hypernetwork keeps; others are not changed.
 

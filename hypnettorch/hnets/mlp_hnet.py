@@ -133,11 +133,6 @@ class HMLP(HyperNetwork):
         rows = [piece(x, values) for piece in self._pieces]
         return [row.view((*lead, *shape)) for row, shape in zip(rows, self.target_shapes, strict=True)]
 
-    @property
-    def output_layers(self) -> int:
-        """Into how many pieces the output layer is cut."""
-        return len(self._pieces)
-
     def last_layer(self, request: Request, values: Values) -> tuple[Tensor, list[tuple[Tensor, Tensor | None]]]:
         """Last hidden activations ``[N, k]`` with weight and bias of each piece of the output layer."""
         x = chain(self._hidden, concat(request), values)

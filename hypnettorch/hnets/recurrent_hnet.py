@@ -134,12 +134,7 @@ class HRecurrent(Wrapper):
     """
 
     def __init__(
-        self,
-        hnet: Any,
-        input_size: int,
-        cell: str = "gru",
-        use_bias: bool = True,
-        verbose: bool = True,
+        self, hnet: Any, input_size: int, cell: str = "gru", use_bias: bool = True, verbose: bool = True
     ) -> None:
         super().__init__(hnet)
         checks.one_of("cell", cell, CELLS)
