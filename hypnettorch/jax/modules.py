@@ -42,6 +42,8 @@ class HyperNetwork(nnx.Module):
         if params is None:
             if rngs is None:
                 checks.fail("rngs", "an nnx.Rngs, to draw the tensors with, or params", None)
+            if spec.constants:
+                checks.fail("params", f"the tensors that came with the constants {list(spec.constants)}", None)
             params = functional.init(spec, rngs.params())
         functional.check_params(spec, params)
         self.spec = spec

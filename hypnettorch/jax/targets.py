@@ -79,7 +79,8 @@ def tree_target(tree: Any, apply: Callable[..., Any], include: str | Sequence[st
     Args:
         tree: The arrays.
         apply: The function: called with such a tree and its arguments.
-        include: Patterns of the paths of arrays that come from outside, as ``'*.kernel'``.
+        include: Patterns of the paths of arrays that come from outside, as ``'*.kernel'``. Leaves that are no arrays of
+            floating point numbers stay as they are.
 
     Raises:
         ValueError: If a pattern fits no path.
@@ -92,7 +93,7 @@ def tree_target(tree: Any, apply: Callable[..., Any], include: str | Sequence[st
         [3.0, 3.0, 3.0]
     """
     patterns = [include] if isinstance(include, str) else list(include)
-    names = [name for name, _ in _leaves(tree)]
+    names = [name for name, leaf in _leaves(tree) if _is_weight(leaf)]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             checks.fail("include", f"patterns of {names}", repr(pattern) + did_you_mean(pattern, names))
@@ -144,11 +145,15 @@ def nnx_target(module: Any, include: str | Sequence[str] = "*") -> Target:
     graph, params, rest = parts
 
     def apply(tree: Any, *args: Any, **kwargs: Any) -> Any:
-        filled = jax.tree_util.tree_map(lambda leaf: leaf, params)
+        filled, others = jax.tree_util.tree_map(lambda leaf: leaf, (params, rest))  # variables of their own
         nnx.replace_by_pure_dict(filled, tree)
-        return nnx.merge(graph, filled, rest)(*args, **kwargs)
+        return nnx.merge(graph, filled, others)(*args, **kwargs)
 
     return tree_target(nnx.to_pure_dict(params), apply, include)
+
+
+def _is_weight(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -96,6 +96,32 @@ class TestSelection:
         assert jnp.allclose(target(weights, X), hidden.sum(axis=1, keepdims=True) + 1, atol=1e-6)
         assert jnp.array_equal(target.weights[0], module.last.bias[...])
 
+    def test_a_module_is_not_changed(self) -> None:
+        """Neither its statistics nor its random states, and a compiled target may update its own."""
+
+        class Net(nnx.Module):
+            def __init__(self, rngs: nnx.Rngs) -> None:
+                self.norm, self.dropout = nnx.BatchNorm(3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+            def __call__(self, x: jax.Array) -> jax.Array:
+                return self.dropout(self.norm(x))
+
+        module = Net(nnx.Rngs(0))
+        before = jax.tree_util.tree_leaves(nnx.state(module, (nnx.BatchStat, nnx.RngCount)))
+        target = nnx_target(module)
+        outputs = [function(target.weights, X) for function in (target, target, jax.jit(target))]
+        after = jax.tree_util.tree_leaves(nnx.state(module, (nnx.BatchStat, nnx.RngCount)))
+        assert [jnp.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [True] * len(before)
+        assert all(jnp.allclose(output, outputs[0]) for output in outputs)
+
+    def test_only_numbers_with_a_point_are_weights(self) -> None:
+        tree = {"w": jnp.ones(3), "steps": jnp.arange(2), "name": "a", "rate": 0.5}
+        target = tree_target(tree, lambda tree, x: (tree["w"] * x * tree["rate"], tree["name"]))
+        assert target.names == ("w",)
+        assert target([2 * jnp.ones(3)], 3)[0].tolist() == [3.0, 3.0, 3.0]
+        with pytest.raises(ValueError, match=r"include: expected patterns of \['w'\], got 'steps'"):
+            tree_target(tree, lambda tree: tree, "steps")
+
     def test_patterns_that_fit_nothing(self) -> None:
         with pytest.raises(ValueError, match=r"include: expected patterns of .*'last.bias'.*, got 'lats.bias'"):
             of_nnx(["lats.bias"])
@@ -157,5 +183,9 @@ class TestModules:
             HyperNetwork(spec)
         with pytest.raises(ValueError, match="params: expected the tensors of the spec"):
             HyperNetwork(spec, {})
+        chunked = hj.ChunkedHMLP(TARGETS, 7, num_cond_embs=1)
+        started, _ = hj.apply_calibrated_init(chunked, hj.init(chunked, jax.random.key(0)), jax.random.key(1))
+        with pytest.raises(ValueError, match="params: expected the tensors that came with the constants"):
+            HyperNetwork(started, rngs=nnx.Rngs(0))
         with pytest.raises(ValueError, match="hnet: expected target shapes"):
             HyperModel(HyperNetwork(spec, rngs=nnx.Rngs(0)), of_tree())
