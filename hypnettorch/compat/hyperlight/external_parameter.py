@@ -33,7 +33,7 @@ class ExternalParameter:
         >>> weight.data
         Traceback (most recent call last):
             ...
-        AttributeError: data: expected a value from outside for this parameter of shape (3, 2), got none
+        AttributeError: data: expected a value from outside for this parameter of shape (3, 2), got none...
     """
 
     def __init__(self, shape: Sequence[int], data: Tensor | None = None, dtype: torch.dtype | None = None) -> None:
