@@ -21,6 +21,7 @@ COMMANDS = {
     "ensembles": ("hypnettorch.examples.ensembles", "ensembles that share most of their weights"),
     "text-to-lora": ("hypnettorch.examples.text_to_lora", "adapters of a language model from descriptions of tasks"),
     "doc-to-lora": ("hypnettorch.examples.doc_to_lora", "adapters of a language model from documents"),
+    "pretrain": ("hypnettorch.sklearn", "train the hypernetwork that makes classifiers for scikit-learn"),
     "search": ("hypnettorch.hpsearch", "search hyperparameters of any script"),
     "search-seeds": ("hypnettorch.hpsearch.gather_random_seeds", "repeat the best run of a search with other seeds"),
     "search-table": ("hypnettorch.hpsearch.hpsearch_postprocessing", "gather the results of a search again"),

@@ -34,7 +34,7 @@ LAYERS = [
     ["hyper_model"],
     ["hypnettorch"],
     ["testing", "adapters"],
-    ["compat", "data"],
+    ["compat", "data", "sklearn"],
     ["hpsearch"],
     ["examples"],
     ["papers"],

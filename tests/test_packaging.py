@@ -41,7 +41,7 @@ def wheel(source_tree: Path) -> zipfile.ZipFile:
 def test_wheel_holds_every_file_of_the_package_and_nothing_else(source_tree: Path, wheel: zipfile.ZipFile) -> None:
     expected = {str(path.relative_to(source_tree)) for path in (source_tree / "hypnettorch").rglob("*.py")}
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert found == expected | {"hypnettorch/py.typed"}
+    assert found == expected | {"hypnettorch/py.typed", "hypnettorch/sklearn/weights.safetensors"}
 
 
 UNSHIPPED = shutil.ignore_patterns(
