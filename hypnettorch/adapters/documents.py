@@ -84,7 +84,7 @@ class _Perceiver(nn.Module):
         self._in_size = in_size
         places = sum(len(weight.keys) for weight in last.weights)
         self.encoder = nn.Sequential(nn.LayerNorm(in_size), nn.Linear(in_size, size))
-        self.queries = nn.Parameter(torch.randn(places * last.states[1], size))
+        self.queries = nn.Parameter(0.02 * torch.randn(places * last.states[1], size))
         self.attention = nn.ModuleList(_Attention(size, heads) for _ in range(depth))
         self.blocks = nn.ModuleList(ResidualBlock(size) for _ in range(depth))
         self.norm = nn.LayerNorm(size)

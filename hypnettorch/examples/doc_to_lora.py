@@ -121,12 +121,11 @@ def draw_document(draws: random.Random, paragraphs: int) -> tuple[str, list[tupl
 
 
 def draw_queries(draws: random.Random, documents: int, lengths: Sequence[int]) -> list[Query]:
-    """A question about each of some documents, whose numbers of paragraphs are drawn."""
+    """A question about each fact of some documents, whose numbers of paragraphs are drawn."""
     found = []
     for _ in range(documents):
         document, facts = draw_document(draws, draws.choice(lengths))
-        person, thing = draws.choice(facts)
-        found.append(Query(document, f"What does {person} keep?", thing, document))
+        found += [Query(document, f"What does {person} keep?", thing, document) for person, thing in facts]
     return found
 
 
@@ -263,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("question", nargs="?", help="ask: about the document")
     parser.add_argument("--document", type=Path, help="ask: a file of text")
     arguments = parser.parse_args(argv)
-    with shell(parser.prog, "the same command goes on"):
+    with shell(parser.prog, "; the same command goes on"):
         if arguments.action == "train":
             train(arguments.run, runs.options_from(arguments, STEPS))
         elif not arguments.question or not arguments.document:

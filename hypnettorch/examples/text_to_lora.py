@@ -355,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("description", nargs="?", help="make: what the model is to do")
     parser.add_argument("--out", type=Path, help="make: a folder for the adapter")
     arguments = parser.parse_args(argv)
-    with shell(parser.prog, "the same command goes on"):
+    with shell(parser.prog, "; the same command goes on"):
         if arguments.action == "train":
             train(arguments.run, runs.options_from(arguments, STEPS))
         elif not arguments.description or not arguments.out:

@@ -165,7 +165,9 @@ def test_tasks_have_answers(task: int) -> None:
 
 
 def test_documents_hold_their_facts() -> None:
-    for query in doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 5, [3]):
+    queries = doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 5, [3])
+    assert len(queries) == 15
+    for query in queries:
         person = query.question.split()[2]
         assert f"{person} keeps a {query.answer}." in query.condition
         assert len(query.condition.splitlines()) == 3
