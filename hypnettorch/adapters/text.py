@@ -23,13 +23,13 @@ class HTextToLoRA(UpdatesOfModule):
     (:func:`~hypnettorch.adapters.repeated_weights.repeated_weights`). The pairs of all places are made in one pass, the
     heads are shared by all places of a kind. Before training all conditions have the adapter ``start``.
 
-    =======  =================================  ==============================================
-    variant  ``h`` is asked for                 size of a head
-    =======  =================================  ==============================================
-    ``'L'``  the pair of a place                ``size · r (n + out)``
-    ``'M'``  ``A`` or ``B`` (one more embedding) ``size · r max(n, out)``
-    ``'S'``  one rank of these (two more)       ``size · max(n, out)``
-    =======  =================================  ==============================================
+    =======  ======================================  ==========================
+    variant  one evaluation of ``h`` gives           size of a head
+    =======  ======================================  ==========================
+    ``'L'``  the pair of a place                     ``size · r (n + out)``
+    ``'M'``  ``A`` or ``B`` (one more embedding)     ``size · r max(n, out)``
+    ``'S'``  one rank of these (two more)            ``size · max(n, out)``
+    =======  ======================================  ==========================
 
     Args:
         target: What the adapters are for, as for :class:`~hypnettorch.hnets.low_rank_hnet.HLowRank`.
