@@ -130,7 +130,7 @@ class HyperModel(nn.Module):
         self,
         *args: Any,
         cond_id: Any = None,
-        cond_input: Tensor | None = None,
+        cond_input: Any = None,
         uncond_input: Tensor | None = None,
         condition: Any = None,
         regularizer: Callable[[Any], Tensor] | None = None,
@@ -143,8 +143,8 @@ class HyperModel(nn.Module):
             *args: Positional arguments of the main network, first of all its input.
             cond_id: Id or ids of conditions, see
                 :meth:`HyperNetwork.forward <hypnettorch.hnets.hypernetwork.HyperNetwork.forward>`.
-            cond_input: Conditional input ``[cond_in_size]`` or ``[B, cond_in_size]`` instead; or a dictionary of
-                tensors ``[B, ...]``.
+            cond_input: Conditional input ``[cond_in_size]`` or ``[B, cond_in_size]`` instead; a dictionary of tensors
+                ``[B, ...]``; or one set or many, as :class:`~hypnettorch.hnets.set_hnet.HSetInput` takes them.
             uncond_input: Unconditional input ``[uncond_in_size]`` or ``[B, uncond_in_size]``.
             condition: ``condition`` of the main network; by default ``cond_id`` where the network depends on it (it
                 keeps statistics per condition, or the condition fixes which of several networks is meant).
@@ -186,7 +186,7 @@ class HyperModel(nn.Module):
         return output if len(found) == 1 else tuple(found)
 
     def weights(
-        self, cond_id: Any = None, cond_input: Tensor | None = None, uncond_input: Tensor | None = None
+        self, cond_id: Any = None, cond_input: Any = None, uncond_input: Tensor | None = None
     ) -> dict[Any, Any]:
         """What the main network would get, by name.
 
@@ -205,7 +205,7 @@ class HyperModel(nn.Module):
         return produced if isinstance(produced, dict) else dict(zip(self._names, produced, strict=True))
 
     def _inputs(
-        self, cond_id: Any, cond_input: Tensor | None, uncond_input: Tensor | None
+        self, cond_id: Any, cond_input: Any, uncond_input: Tensor | None
     ) -> tuple[bool, dict[str, Any]]:
         """Whether many weight sets are meant, and arguments of the hypernetwork."""
         arguments: dict[str, Any] = {}

@@ -339,7 +339,7 @@ class HyperNetwork(Network):
     def forward(  # type: ignore[override]
         self,
         uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
+        cond_input: Any = None,
         cond_id: Any = None,
         weights: Any = None,
         distilled_params: Any = None,
@@ -382,7 +382,7 @@ class HyperNetwork(Network):
     def batched_forward(  # type: ignore[override]
         self,
         uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
+        cond_input: Any = None,
         cond_id: Any = None,
         weights: Any = None,
         share_input: bool = False,
@@ -875,7 +875,7 @@ class HyperNetwork(Network):
     def factors(
         self,
         uncond_input: Tensor | None = None,
-        cond_input: Tensor | None = None,
+        cond_input: Any = None,
         cond_id: Any = None,
         weights: Any = None,
         condition: int | None = None,
@@ -928,7 +928,7 @@ class HyperNetwork(Network):
         uncond_var: float = 1.0,
         cond_var: float = 1.0,
         mnet: Any = None,
-        cond_input: Tensor | None = None,
+        cond_input: Any = None,
         uncond_input: Tensor | None = None,
         target_var: Any = None,
     ) -> None:
@@ -968,7 +968,7 @@ class HyperNetwork(Network):
     def apply_calibrated_init(
         self,
         mnet: Any = None,
-        cond_input: Tensor | None = None,
+        cond_input: Any = None,
         uncond_input: Tensor | None = None,
         target_var: Any = None,
     ) -> None:
