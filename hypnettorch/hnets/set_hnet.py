@@ -198,10 +198,10 @@ class HSetInput(Wrapper):
 
 
 def _takes_mask(pool: Callable[..., Tensor]) -> bool:
-    """Whether a pool can be called with encodings and a mask."""
+    """Whether a pool says that it can be called with encodings and a mask."""
     try:
         inspect.signature(pool.forward if isinstance(pool, nn.Module) else pool).bind(None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # other arguments, or a function in C that does not tell them
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import partial
 from typing import Any
 
 import pytest
@@ -262,8 +263,9 @@ def test_sets_of_different_size_are_as_each_by_itself(pool: str, pairs: bool) ->
     torch.testing.assert_close(hnet(cond_input=one, ret_format="flattened"), expected[:1])
 
 
-def test_sets_of_one_size_need_no_mask() -> None:
-    hnet = set_net(hmlp(), pool=deviations)
+@pytest.mark.parametrize("pool", [deviations, partial(torch.amin, dim=-2)])
+def test_sets_of_one_size_need_no_mask(pool: Any) -> None:
+    hnet = set_net(hmlp(), pool=pool)
     sets = torch.randn(3, 6, 2).double()
     expected = hnet(cond_input=sets, ret_format="flattened")
     torch.testing.assert_close(hnet(cond_input=list(sets), ret_format="flattened"), expected)
