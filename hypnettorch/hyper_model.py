@@ -204,9 +204,7 @@ class HyperModel(nn.Module):
     def _by_name(self, produced: Any) -> dict[Any, Any]:
         return produced if isinstance(produced, dict) else dict(zip(self._names, produced, strict=True))
 
-    def _inputs(
-        self, cond_id: Any, cond_input: Any, uncond_input: Tensor | None
-    ) -> tuple[bool, dict[str, Any]]:
+    def _inputs(self, cond_id: Any, cond_input: Any, uncond_input: Tensor | None) -> tuple[bool, dict[str, Any]]:
         """Whether many weight sets are meant, and arguments of the hypernetwork."""
         arguments: dict[str, Any] = {}
         many = False
