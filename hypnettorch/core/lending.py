@@ -166,12 +166,6 @@ class Block:
         spans = self.spans.values()
         return any(first <= number and (not ended if end is None else number < end) for first, end in spans)
 
-    def note_reader(self) -> None:
-        """Notice another thread, and what may be evaluated again."""
-        if self.spans:
-            self.spans.setdefault(get_ident(), (0, None))
-            self.repeated = self.repeated or may_follow()
-
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
         for tensor in trees.tensors_within(output) if self.spans else ():
@@ -292,8 +286,9 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         if current == -1:
             recomputation.forget_failed_passes()
             block = next((block for block in _mine() if key in block.values.get(here, ())), None)
-            if block is not None:
-                block.note_reader()
+            if block is not None and block.spans:  # notice another thread, and what may be evaluated again
+                block.spans.setdefault(get_ident(), (0, None))
+                block.repeated = block.repeated or may_follow()
             return block
         living = (ref() for ref in list(_living.values()))
         lending = [block for block in living if block is not None and key in block.values.get(here, ())]

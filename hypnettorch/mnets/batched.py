@@ -304,16 +304,23 @@ def _parts_of(module: nn.Module | None) -> list[nn.Module]:
     return list(found.values())
 
 
+_KNOWN = ("torch.", "hypnettorch.")
+
+
 def _has_no_rule(part: nn.Module) -> bool:
-    """Whether ``vmap`` has no rule for a module, or the module updates buffers when it is called."""
-    if isinstance(part, (nn.RNNBase, nn.RNNCellBase)):
+    """Whether ``vmap`` has no rule for a module, or something happens when it is called that a loop would do often.
+
+    That is an update of buffers, or what hooks of users do: they may store what they are given.
+    """
+    hooks = (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+    if isinstance(part, (nn.RNNBase, nn.RNNCellBase)) or not all(hook.__module__.startswith(_KNOWN) for hook in hooks):
         return True
     if not part.training:
         return False
     if part._buffers.get("running_mean") is not None or getattr(type(part), "num_stats", None) is not None:
         return getattr(part, "num_stats", 1) > 0
-    normalizers = (part, *part._forward_pre_hooks.values())  # a parametrisation, or the hook of older versions
-    return any("n_power_iterations" in getattr(normalizer, "__dict__", ()) for normalizer in normalizers)
+    # a parametrisation, or the hook of older versions
+    return any("n_power_iterations" in getattr(normalizer, "__dict__", ()) for normalizer in (part, *hooks))
 
 
 def _of_torch(part: nn.Module) -> bool:

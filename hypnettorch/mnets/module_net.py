@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
@@ -548,14 +549,10 @@ def _moments(own: Tensor) -> tuple[float, float] | None:
 def _register(module: nn.Module, names: Sequence[str], tensor: Tensor) -> None:
     """Make a tensor the parameter or buffer of these names."""
     owners = [place_of(module, name) for name in names]
-    is_parameter = owners[0][1] in owners[0][0]._parameters
-    if is_parameter and not isinstance(tensor, nn.Parameter):
+    if owners[0][1] in owners[0][0]._parameters and not isinstance(tensor, nn.Parameter):
         tensor = nn.Parameter(tensor, tensor.is_floating_point() or tensor.is_complex())
     for owner, key in owners:
-        store: Any = owner._parameters if is_parameter else owner._buffers
-        store[key] = tensor
-        if isinstance(owner, nn.RNNBase):
-            owner._init_flat_weights()
+        setattr(owner, key, tensor)
 
 
 def _leave_out(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) -> None:
@@ -590,8 +587,13 @@ def _tie_again(net: ModuleNet, _: Any) -> None:
 def _check_module(module: Any) -> None:
     """Raise unless ``module`` is a module whose parameters can be replaced."""
     checks.instance("module", module, nn.Module)
-    if isinstance(module, torch.jit.ScriptModule):
-        raise TypeError("module: expected a module of Python, got a ScriptModule")
+    scripted = [name for name, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)]
+    if scripted:
+        raise TypeError(f"module: expected modules of Python, got a ScriptModule ({', '.join(map(repr, scripted))})")
+    own = {id(parameter) for parameter in module.parameters()}
+    for key, value in [entry for part in module.modules() for entry in vars(part).items()]:
+        if isinstance(value, (list, tuple)) and key != "_flat_weights" and own.intersection(map(id, value)):
+            warnings.warn(f"module: '{key}' has parameters that are read there as they are, not replaced", stacklevel=3)
     lazy = [name for name, parameter in module.named_parameters() if is_lazy(parameter)]
     if lazy:
         checks.fail("module", "parameters that have their shapes (call a lazy module once)", f"lazy ones {lazy}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
@@ -424,6 +425,32 @@ def test_hooks_leave_nothing_of_vmap_in_the_module(wrap: str) -> None:
     torch.testing.assert_close(got, torch.stack([net(x, weights=one(weights, b)) for b in range(SETS)]))
     assert "BatchedTensor" not in repr(layer.weight)
     assert layer(x).shape == copy.deepcopy(net).module(x).shape == (4, 2)
+
+
+def test_hooks_of_users_get_what_a_loop_gives_them() -> None:
+    net, x, seen = ModuleNet(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))), torch.randn(5, 3), []
+    weights = stacked(net)
+    net.module[0].register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    net.module[0].register_forward_hook(lambda layer, args, output: seen.append(output))
+    net.batched_forward(x, weights, share_input=True)
+    for b, w in enumerate(zip(*weights, strict=True)):
+        torch.testing.assert_close(seen[2 * b : 2 * b + 2], [x, F.linear(x, w[0], w[1])])
+
+
+def test_modules_that_do_not_read_where_weights_are_lent() -> None:
+    class Listed(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.parts = [self.weight, self.bias]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, *self.parts)
+
+    with pytest.warns(UserWarning, match="module: 'parts' has parameters that are read there as they are"):
+        ModuleNet(nn.Sequential(Listed()))
+    for scripted in (torch.jit.script(nn.Linear(3, 2)), torch.jit.trace(nn.Linear(3, 2), torch.ones(1, 3))):
+        with pytest.raises(TypeError, match=r"ScriptModule \('0'\)"):
+            ModuleNet(nn.Sequential(scripted, nn.ReLU()))
 
 
 def test_errors_of_the_module_are_errors() -> None:
