@@ -313,7 +313,9 @@ def _has_no_rule(part: nn.Module) -> bool:
     That is an update of buffers, or what hooks of users do: they may store what they are given.
     """
     hooks = (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
-    if isinstance(part, (nn.RNNBase, nn.RNNCellBase)) or not all(hook.__module__.startswith(_KNOWN) for hook in hooks):
+    if isinstance(part, (nn.RNNBase, nn.RNNCellBase)) or not all(
+        str(hook.__module__).startswith(_KNOWN) for hook in hooks
+    ):
         return True
     if not part.training:
         return False
