@@ -210,9 +210,9 @@ def draw_query(draws: random.Random, condition: Described) -> Query:
     """A question of a task; in context, the description and three solved questions stand before it."""
     task = TASKS[NAMES[condition.task]]
     lists = [_three_words(draws) for _ in range(4)]
-    solved = [f"{' '.join(words)} -> {task.answer(words)}" for words in lists[1:]]
-    question = " ".join(lists[0])
-    return Query(condition, question, task.answer(lists[0]), "\n".join([condition.text, *solved]))
+    questions, answers = [f"{' '.join(words)} ->" for words in lists], [task.answer(words) for words in lists]
+    solved = [f"{question} {answer}" for question, answer in zip(questions[1:], answers[1:], strict=True)]
+    return Query(condition, questions[0], answers[0], "\n".join([condition.text, *solved]))
 
 
 def _three_words(draws: random.Random) -> list[str]:

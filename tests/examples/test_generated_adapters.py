@@ -157,7 +157,7 @@ def test_tasks_have_answers(task: int) -> None:
     assert not set(known).intersection(new)
     queries = text_to_lora.draw_queries(text_to_lora.random.Random(0), [task], True, 5)
     for query in queries:
-        words = query.question.split()
+        words = query.question.removesuffix(" ->").split()
         assert len(set(words)) == 3
         assert set(query.answer.lower().replace(",", "").split()) <= set(words)
         assert query.context.count("->") == 3
