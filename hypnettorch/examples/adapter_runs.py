@@ -9,14 +9,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hypnettorch.adapters.factor_heads import Adapter, draw_lora
 from hypnettorch.core.low_rank import Key, LowRank
-from hypnettorch.examples.hypercl.errors import UsageError
+from hypnettorch.examples.hypercl.errors import UsageError, shell
 from hypnettorch.examples.hypercl.plots import new_figure, save
 from hypnettorch.examples.hypercl.report import table
 from hypnettorch.examples.language_models import LanguageModel
@@ -198,32 +198,60 @@ def train(
 # ---------------------------------------------------------------------------------------------------- runs
 
 
-def parser_of(command: str, summary: str, steps: int) -> argparse.ArgumentParser:
-    """The options of training and evaluation, as a parser to which a command adds its own.
+class Action(NamedTuple):
+    """What a command does with a trained generator.
+
+    Attributes:
+        name: What it is called: the first argument of the command.
+        text: The name of a text that it needs, the second argument.
+        option: The option with a path that it needs.
+        help: What is said about this option.
+        run: Called with the folder of the run, the text and the path.
+    """
+
+    name: str
+    text: str
+    option: str
+    help: str
+    run: Callable[[Path, str, Path], None]
+
+
+def main(
+    argv: Sequence[str] | None,
+    module: str,
+    summary: str,
+    steps: int,
+    train: Callable[[Path, Options], None],
+    action: Action,
+) -> None:
+    """The command line of both.
 
     Args:
-        command: The name of its module.
-        summary: What it does.
-        steps: Default number of steps.
+        argv: Arguments; by default those of the program.
+        module: The name of the module of the command.
+        summary: What it is about.
+        steps: Default number of steps of training.
+        train: Called with the folder of the run and its options: trains and evaluates, or goes on.
+        action: What else it does.
     """
-    prog = f"python -m hypnettorch.examples.{command}"
-    parser = argparse.ArgumentParser(prog=prog, description=summary)
-    parser.add_argument("--run", type=Path, default=Path("out") / command, help="folder of the run [%(default)s]")
+    parser = argparse.ArgumentParser(prog=f"python -m hypnettorch.examples.{module}", description=summary)
+    parser.add_argument("action", nargs="?", choices=("train", action.name), default="train", help="[%(default)s]")
+    parser.add_argument("text", nargs="?", metavar=action.text, help=f"{action.name}: the {action.text}")
+    parser.add_argument(action.option, dest="path", type=Path, help=f"{action.name}: {action.help}")
+    parser.add_argument("--run", type=Path, default=Path("out") / module, help="folder of the run [%(default)s]")
     parser.add_argument("--steps", type=int, help=f"steps of training [{steps}; {SMOKE_STEPS} with --smoke]")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn [%(default)s]")
+    parser.add_argument("--seed", type=int, default=Options.seed, help="of all that is drawn [%(default)s]")
     parser.add_argument("--smoke", action="store_true", help="a tiny random model, to see that the command works")
-    return parser
-
-
-def options_from(arguments: argparse.Namespace, steps: int) -> Options:
-    """What the command line says about a run.
-
-    Raises:
-        UsageError: If there is to be no step.
-    """
-    if arguments.steps is not None and arguments.steps < 1:
-        raise UsageError(f"--steps: expected at least 1, got {arguments.steps}")
-    return Options(arguments.smoke, arguments.steps or (SMOKE_STEPS if arguments.smoke else steps), arguments.seed)
+    given = parser.parse_args(argv)
+    with shell(parser.prog, "; the same command goes on"):
+        if given.steps is not None and given.steps < 1:
+            raise UsageError(f"--steps: expected at least 1, got {given.steps}")
+        if given.action == "train":
+            train(given.run, Options(given.smoke, given.steps or (SMOKE_STEPS if given.smoke else steps), given.seed))
+        elif not given.text or not given.path:
+            raise UsageError(f"{action.name}: expected a {action.text} and {action.option} PATH")
+        else:
+            action.run(given.run, given.text, given.path)
 
 
 @contextmanager

@@ -26,10 +26,9 @@ from hypnettorch.adapters.documents import HDocToLoRA
 from hypnettorch.core.low_rank import sum_of_stacked
 from hypnettorch.examples import adapter_runs as runs
 from hypnettorch.examples.adapter_runs import Options, Query
-from hypnettorch.examples.hypercl.errors import UsageError, shell
+from hypnettorch.examples.hypercl.errors import UsageError
 from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
 
-COMMAND = "doc_to_lora"
 ADAPTED = ["down_proj"]
 RANK = 4
 STEPS = 800
@@ -231,13 +230,13 @@ def own_loras(folder: Path, model: LanguageModel, queries: Sequence[Query]) -> f
     return runs.accuracy(model, queries, factors_of)
 
 
-def ask(folder: Path, document: Path, question: str) -> str:
+def ask(folder: Path, question: str, document: Path) -> None:
     """Answer a question about a document that only the generator reads.
 
     Args:
         folder: The folder of a trained run.
-        document: A file of text.
         question: The question.
+        document: A file of text.
 
     Raises:
         ~hypnettorch.examples.hypercl.errors.UsageError: If the run has not been trained, or the document is empty.
@@ -248,7 +247,7 @@ def ask(folder: Path, document: Path, question: str) -> str:
     model = language_model(runs.options_of(folder))
     with torch.no_grad():
         adapters = read_documents(model, runs.load_generator(folder, model), [text])
-    return model.answer(question, adapters)
+    print(model.answer(question, adapters))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -257,18 +256,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; by default those of the program.
     """
-    parser = runs.parser_of(COMMAND, "Adapters of a language model from documents.", STEPS)
-    parser.add_argument("action", nargs="?", choices=("train", "ask"), default="train", help="[%(default)s]")
-    parser.add_argument("question", nargs="?", help="ask: about the document")
-    parser.add_argument("--document", type=Path, help="ask: a file of text")
-    arguments = parser.parse_args(argv)
-    with shell(parser.prog, "; the same command goes on"):
-        if arguments.action == "train":
-            train(arguments.run, runs.options_from(arguments, STEPS))
-        elif not arguments.question or not arguments.document:
-            raise UsageError("ask: expected a question and --document FILE")
-        else:
-            print(ask(arguments.run, arguments.document, arguments.question))
+    action = runs.Action("ask", "question", "--document", "a file of text", ask)
+    runs.main(argv, "doc_to_lora", "Adapters of a language model from documents.", STEPS, train, action)
 
 
 if __name__ == "__main__":

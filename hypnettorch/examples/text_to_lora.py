@@ -24,11 +24,9 @@ import torch
 from hypnettorch.adapters.text import HTextToLoRA
 from hypnettorch.examples import adapter_runs as runs
 from hypnettorch.examples.adapter_runs import Options, Query
-from hypnettorch.examples.hypercl.errors import UsageError, shell
 from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
 from hypnettorch.utils.peft_adapters import save_peft_adapter
 
-COMMAND = "text_to_lora"
 ADAPTED = ["q_proj", "v_proj"]
 RANK = 8
 STEPS = 500
@@ -350,18 +348,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; by default those of the program.
     """
-    parser = runs.parser_of(COMMAND, "Adapters of a language model from descriptions of tasks.", STEPS)
-    parser.add_argument("action", nargs="?", choices=("train", "make"), default="train", help="[%(default)s]")
-    parser.add_argument("description", nargs="?", help="make: what the model is to do")
-    parser.add_argument("--out", type=Path, help="make: a folder for the adapter")
-    arguments = parser.parse_args(argv)
-    with shell(parser.prog, "; the same command goes on"):
-        if arguments.action == "train":
-            train(arguments.run, runs.options_from(arguments, STEPS))
-        elif not arguments.description or not arguments.out:
-            raise UsageError("make: expected a description and --out DIR")
-        else:
-            make(arguments.run, arguments.description, arguments.out)
+    action = runs.Action("make", "description", "--out", "a folder for the adapter", make)
+    runs.main(argv, "text_to_lora", "Adapters of a language model from descriptions of tasks.", STEPS, train, action)
 
 
 if __name__ == "__main__":

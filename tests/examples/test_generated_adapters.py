@@ -174,9 +174,9 @@ def test_documents_hold_their_facts() -> None:
 
 
 WRONG = {
-    "make without a folder": (text_to_lora.main, ["make", "Give it."], "make: expected a description and --out DIR"),
+    "make without a folder": (text_to_lora.main, ["make", "Give it."], "make: expected a description and --out PATH"),
     "make without a run": (text_to_lora.main, ["make", "Give it.", "--out", "x"], "no run of this command"),
-    "ask without a document": (doc_to_lora.main, ["ask", "What?"], "ask: expected a question and --document FILE"),
+    "ask without a document": (doc_to_lora.main, ["ask", "What?"], "ask: expected a question and --document PATH"),
     "no step": (doc_to_lora.main, ["--smoke", "--steps", "0"], "--steps: expected at least 1, got 0"),
 }
 
