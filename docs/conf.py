@@ -28,7 +28,11 @@ extensions = [
 exclude_patterns = ["_build", "tutorials"]
 default_role = "any"
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "exclude-members": "set_score_request",  # scikit-learn makes it, with references to pages of its own
+}
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "description"
