@@ -495,7 +495,7 @@ class HLowRank(Spec):
 
     See :class:`hypnettorch.hnets.low_rank_hnet.HLowRank`. ``hnet`` is the spec of the hypernetwork of the factors, or a
     function that makes it from their shapes. ``target`` is a list of shapes or a dictionary by key; ``rank`` and
-    ``alpha`` are numbers, or lists with one per target.
+    ``alpha`` are numbers, or lists with one per target; gates start at ``gate``.
 
     Example:
         >>> spec = HLowRank(lambda shapes: HMLP(shapes, layers=()), {"w": [4, 3]}, rank=2)
@@ -507,6 +507,7 @@ class HLowRank(Spec):
     target: Any
     rank: Any = 8
     alpha: Any = None
+    gate: float = 0.0
 
     def __post_init__(self) -> None:
         target = self.target
@@ -530,7 +531,8 @@ class HLowRank(Spec):
         if hnet.shapes != tuple(factors):
             checks.fail("hnet", f"target shapes {factors}, A and B of each target", hnet.shapes)
         alphas = [checks.number("alpha", alpha) for alpha in alphas]
-        self._settle(hnet=hnet, target=target, rank=tuple(ranks), alpha=tuple(alphas))
+        gate = checks.number("gate", self.gate)
+        self._settle(hnet=hnet, target=target, rank=tuple(ranks), alpha=tuple(alphas), gate=gate)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of the class in PyTorch."""
@@ -559,7 +561,8 @@ class HLowRank(Spec):
 
     def declare(self) -> dict[str, Declared]:
         """The tensors of the hypernetwork inside, then the gates."""
-        return inside("hnet", self.hnet.declare()) | {"gate.weight": Declared((len(self.shapes),), zeros)}
+        gates = Declared((len(self.shapes),), uniform(0.0, self.gate))
+        return inside("hnet", self.hnet.declare()) | {"gate.weight": gates}
 
     def look_up(self, params: Params, ids: Any) -> Condition:
         """What belongs to conditions of the hypernetwork inside."""

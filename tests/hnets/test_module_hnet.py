@@ -462,7 +462,7 @@ def test_conditions_that_are_dictionaries() -> None:
         (lambda: ModuleHNet(MaskedMean(), [[3]], cond_in_size=8, num_cond_embs=0, feature_size=4, verbose=False),
          {"cond_input": {"features": torch.ones(2, 5, 8), "mask": torch.ones(3, 5)}}, ValueError, "cond_input"),
         (lambda: ModuleHNet(MaskedMean(), [[3]], cond_in_size=8, num_cond_embs=0, feature_size=4, verbose=False),
-         {"cond_input": {"features": [1.0]}}, TypeError, r"cond_input\['features'\]: expected a tensor, got list"),
+         {"cond_input": {"features": [1.0]}}, TypeError, r"cond_input\['features'\]: expected a tensor, got float"),
     ],
 )  # fmt: skip
 def test_dictionaries_that_do_not_fit(build: Any, given: Any, error: type[Exception], message: str) -> None:

@@ -144,7 +144,11 @@ class TestDropout:
 
 
 def test_low_rank_pairs_are_those_of_torch(tmp_path: Path) -> None:
-    hnet = HLowRank(lambda shapes: HMLP(shapes, verbose=False), {"a": [4, 2, 3], "b": [5, 4]}, {"a": 2, "b": 1}, 3.0)
+    hnet = HLowRank(
+        lambda shapes: HMLP(shapes, verbose=False), {"a": [4, 2, 3], "b": [5, 4]}, {"a": 2, "b": 1}, 3.0, gate=0.5
+    )
+    drawn = hj.init(both(hnet, tmp_path)[0], jax.random.key(0))
+    assert drawn["gate.weight"].tolist() == hnet.gates.tolist() == [0.5, 0.5]
     torch.nn.init.normal_(hnet.gates)
     around = HResidual(hnet, verbose=False)
     spec, params = both(around, tmp_path)

@@ -139,20 +139,25 @@ class TestModules:
         target = nnx_target(nnx.Linear(3, 1, rngs=nnx.Rngs(0)))
         hnet = HyperNetwork(hj.HMLP(target.shapes, layers=(16,), num_cond_embs=2), rngs=nnx.Rngs(1))
         model = HyperModel(hnet, target)
-        optimizer = nnx.Optimizer(hnet, optax.adam(1e-2), wrt=nnx.Param)
+        optimizer = optax.adam(1e-2)
         slopes = jnp.array([[1.0, -2, 0], [0, 1, 3]])
 
-        @nnx.jit
-        def step(hnet: Any, optimizer: Any) -> jax.Array:
-            def loss(hnet: Any) -> jax.Array:
-                outputs = HyperModel(hnet, target)(X, jnp.arange(2))
+        @jax.jit
+        def step(state: Any, moments: Any) -> Any:
+            def loss(state: Any) -> jax.Array:
+                outputs = HyperModel(nnx.merge(graph, state, rest), target)(X, jnp.arange(2))
                 return jnp.square(outputs[..., 0] - slopes @ X.T).mean()
 
-            value, gradients = nnx.value_and_grad(loss)(hnet)
-            optimizer.update(hnet, gradients)
-            return value
+            value, gradients = jax.value_and_grad(loss)(state)
+            updates, moments = optimizer.update(gradients, moments)
+            return optax.apply_updates(state, updates), moments, value
 
-        losses = [step(hnet, optimizer) for _ in range(400)]
+        graph, state, rest = nnx.split(hnet, nnx.Param, ...)
+        moments, losses = optimizer.init(state), []
+        for _ in range(400):
+            state, moments, value = step(state, moments)
+            losses.append(value)
+        nnx.update(hnet, state)
         assert losses[-1] < 1e-3 < 0.5 < losses[0]
         assert jnp.allclose(model(X, 1)[:, 0], X @ slopes[1], atol=0.2)
 

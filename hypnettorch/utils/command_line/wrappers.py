@@ -58,7 +58,7 @@ WRAPPERS = {
     "recurrent": Kind(hnets.HRecurrent, "hnet_", {"cell_in_size": Option("input_size", 1)}, {}, skip=("use_bias",)),
     "residual": Kind(hnets.HResidual, "hnet_", skip=_BASE),
     "scaling": Kind(hnets.HScaling, "hnet_", skip=_BASE),
-    "low_rank": Kind(hnets.HLowRank, "hnet_", {"rank": _RANK}, skip=("dropout",)),
+    "low_rank": Kind(hnets.HLowRank, "hnet_", {"rank": _RANK}, skip=("dropout", "gate")),
     "perturbed": Kind(hnets.HPerturbWrapper, "hnet_", {"noise_std": _NOISE}),
     "set": Kind(hnets.HSetInput, "hnet_set_", {"encoder": _ENCODER}),
 }
