@@ -323,8 +323,8 @@ class ModuleNet(Network):
 
         Note:
             A module with recurrent layers of torch, for which ``vmap`` has no rule, is called set by set, and so is one
-            that changes its state when it is called (running statistics, counters, stored activations) or branches on
-            the values of tensors.
+            with hooks of users, or that changes its state when it is called (running statistics, counters, stored
+            activations), works with graphs (hooks of tensors, checkpoints) or branches on the values of tensors.
         """
         if weights is None and len(args) > 1:
             args, weights = (args[0], *args[2:]), args[1]
