@@ -137,7 +137,7 @@ def stand_in(weight: Tensor) -> Tensor:
     produced. A leaf ends that pass; its gradient then goes on to the weight, whose graph is kept.
     """
     node = torch._C._current_autograd_node()
-    if weight.is_leaf or getattr(node, "_forward_cls", object).__module__ != "torch.utils.checkpoint":
+    if getattr(node, "_forward_cls", object).__module__ != "torch.utils.checkpoint" or weight.is_leaf:
         return weight
     leaf = weight.detach().requires_grad_()
     leaf.register_hook(partial(_arrive, weight))
