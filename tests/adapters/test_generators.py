@@ -91,7 +91,7 @@ def test_all_conditions_start_at_the_model_itself(name: str) -> None:
     model = HyperModel(hnet, net)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # as if it could not be evaluated for all conditions at once
-        assert torch.equal(model(x, cond_input=condition), net.module(x))
+        torch.testing.assert_close(model(x, cond_input=condition), net.module(x))
     nn.init.ones_(next(p for key, p in hnet.named_parameters() if key.endswith(".B")))
     assert not torch.allclose(model(x, cond_input=condition), net.module(x))
 

@@ -13,6 +13,12 @@ from sphinx_gallery.notebook import python_to_jupyter_cli
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("plot_*.py"))
 
+ELSEWHERE = {
+    "PYTHONPATH": str(ROOT),
+    "MPLBACKEND": "agg",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore:`torch.jit.script` is deprecated",  # forward mode of PyTorch 2.14 calls it
+}
 
 CELLS = """
 import json, sys
@@ -33,7 +39,7 @@ def run(script: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], Pa
     ended = subprocess.run(
         [sys.executable, "-c", CELLS, made.with_suffix(".ipynb")],
         cwd=empty,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **ELSEWHERE},
         capture_output=True,
         text=True,
         timeout=300,
