@@ -249,6 +249,10 @@ def test_a_module_that_differentiates() -> None:
     torch.testing.assert_close(many, torch.stack([net(x[b], weights=one(weights, b)) for b in range(SETS)]))
 
 
+class Plain(nn.Linear):
+    """Of a user, but nothing else than the layer of torch."""
+
+
 class Branching(nn.Linear):
     """Does something else where gradients are to come."""
 
@@ -306,6 +310,21 @@ def test_code_that_asks_for_gradients(name: str, learned: str) -> None:
         for leaf in leaves:
             leaf.grad = None
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_nothing_of_the_library_asks_for_gradients(pairs: bool) -> None:
+    """Modules of users are mapped at once, also with gradients."""
+    net, x = ModuleNet(nn.Sequential(Plain(3, 4), nn.Linear(4, 2))), torch.randn(5, 3)
+    weights: Any = [w.requires_grad_() for w in stacked(net)]
+    if pairs:
+        shapes = {"0.weight": (3, 4), "1.weight": (4, 2)}
+        weights = {k: (torch.randn(SETS, 1, n), torch.randn(SETS, m, 1)) for k, (n, m) in shapes.items()}
+        weights = trees.map_tensors(Tensor.requires_grad_, weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.batched_forward(x, weights, share_input=True).sum().backward()
+    assert all(tensor.grad is not None for tensor in trees.tensors(weights))
 
 
 def test_what_is_relied_on_of_torch() -> None:
