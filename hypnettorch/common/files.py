@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -32,12 +33,12 @@ def write_atomically(path: FilePath, write: Callable[[IO[bytes]], object]) -> No
     processes have left behind that were killed meanwhile is removed.
 
     Args:
-        path: The file. Its folder is made if there is none.
+        path: The file, or a link to it. Its folder is made if there is none.
         write: Writes the content into the open file that it is given.
 
     Raises:
-        OSError: If it cannot be written, for instance since the disk is full; it names the file and the reason. The old
-            content is still there.
+        OSError: If it cannot be written, for instance since the disk is full, or is a device; it names the file and the
+            reason. The old content is still there.
 
     Example:
         >>> import tempfile
@@ -46,7 +47,9 @@ def write_atomically(path: FilePath, write: Callable[[IO[bytes]], object]) -> No
         >>> path.read_text()
         'hello'
     """
-    path = Path(path)
+    path = real_path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "expected an ordinary file", str(path))
     temporary = path.with_name(f".{path.name[:_SHORTENED]}~{platform.node()}~{os.getpid()}~{secrets.token_hex(4)}.part")
     raw: _Raw | None = None
     try:

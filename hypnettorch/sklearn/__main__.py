@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from hypnettorch.common import checks
 from hypnettorch.sklearn.network import WEIGHTS, TrainingSetNetwork, save
 from hypnettorch.sklearn.synthetic_tables import draw_problems
 from hypnettorch.sklearn.tables import fit_projection
@@ -66,9 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="file to write (default: %(default)s)")
     options = parser.parse_args(argv)
-    random.seed(options.seed)
-    torch.manual_seed(options.seed)
-    save(pretrain(options.steps), options.out)
+    try:
+        checks.integer("--steps", options.steps, 1)
+        random.seed(checks.integer("--seed", options.seed, 0, 2**63 - 1))
+        torch.manual_seed(options.seed)
+        save(pretrain(options.steps), options.out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
     print(options.out)
 
 

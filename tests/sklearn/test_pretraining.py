@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -88,3 +89,16 @@ def test_command_trains_a_network_that_can_be_used(tmp_path: Path, capsys: pytes
     first = path.read_bytes()
     __main__.main(["--steps", "12", "--out", str(path)])
     assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "--steps: expected an integer of at least 1, got 0"),
+        (["--seed", str(2**70)], "--seed: expected an integer between 0 and"),
+        (["--out", os.devnull], "expected an ordinary file: '/dev/null'"),
+    ],
+)
+def test_wrong_arguments_end_with_one_line(arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        __main__.main(["--steps", "1", *arguments])

@@ -71,6 +71,20 @@ def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pyt
     assert calls == ["fsync", "replace", "fsync"]
 
 
+def test_what_a_link_leads_to_is_written_and_a_device_is_left_alone(tmp_path: Path) -> None:
+    """As root, a device would be replaced by a file."""
+    (tmp_path / "disk").mkdir()
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to("disk/real")
+    os.mkfifo(pipe)
+    safe_files.write_atomically(link, lambda file: file.write(b"new"))
+    assert link.is_symlink()
+    assert (tmp_path / "disk" / "real").read_bytes() == b"new"
+    with pytest.raises(OSError, match=f"expected an ordinary file: '{pipe}'"):
+        safe_files.write_atomically(pipe, lambda file: file.write(b"new"))
+    assert pipe.is_fifo()
+
+
 def test_json_takes_anything(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.json"
     safe_files.write_json(path, {"a": 1, "device": torch.device("cpu"), "out": Path("x")})
