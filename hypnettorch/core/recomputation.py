@@ -30,8 +30,8 @@ current_pass: Callable[[], int] = torch._C._current_graph_task_id
 next_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number of the node that this thread makes next."""
 
-is_mapped: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
-"""Whether a tensor belongs to ``vmap`` or the like, where nothing is evaluated again."""
+is_mapped: Callable[[Tensor], bool] = torch._C._functorch.is_batchedtensor
+"""Whether a tensor belongs to ``vmap``, where nothing is evaluated again."""
 
 REMEDY = (
     "call the module itself within the block (not a method of it) and keep what it returns, or run the backward pass "

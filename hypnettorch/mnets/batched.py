@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from hypnettorch.core import checks, trees
+from hypnettorch.core import checks, recomputation, trees
 
 _REFUSALS = re.compile(
     r"vmap|functorch|[Bb]atching rule|BatchedTensor|doesn't have storage|doesn't match the broadcast shape"
@@ -317,8 +317,8 @@ def _has_no_rule(part: nn.Module) -> bool:
         str(hook.__module__).startswith(_KNOWN) for hook in hooks
     ):
         return True
-    if not part.training:
-        return False
+    if not part.training:  # encoders have a kernel of their own, which casts in another way
+        return isinstance(part, nn.TransformerEncoderLayer) and torch.is_autocast_enabled("cpu")
     if part._buffers.get("running_mean") is not None or getattr(type(part), "num_stats", None) is not None:
         return getattr(part, "num_stats", 1) > 0
     # a parametrisation, or the hook of older versions
@@ -441,7 +441,7 @@ _OF_GRAPHS |= {getattr(Tensor, name).__get__ for name in ("grad_fn", "is_leaf", 
 
 def _requires_grad(tensor: Tensor) -> bool:
     """Whether a tensor requires gradients, or what ``vmap`` has wrapped."""
-    while not tensor.requires_grad and torch._C._functorch.is_batchedtensor(tensor):
+    while not tensor.requires_grad and recomputation.is_mapped(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor.requires_grad
 

@@ -608,6 +608,7 @@ AUTOCAST = {
     "linear": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (5, 3)),
     "conv": (lambda: nn.Sequential(nn.Conv2d(1, 2, 2), nn.GroupNorm(1, 2), nn.ConvTranspose2d(2, 1, 2)), (2, 1, 4, 4)),
     "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True), (2, 5, 4)),
+    "encoder": (lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval(), (2, 5, 4)),
     "no bias": (lambda: nn.Linear(3, 2, bias=False), (5, 3)),
     "slopes": (lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.PReLU(3)), (2, 2, 4)),
     "norm of a layer": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), (5, 3)),
