@@ -88,15 +88,17 @@ def test_many_conditions_are_many_single_ones(entry: Entry, tmp_path: Path) -> N
                 assert jnp.allclose(weight, other[n], atol=1e-5)
 
 
+@pytest.mark.parametrize("double", [True, False], ids=["double", "single"])
 @pytest.mark.parametrize("entry", CHOSEN, ids=lambda entry: entry.name)
-def test_regulariser(entry: Entry, tmp_path: Path) -> None:
+def test_regulariser(entry: Entry, double: bool, tmp_path: Path) -> None:
     """Plain, weighted, with a look-ahead; and before the first task."""
-    hnet = build(entry, double=True)
+    hnet = build(entry, double)
     count = hnet.num_known_conds
     tensors = get_current_targets(count, hnet)
-    fisher, scaling = torch.rand(count, hnet.num_outputs).double(), torch.rand(count).double()
+    dtype = next(hnet.parameters()).dtype
+    fisher, scaling = torch.rand(count, hnet.num_outputs, dtype=dtype), torch.rand(count, dtype=dtype)
     lists = formats.from_flat(fisher, hnet.target_shapes, "sequential")
-    with precision(True):
+    with precision(double):
         spec, params = both(hnet, tmp_path / "before")
         with torch.no_grad():
             for parameter in hnet.parameters():
@@ -118,10 +120,10 @@ def test_regulariser(entry: Entry, tmp_path: Path) -> None:
             ]
 
         first, weighted, ahead, none = everything(params, changed, {n: as_array(c) for n, c in changes.items()})
-        close(first, calc_fix_target_reg(hnet, 1, tensors[:1]), True)
+        close(first, calc_fix_target_reg(hnet, 1, tensors[:1]), double)
         expected = calc_fix_target_reg(hnet, count, tensors, fisher_estimates=lists, reg_scaling=scaling.tolist())
-        close(weighted, expected, True)
-        close(ahead, calc_fix_target_reg(hnet, count, tensors, dTheta=shared, dTembs=own), True)
+        close(weighted, expected, double)
+        close(ahead, calc_fix_target_reg(hnet, count, tensors, dTheta=shared, dTembs=own), double)
         assert none == 0
 
 

@@ -72,13 +72,22 @@ def same_numbers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     monkeypatch.setattr(starts, "draw_normal", lambda *args: 3**0.5 * draw(*args))
 
 
-@pytest.mark.parametrize("start", ["hyperfan", "xavier out", "calibrated"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_halves_agree(name: str, start: str, tmp_path: Path) -> None:
+SINGLE = ("full", "chunked", "structured", "low rank", "residual")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "dtype"),
+    [
+        *((name, start, torch.float64) for name in NETWORKS for start in ("hyperfan", "xavier out", "calibrated")),
+        *((name, start, torch.float32) for name in SINGLE for start in ("hyperfan", "calibrated")),
+    ],
+)
+def test_halves_agree(name: str, start: str, dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    hnet = NETWORKS[name]().double()
-    samples = torch.randn(20, 8).double()
-    with precision(True):
+    double = dtype is torch.float64
+    hnet = NETWORKS[name]().to(dtype)
+    samples = torch.randn(20, 8, dtype=dtype)
+    with precision(double):
         spec, params = both(hnet, tmp_path / "before")
         key = jax.random.key(0)
         if start == "calibrated":
@@ -91,7 +100,7 @@ def test_halves_agree(name: str, start: str, tmp_path: Path) -> None:
         expected, tensors = both(hnet, tmp_path / "after")
         assert spec == expected
         for tensor_name, tensor in hnet.state_dict().items():
-            close(params[tensor_name], tensor, double=True)
+            close(params[tensor_name], tensor, double)
         assert params.keys() == tensors.keys()
 
 
