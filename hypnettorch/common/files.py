@@ -10,7 +10,7 @@ import platform
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,7 +63,8 @@ def write_atomically(path: FilePath, write: Callable[[IO[bytes]], object]) -> No
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         failure = error if raw is None or raw.failure is None else raw.failure  # PyTorch hides what the system says
         if isinstance(failure, OSError) and failure.errno and failure.filename in (None, str(temporary)):
             raise OSError(failure.errno, os.strerror(failure.errno), str(path)) from error

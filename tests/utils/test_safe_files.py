@@ -85,6 +85,12 @@ def test_what_a_link_leads_to_is_written_and_a_device_is_left_alone(tmp_path: Pa
     assert pipe.is_fifo()
 
 
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"^\[Errno \d+\] .*: '\S+file(/deep)?'$"):
+        safe_files.write_atomically(tmp_path / "file" / "deep" / "x", lambda file: file.write(b"new"))
+
+
 def test_json_takes_anything(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.json"
     safe_files.write_json(path, {"a": 1, "device": torch.device("cpu"), "out": Path("x")})
