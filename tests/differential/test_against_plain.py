@@ -6,9 +6,7 @@ covers more as time goes by. To repeat a day's run, set ``HYPNETTORCH_SEED`` to 
 
 from __future__ import annotations
 
-import datetime
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +19,9 @@ from hypnettorch import HyperModel
 from tests.differential.plain_hypernetworks import CONDITIONS, HYPERNETWORKS, Hyper
 from tests.differential.plain_layers import cut
 from tests.differential.plain_main_networks import MAIN_NETWORKS, OWN, Main
+from tests.today import TODAY
 
 pytestmark = pytest.mark.filterwarnings("ignore:cond_input. expected values in")
-
-TODAY = int(os.environ.get("HYPNETTORCH_SEED") or datetime.date.today().strftime("%Y%m%d"))
 
 
 class Pair:
