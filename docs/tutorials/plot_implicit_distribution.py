@@ -118,7 +118,7 @@ def train(steps, samples=100):
         schedule.step()
 
 
-train(steps=1500)
+train(steps=800)
 with torch.no_grad():
     approximate = predict(sample(2000))
 

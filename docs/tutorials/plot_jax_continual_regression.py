@@ -59,7 +59,7 @@ spec = hj.HMLP(SHAPES, cond_in_size=4, layers=(10, 10), activation_fn="Sigmoid",
 optimizer = optax.adam(1e-2)
 
 
-def learn(strength, steps=2000):
+def learn(strength, steps=1000):
     def task(params, task_id):
         targets = hj.get_current_targets(spec, params)
 
