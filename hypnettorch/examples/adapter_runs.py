@@ -52,13 +52,15 @@ class Query:
         condition: What the adapter is made from.
         question: The question.
         answer: The right answer.
-        context: What stands before the question where a model answers from its context.
+        context: What stands before all questions where a model answers from its context.
+        solved: Questions with their answers that it then has answered already.
     """
 
     condition: Hashable
     question: str
     answer: str
     context: str
+    solved: tuple[tuple[str, str], ...] = ()
 
 
 FactorsOf = Callable[[Sequence[Any]], Adapter]
@@ -79,8 +81,7 @@ def answer_logits(
         factors_of: Makes adapters; ``None`` for the model itself.
         in_context: Whether the context stands before the question.
     """
-    texts = [f"{query.context}\n{query.question}" if in_context else query.question for query in queries]
-    prompts = model.padded([model.encode(model.template.format(text)) for text in texts], left=True)
+    prompts = model.padded([_prompt(model, query, in_context) for query in queries], left=True)
     answers = model.padded([[*model.encode(query.answer), model.end] for query in queries])
     inputs = {name: torch.cat([prompts[name], answers[name]], dim=1) for name in prompts}
     length = answers["input_ids"].shape[1]
@@ -94,6 +95,16 @@ def answer_logits(
             logits = module(**arguments).logits
     there = answers["attention_mask"].bool()
     return logits[:, :-1][there], answers["input_ids"][there]
+
+
+def _prompt(model: LanguageModel, query: Query, in_context: bool) -> list[int]:
+    """The ids of a question, in context with what comes before it in the conversation."""
+    if not in_context:
+        return model.encode(model.template.format(query.question))
+    questions, answers = zip(*query.solved, (query.question, ""), strict=True)
+    texts = [model.template.format(text) for text in (f"{query.context}\n{questions[0]}", *questions[1:])]
+    turns = [[*model.encode(f"{text}{answer}"), model.end] for text, answer in zip(texts, answers, strict=True)]
+    return [i for turn in turns for i in turn][:-1]
 
 
 def answer_loss(model: LanguageModel, queries: Sequence[Query], factors_of: FactorsOf) -> Tensor:

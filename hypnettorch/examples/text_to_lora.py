@@ -205,12 +205,10 @@ def descriptions(task: int, new: bool) -> list[str]:
 
 
 def draw_query(draws: random.Random, condition: Described) -> Query:
-    """A question of a task; in context, the description and three solved questions stand before it."""
+    """A question of a task; in context, the description and three solved questions come before it."""
     task = TASKS[NAMES[condition.task]]
-    lists = [_three_words(draws) for _ in range(4)]
-    questions, answers = [f"{' '.join(words)} ->" for words in lists], [task.answer(words) for words in lists]
-    solved = [f"{question} {answer}" for question, answer in zip(questions[1:], answers[1:], strict=True)]
-    return Query(condition, questions[0], answers[0], "\n".join([condition.text, *solved]))
+    (question, answer), *solved = ((" ".join(words), task.answer(words)) for words in map(_three_words, [draws] * 4))
+    return Query(condition, question, answer, condition.text, tuple(solved))
 
 
 def _three_words(draws: random.Random) -> list[str]:
@@ -230,7 +228,7 @@ def draw_queries(draws: random.Random, tasks: Sequence[int], new: bool, each: in
 
 def texts() -> Iterator[str]:
     """Texts with all words that occur."""
-    yield from (*ANIMALS, *FRUITS, *TOOLS, *(word.upper() for word in (*ANIMALS, *FRUITS, *TOOLS)), ", ->")
+    yield from (*ANIMALS, *FRUITS, *TOOLS, *(word.upper() for word in (*ANIMALS, *FRUITS, *TOOLS)), ",")
     for task in range(len(TASKS)):
         yield from (*descriptions(task, False), *descriptions(task, True))
 

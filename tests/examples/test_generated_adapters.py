@@ -150,6 +150,14 @@ def test_context_stands_before_the_question() -> None:
     assert torch.equal(inside, written)
 
 
+def test_solved_questions_stand_before_the_question() -> None:
+    model = model_of(["a b c d e f g h"])
+    query = Query(0, "c", "d", "a", (("b", "e f"), ("g", "h")))
+    found = runs._prompt(model, query, in_context=True)
+    ids = [model.encode(text) for text in ("a\nb ?e f", "g ?h", "c ?")]
+    assert found == [*ids[0], model.end, *ids[1], model.end, *ids[2]]
+
+
 @pytest.mark.parametrize("task", range(len(text_to_lora.TASKS)))
 def test_tasks_have_answers(task: int) -> None:
     known, new = (text_to_lora.descriptions(task, which) for which in (False, True))
@@ -157,11 +165,12 @@ def test_tasks_have_answers(task: int) -> None:
     assert not set(known).intersection(new)
     queries = text_to_lora.draw_queries(text_to_lora.random.Random(0), [task], True, 5)
     for query in queries:
-        words = query.question.removesuffix(" ->").split()
+        words = query.question.split()
         assert len(set(words)) == 3
         assert set(query.answer.lower().replace(",", "").split()) <= set(words)
-        assert query.context.count("->") == 3
-        assert query.condition.text in query.context
+        assert query.context == query.condition.text
+        for question, answer in query.solved:
+            assert answer == text_to_lora.TASKS[text_to_lora.NAMES[task]].answer(question.split())
 
 
 def test_documents_hold_their_facts() -> None:
