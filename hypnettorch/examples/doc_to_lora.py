@@ -31,7 +31,7 @@ from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
 
 ADAPTED = ["down_proj"]
 RANK = 4
-STEPS = 800
+STEPS = 500
 LONGEST_CHUNK = 128
 """Tokens of a piece that is read at once; longer paragraphs are cut."""
 
