@@ -95,8 +95,9 @@ class HyperModel(nn.Module):
 
         Args:
             module: The module; it is changed in place (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
-            num_cond_embs: How many conditions the hypernetwork knows.
-            cond_in_size: Size of their embeddings.
+            num_cond_embs: How many conditions the hypernetwork knows by id; 0 if all conditions are vectors
+                (``cond_input``).
+            cond_in_size: Size of their embeddings, or of these vectors.
             layers: Sizes of the hidden layers of the hypernetwork.
             include: Which parameters are produced, see ``ModuleNet``. Default: all.
             exclude: Which of them are not.
@@ -118,7 +119,7 @@ class HyperModel(nn.Module):
             net.hyper_shapes_learned or (),
             cond_in_size=cond_in_size,
             layers=layers,
-            num_cond_embs=checks.integer("num_cond_embs", num_cond_embs, 1),
+            num_cond_embs=num_cond_embs,
             split_head=True,
             embedding_table=embedding_table,
             verbose=False,

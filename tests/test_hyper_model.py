@@ -445,8 +445,16 @@ def test_any_module_in_one_line() -> None:
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.5 * losses[0]
-    with pytest.raises(ValueError, match="num_cond_embs: expected an integer of at least 1"):
-        HyperModel.from_module(nn.Linear(2, 1), num_cond_embs=0)
+    with pytest.raises(ValueError, match="num_cond_embs: expected an integer of at least 0"):
+        HyperModel.from_module(nn.Linear(2, 1), num_cond_embs=-1)
+
+
+def test_vectors_as_conditions_of_a_module() -> None:
+    model = HyperModel.from_module(nn.Linear(4, 2), num_cond_embs=0, cond_in_size=5)
+    assert not any("embeddings" in name for name, _ in model.named_parameters())
+    assert model(torch.randn(3, 7, 4), cond_input=torch.randn(3, 5)).shape == (3, 7, 2)
+    with pytest.raises(ValueError, match="a leading dimension of 3 weight sets, or share_input=True, got shape"):
+        model(torch.randn(7, 4), cond_input=torch.randn(3, 5))
 
 
 @pytest.mark.parametrize("cond_id", [0, [0, 1]])

@@ -185,7 +185,10 @@ class HSetInput(Wrapper):
         dims = self._element_dims
         if isinstance(dims, int):
             dims = (dims,) * len(parts)
-        checks.length(name, parts, len(dims))
+        if len(parts) != len(dims):
+            checks.fail(
+                name, f"{len(dims)} tensors, a tuple, per set (element_dims); a list is one of sets", len(parts)
+            )
         leads = set()
         for part, own in zip(parts, dims, strict=True):
             checks.tensor(name, part)

@@ -95,7 +95,8 @@ def count_sets(weights: Any) -> int:
 def check_sets(name: checks.Name, value: Tensor, sets: int) -> None:
     """Raise unless a tensor has a leading dimension of weight sets."""
     if value.dim() == 0 or value.shape[0] != sets:
-        checks.fail(name, f"a leading dimension of {sets} weight sets", f"shape {tuple(value.shape)}")
+        wanted = f"a leading dimension of {sets} weight sets, or share_input=True"
+        checks.fail(name, wanted, f"shape {tuple(value.shape)}")
 
 
 def has_sets(leaf: Any) -> bool:

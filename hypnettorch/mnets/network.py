@@ -23,7 +23,7 @@ from hypnettorch.core.values import Stacked, Values, count_sets, resolve
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.layers.stages import Affine, Linear, Modulation, Norm
-from hypnettorch.mnets.batched import batched_by_vmap, set_conditions
+from hypnettorch.mnets.batched import batched_by_vmap, check_sets, set_conditions
 
 Shapes = list[list[int]]
 Fill = Callable[[Tensor], Any]
@@ -390,7 +390,7 @@ class Network(nn.Module):
         if share_input:
             x = x.expand(sets, *x.shape)
         elif x.dim() == 0 or x.shape[0] != sets:
-            checks.fail("x", f"a leading dimension of {sets} weight sets", f"shape {tuple(x.shape)}")
+            check_sets("x", x, sets)
         return self.compute(self.prepare(x, sets), values, **options)
 
     def evaluation(
