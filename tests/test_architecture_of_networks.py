@@ -26,7 +26,7 @@ PACKAGE = Path(hypnettorch.__file__).parent
 CORE = ("core", "layers", "mnets", "hnets", "hyper_model.py")
 
 MOST_CLASSES = 4
-MOST_LINES = 8900  # the goal is 6000: this number may only become smaller
+MOST_LINES = 8850  # the goal is 6000: this number may only become smaller
 
 
 def networks() -> list[type]:

@@ -186,9 +186,7 @@ class HSetInput(Wrapper):
         if isinstance(dims, int):
             dims = (dims,) * len(parts)
         if len(parts) != len(dims):
-            checks.fail(
-                name, f"{len(dims)} tensors, a tuple, per set (element_dims); a list is one of sets", len(parts)
-            )
+            checks.fail(name, f"a tuple of {len(dims)} tensors per set (a list is one of sets)", len(parts))
         leads = set()
         for part, own in zip(parts, dims, strict=True):
             checks.tensor(name, part)

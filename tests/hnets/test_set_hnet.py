@@ -341,5 +341,9 @@ def test_wrong_masks_lists_and_tuples() -> None:
         set_net(hmlp(), pool=deviations)(cond_input=uneven())
     with pytest.raises(ValueError, match="cond_input"):
         set_net(hmlp(), Labelled(), element_dims=(1, 0))(cond_input=x)
+    with pytest.raises(
+        ValueError, match=r"cond_input\[0\]: expected a tuple of 2 tensors per set \(a list is one of sets\)"
+    ):
+        set_net(hmlp(), Labelled(), element_dims=(1, 0))(cond_input=[x, x[..., 0]])
     with pytest.raises(TypeError, match="cond_input"):
         hmlp()(cond_input=list(x[0]))
