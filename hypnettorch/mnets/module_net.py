@@ -277,7 +277,7 @@ class ModuleNet(Network):
             yield self.module
         finally:
             with torch.no_grad():
-                for own, before in kept:
+                for own, before in reversed(kept):  # parameters may share memory
                     own.copy_(before)
 
     def _sums(self, named: Named) -> Iterator[tuple[str, Tensor]]:

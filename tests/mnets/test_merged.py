@@ -30,6 +30,16 @@ def test_merged_and_undone(name: str) -> None:
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
+def test_parameters_that_share_memory_get_back_what_they_had() -> None:
+    module = nn.Module()
+    module.a = nn.Parameter(torch.zeros(2))
+    module.b = nn.Parameter(module.a.data)
+    net = ModuleNet(module)
+    with net.merged({"a": torch.ones(2), "b": torch.full((2,), 2.0)}):
+        assert module.a.tolist() == [2.0, 2.0]
+    assert module.a.tolist() == [0.0, 0.0]
+
+
 def test_undone_after_an_error_and_in_nested_blocks() -> None:
     net, _ = make("linear")
     before = net.module[0].weight.clone()
