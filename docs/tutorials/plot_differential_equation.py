@@ -14,8 +14,9 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from hypnettorch import HMLP, ModuleNet
+from hypnettorch import HMLP
 from hypnettorch.hnets import HResidual
+from hypnettorch.mnets import Siren
 
 torch.manual_seed(0)
 END = 6.3  # one period
@@ -25,24 +26,13 @@ END = 6.3  # one period
 # --------------------
 #
 # Sines have derivatives of any order, but want weights of a certain size (SIREN, Sitzmann et al., 2020,
-# https://arxiv.org/abs/2006.09661). So the hypernetwork does not generate weights from scratch. It changes those of an
-# ordinary start: ``HResidual`` adds what is generated to them, and in the beginning that is nothing.
+# https://arxiv.org/abs/2006.09661), which :class:`~hypnettorch.mnets.siren.Siren` draws. So the hypernetwork does not
+# generate weights from scratch. It changes those of an ordinary start: ``HResidual`` adds what is generated to them,
+# and in the beginning that is nothing.
 
-
-class Sine(nn.Module):
-    def forward(self, x):
-        return x.sin()
-
-
-net = ModuleNet(nn.Sequential(nn.Linear(1, 32), Sine(), nn.Linear(32, 32), Sine(), nn.Linear(32, 1)))
-with torch.no_grad():
-    net.module[0].weight.uniform_(-2, 2)
-    net.module[0].bias.uniform_(-3, 3)
-    for layer in (net.module[2], net.module[4]):
-        layer.weight.uniform_(-((6 / 32) ** 0.5), (6 / 32) ** 0.5)
-
-inner = HMLP(net.hyper_shapes_learned, cond_in_size=1, num_cond_embs=0, layers=(32, 32), verbose=False)
-hnet = HResidual(inner, net.initial_weights(), mnet=net, verbose=False)
+net = Siren(n_in=1, n_out=1, hidden_layers=[32, 32], omega=2, verbose=False)
+inner = HMLP(net.param_shapes, cond_in_size=1, num_cond_embs=0, layers=(32, 32), verbose=False)
+hnet = HResidual(inner, net.internal_params, mnet=net, verbose=False)
 hnet.start_at_base()
 
 # %%

@@ -13,6 +13,7 @@ from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.resnet import ResNet
 from hypnettorch.mnets.resnet_imgnet import ResNetIN
 from hypnettorch.mnets.simple_rnn import SimpleRNN
+from hypnettorch.mnets.siren import Siren
 from hypnettorch.mnets.wide_resnet import WRN
 from hypnettorch.mnets.zenkenet import ZenkeNet
 
@@ -31,5 +32,6 @@ __all__ = [
     "ResNet",
     "ResNetIN",
     "SimpleRNN",
+    "Siren",
     "ZenkeNet",
 ]

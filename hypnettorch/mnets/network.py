@@ -154,7 +154,8 @@ class Network(nn.Module):
             block: See :meth:`declare`.
             layer: Number of the layer (default: the next one).
             init: Fills both tensors (default: U(-a, a) with ``a = 1 / √fan_in``).
-            of_weight: Entries of the weight in ``param_shapes_meta``, as ``fan_in`` and ``fan_out``.
+            of_weight: Options of :meth:`declare` for the weight alone, as ``init`` and ``start``, or entries in
+                ``param_shapes_meta``, as ``fan_in`` and ``fan_out``.
             **meta: Entries of both there.
         """
         number = self.table.next_layer() if layer is None else layer
@@ -162,7 +163,8 @@ class Network(nn.Module):
         bound = stage.fan_in**-0.5 if stage.fan_in else 0.0
         options: dict[str, Any] = {"external": external, "block": block, "start": (0.0, bound**2 / 3)}
         options["init"] = init or (lambda tensor: tensor.uniform_(-bound, bound))
-        self.declare(stage.weight_name, stage.weight_shape, "weight", number, **options, **(of_weight or {}), **meta)
+        special = {**options, **(of_weight or {}), **meta}
+        self.declare(stage.weight_name, stage.weight_shape, "weight", number, **special)
         if stage.bias_shape is not None:
             self.declare(stage.bias_name, stage.bias_shape, "bias", number, **options, **meta)
         return stage

@@ -30,7 +30,7 @@ from hypnettorch.hnets import (
     StructuredHMLP,
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
-from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, SimpleRNN
+from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, SimpleRNN, Siren
 from tests.hnets import trunks
 from tests.hnets.assemblies import FirstColumns, HandWritten, NegatedHMLP, hnets_around_plain
 from tests.mnets import conv_networks, recurrent_networks
@@ -63,6 +63,12 @@ def main(
 def mlp(name: str, hidden: tuple[int, ...] = (4, 5), **options: Any) -> Entry:
     """An MLP with 3 inputs and 2 outputs."""
     return main(f"MLP-{name}", MLP, lambda: torch.randn(5, 3), n_in=3, n_out=2, hidden_layers=hidden, **options)
+
+
+def siren(name: str, **options: Any) -> Entry:
+    """A Siren with 2 inputs and 1 output."""
+    sizes: dict[str, Any] = {"n_in": 2, "n_out": 1, "hidden_layers": [4, 3], "omega": 3.0}
+    return main(f"Siren-{name}", Siren, lambda: torch.rand(5, 2), **sizes, **options)
 
 
 def convolutional(name: str, **options: Any) -> Entry:
@@ -319,6 +325,8 @@ MAIN_NETWORKS = [
         activation_fn=nn.SiLU(),
     ),
     mlp("norm-elu", **NORMED, **EXTERNAL, activation_fn=nn.ELU(), limits={"compilation_changes_nothing": STRIDES}),
+    siren("plain"),
+    siren("external", **EXTERNAL),
     convolutional("LeNet"),
     convolutional("LeNet-external", **EXTERNAL, **MODULATED, context_mod_no_weights=True, context_mod_inputs=True),
     convolutional("ResNet-distilled", distill_bn_stats=True, **MODULATED, context_mod_no_weights=True),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, ModuleNet, MultiNet, SimpleRNN
+from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, ModuleNet, MultiNet, SimpleRNN, Siren
 from tests.differential.plain_layers import elman, lstm, perceptron
 from tests.mnets import conv_networks
 
@@ -45,6 +45,12 @@ def normed(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def mlp(w: list[Tensor], x: Tensor) -> Tensor:
     return perceptron(x, w)
+
+
+def siren(w: list[Tensor], x: Tensor) -> Tensor:
+    for i in range(0, len(w) - 2, 2):
+        x = torch.sin(5 * F.linear(x, w[i], w[i + 1]))
+    return F.linear(x, *w[-2:])
 
 
 def normed_mlp(w: list[Tensor], x: Tensor) -> Tensor:
@@ -198,6 +204,7 @@ MAIN_NETWORKS = [
         (5, 3),
         modulated_mlp,
     ),
+    Main("Siren", lambda: Siren(2, 3, [4, 4], omega=5, **OUTSIDE), (5, 2), siren),
     Main("LeNet", lambda: conv_networks.build("LeNet", no_weights=True), (2, 784), lenet),
     Main("ZenkeNet", lambda: conv_networks.build("ZenkeNet", no_weights=True), (2, 3072), zenke),
     Main("BioConvNet", lambda: conv_networks.build("BioConvNet", no_weights=True), (2, 1024), bio),

@@ -36,6 +36,7 @@ from hypnettorch.mnets import (
     ResNet,
     ResNetIN,
     SimpleRNN,
+    Siren,
     ZenkeNet,
 )
 
@@ -113,6 +114,7 @@ MAIN: dict[str, Main] = {
         partial(MLP, n_in=50, n_out=5, hidden_layers=[60], use_context_mod=True, verbose=False),
         lambda: torch.randn(64, 50),
     ),
+    "Siren": Main(partial(Siren, 2, 5, [60, 60], verbose=False), lambda: 2 * torch.rand(64, 2) - 1),
     "LeNet": Main(partial(LeNet, arch="mnist_small", verbose=False), images(28, 28, 1)),
     "ResNet": Main(partial(ResNet, verbose=False, **RESIDUAL), images(8, 8, 3)),
     "ResNet, plain": Main(partial(ResNet, verbose=False, use_batch_norm=False, **RESIDUAL), images(8, 8, 3)),

@@ -115,6 +115,7 @@ MAIN_NETWORKS: dict[str, Kind] = {
     "resnet": Kind(mnets.ResNet, "resnet_", _RESIDUAL),
     "wrn": Kind(mnets.WRN, "wrn_", _RESIDUAL),
     "iresnet": Kind(mnets.ResNetIN, "iresnet_", _RESIDUAL),
+    "siren": Kind(mnets.Siren, "siren_", {"arch": Option("hidden_layers", "100,100")}),
     "zenke": Kind(mnets.ZenkeNet, "zenke_", skip=("arch",)),
     "bio_conv_net": Kind(mnets.BioConvNet, "bio_conv_net_"),
     "chunked_mlp": Kind(mnets.ChunkSqueezer, "cmlp_", {**_CHUNKS, "cemb_dim": "cemb_size"}),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 CHANGED: dict[str, Any] = {
     "mlp_arch": "5",
     "lenet_type": "mnist_large",
+    "siren_arch": "5",
+    "siren_omega": 3.0,
     "cmlp_arch": "5",
     "cmlp_chunk_arch": "6",
     "cmlp_in_cdim": 7,
