@@ -107,7 +107,7 @@ def integers(name: str, values: Any, low: int | None = None) -> list[int]:
 def shapes(name: str, values: Any) -> list[list[int]]:
     """``values`` as a list of lists of positive ``int``: one shape per tensor."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"{name}: expected a list of shapes, got {type(values).__name__}")
+        raise TypeError(f"{name}: expected a list of shapes, as net.param_shapes, got {type(values).__name__}")
     return [integers(f"{name}[{i}]", shape, 0) for i, shape in enumerate(values)]
 
 

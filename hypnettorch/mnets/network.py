@@ -835,7 +835,8 @@ def is_network(value: Any) -> bool:
     return isinstance(value, nn.Module) and isinstance(getattr(value, "table", None), Table)
 
 
-def check_network(name: checks.Name, value: Any, kind: str = "a main network") -> None:
+def check_network(name: checks.Name, value: Any) -> None:
     """Raise ``TypeError`` unless ``value`` is a network."""
     if not is_network(value):
-        raise TypeError(f"{checks.label(name)}: expected {kind}, got {type(value).__name__}")
+        remedy = ", of which ModuleNet makes one" if isinstance(value, nn.Module) else ""
+        raise TypeError(f"{checks.label(name)}: expected a main network, got {type(value).__name__}{remedy}")

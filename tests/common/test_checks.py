@@ -38,7 +38,7 @@ ZEROS = torch.zeros(2, 3)
         (lambda: checks.integers("a", "12"), TypeError, "a: expected a sequence of integers, got str"),
         (lambda: checks.integers("a", 3), TypeError, "a: expected a sequence of integers, got int"),
         (lambda: checks.integers("a", [1, 0], 1), ValueError, "a[1]: expected an integer of at least 1, got 0"),
-        (lambda: checks.shapes("a", 3), TypeError, "a: expected a list of shapes, got int"),
+        (lambda: checks.shapes("a", 3), TypeError, "a: expected a list of shapes, as net.param_shapes, got int"),
         (lambda: checks.shapes("a", [[1], 2]), TypeError, "a[1]: expected a sequence of integers, got int"),
         (lambda: checks.shapes("a", [[1], [2, -1]]), ValueError, "a[1][1]: expected an integer of at least 0, got -1"),
         (lambda: checks.tensor("a", [1.0]), TypeError, "a: expected a tensor, got list"),

@@ -129,7 +129,7 @@ def test_log_prob(mean: float, std: float) -> None:
             "tau_pred: expected 1 for a classification, got 2",
         ),
         (ValueError, {"nll_type": "classification"}, "targets: expected integer labels, got torch.float32"),
-        (TypeError, {"net": nn.Linear(2, 3)}, "net: expected a main network, got Linear"),
+        (TypeError, {"net": nn.Linear(2, 3)}, "net: expected a main network, got Linear, of which ModuleNet makes one"),
         (TypeError, {"inputs": [1.0]}, "inputs: expected a tensor, got list"),
         (TypeError, {"targets": None}, "targets: expected a tensor, got NoneType"),
         (TypeError, {"prior_log_prob_func": 1.0}, "prior_log_prob_func: expected a function, got float"),
