@@ -26,7 +26,7 @@ PACKAGE = Path(hypnettorch.__file__).parent
 CORE = ("core", "layers", "mnets", "hnets", "hyper_model.py")
 
 MOST_CLASSES = 4
-MOST_LINES = 8895  # the goal is 6000; the last reason to raise it was a new network, Siren
+MOST_LINES = 8905  # the goal is 6000; the last reasons to raise it: a new network (Siren), files of wrapped networks
 
 
 def networks() -> list[type]:
