@@ -23,6 +23,7 @@ from benchmarks import (
     data,
     jax_steps,
     modules,
+    programs,
     recurrent,
     regularizer,
     table,
@@ -31,7 +32,10 @@ from benchmarks import (
 )
 from benchmarks.harness import run
 
-MODULES = (training_steps, weight_sets, modules, adapters, recurrent, regularizer, building, compiled, data, jax_steps)
+MODULES = (
+    *(training_steps, weight_sets, modules, programs, adapters, recurrent, regularizer, building, compiled, data),
+    jax_steps,
+)
 CASES = [case for module in MODULES for case in module.CASES]
 
 
