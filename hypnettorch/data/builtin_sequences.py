@@ -26,6 +26,7 @@ from hypnettorch.data.timeseries.permuted_copy import PermutedCopyList
 
 PERMUTED_MNIST_PADDING = 2
 COPY_STEPS, COPY_WIDTH, COPY_SEED = 5, 7, 42
+PADDED_STEPS = 25
 MIXTURE_STD, MIXTURE_SEED = 0.2, 42
 
 
@@ -98,13 +99,60 @@ def permuted_copy(
     data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
 ) -> Sequence[Dataset]:
     """Patterns of 5 steps of 7 bits that are to be repeated with permuted steps; the classes are those of a bit."""
+    return _copy_tasks(num_tasks, num_classes_per_task, validation_size, seed)
+
+
+@register_task_sequence("paddedcopy", num_tasks=2, num_classes_per_task=2)
+def padded_copy(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """The same, but 20 steps of zeros come between the pattern and the flag after which it is to be repeated."""
+    return _copy_tasks(num_tasks, num_classes_per_task, validation_size, seed, input_steps=PADDED_STEPS)
+
+
+@register_task_sequence("xorcopy1", num_tasks=2, num_classes_per_task=2)
+def manipulated_copy(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """Patterns of which the exclusive or with a permutation of their steps is to be said."""
+    return _copy_tasks(num_tasks, num_classes_per_task, validation_size, seed, rounds=1)
+
+
+@register_task_sequence("xorcopy5", num_tasks=2, num_classes_per_task=2)
+def much_manipulated_copy(
+    data_dir: Path, num_tasks: int, num_classes_per_task: int, validation_size: int, seed: int
+) -> Sequence[Dataset]:
+    """Patterns of which the exclusive or with five permutations of their steps is to be said."""
+    return _copy_tasks(num_tasks, num_classes_per_task, validation_size, seed, rounds=5)
+
+
+def _copy_tasks(
+    num_tasks: int,
+    num_classes_per_task: int,
+    validation_size: int,
+    seed: int,
+    input_steps: int = COPY_STEPS,
+    rounds: int = 0,
+) -> Sequence[Dataset]:
+    """Copy tasks with permuted steps; with ``rounds`` of exclusive or, each with a permutation of its own.
+
+    References:
+        B. Ehret, C. Henning et al., "Continual learning in recurrent neural networks", ICLR 2021,
+        https://arxiv.org/abs/2006.12109, section 4 (permuted copy, padded copy, pattern manipulation).
+    """
     if num_classes_per_task != 2:
         checks.fail("num_classes_per_task", "2, since the labels are bits", num_classes_per_task)
     rng = np.random.RandomState(COPY_SEED)
-    permutations = [permutation_of_pattern(True, False, COPY_STEPS, COPY_WIDTH, rng) for _ in range(num_tasks)]
+    drawn = [
+        [permutation_of_pattern(True, False, COPY_STEPS, COPY_WIDTH, rng) for _ in range(max(rounds, 1))]
+        for _ in range(num_tasks)
+    ]
     tasks = PermutedCopyList(
-        permutations,
-        COPY_STEPS,
+        drawn if rounds else [permutation for (permutation,) in drawn],
+        input_steps,
+        pat_len=COPY_STEPS,
+        permute_xor=rounds > 0,
+        permute_xor_separate=rounds > 0,
         show_perm_change_msg=False,
         num_train=20_000,
         num_test=1000,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,33 @@ def test_labels_are_what_has_to_be_answered() -> None:
 def test_samples_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="task: expected samples of one length, got 1 to 3 steps"):
         CopyBits(CopyTask(1, 3, num_train=20, num_test=0, rseed=0))
+
+
+def test_zeros_come_between_a_padded_pattern_and_the_flag(tmp_path: Path) -> None:
+    data = build_task_sequence("paddedcopy", tmp_path)[1]
+    assert data.in_shape == [31, 8]
+    x = data.inputs("test").reshape(-1, 31, 8)
+    assert not x[:, 5:25].any()
+    assert not x[:, 26:].any()
+    np.testing.assert_array_equal(x[:, 25], [[0] * 7 + [1]] * len(x))
+    sums = [np.sort(steps.sum(-1)) for steps in (x[:, :5, :7], data.outputs("test").reshape(-1, 5, 7))]
+    np.testing.assert_array_equal(*sums)
+
+
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_manipulated_patterns_are_sums_of_permuted_ones(rounds: int, tmp_path: Path) -> None:
+    first, second = build_task_sequence(f"xorcopy{rounds}", tmp_path)
+    shown = first.inputs("test").reshape(-1, 11, 8)[:, :5, :7]
+    assert not np.array_equal(first.outputs("test"), second.outputs("test"))
+    for data in (first, second):
+        # a step of the answer is the parity of some steps of the pattern: solve for them over all subsets
+        answers = data.outputs("test").reshape(-1, 5, 7)
+        subsets = np.array(list(product([0, 1], repeat=5)))
+        parities = np.einsum("kp,npf->nkf", subsets, shown) % 2
+        for step in range(5):
+            fits = [subset for k, subset in enumerate(subsets) if np.array_equal(parities[:, k], answers[:, step])]
+            assert len(fits) == 1
+            assert fits[0].sum() <= rounds + 1
 
 
 def test_the_named_sequence(tmp_path: Path) -> None:

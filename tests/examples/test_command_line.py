@@ -77,6 +77,9 @@ def test_documented_defaults() -> None:
         ("permmnist", 10, 10),
         ("splitcifar", 6, 10),
         ("permcopy", 2, 2),
+        ("paddedcopy", 2, 2),
+        ("xorcopy1", 2, 2),
+        ("xorcopy5", 2, 2),
     ],
 )
 def test_numbers_of_tasks_depend_on_the_sequence(sequence: str, num_tasks: int, per_task: int) -> None:
@@ -133,6 +136,12 @@ def test_all_options_have_a_help_text(capsys: pytest.CaptureFixture[str]) -> Non
         ("--ewc_gamma=1.5", "--ewc_gamma"),
         ("--si_lambda=-1", "--si_lambda"),
         ("--si_eps=0", "--si_eps"),
+        ("--coreset_size=0", "--coreset_size"),
+        ("--coreset_batch_size=0", "--coreset_batch_size"),
+        ("--coreset_reg=-1", "--coreset_reg"),
+        ("--coreset_targets=nothing", "--coreset_targets"),
+        ("--mask_fraction=1", "--mask_fraction"),
+        ("--orthogonal_hh_init", "--orthogonal_hh_init"),
         ("--split_head_cl3", "--split_head_cl3"),
         ("--ckpt_iter=-1", "--ckpt_iter"),
         ("--test_with_val_set", "--test_with_val_set"),

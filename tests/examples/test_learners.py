@@ -14,7 +14,12 @@ from hypnettorch.data import build_task_sequence
 from hypnettorch.examples.hypercl.command_line import complete
 from hypnettorch.examples.hypercl.evaluation import accuracy
 from hypnettorch.examples.hypercl.experiment import make_learner
-from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, POSTERIOR_METHODS, Learner
+from hypnettorch.examples.hypercl.learners import (
+    HYPERNETWORK_METHODS,
+    MAIN_NETWORK_METHODS,
+    POSTERIOR_METHODS,
+    Learner,
+)
 from hypnettorch.examples.hypercl.networks import make_model
 from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.procedures import evaluate, load_datasets, train
@@ -55,7 +60,7 @@ SINGLE_WEIGHTS = [method for method in HYPERNETWORK_METHODS if method not in POS
 NETWORKS = [(method, hnet_type) for method in SINGLE_WEIGHTS for hnet_type in ("hmlp", "chunked_hmlp")]
 
 
-@pytest.mark.parametrize(("method", "hnet_type"), [*NETWORKS, ("ewc", "hmlp"), ("si", "hmlp")])
+@pytest.mark.parametrize(("method", "hnet_type"), [*NETWORKS, *((method, "hmlp") for method in MAIN_NETWORK_METHODS)])
 def test_each_method_learns_and_predicts(method: str, hnet_type: str) -> None:
     options = options_of(method=method, hnet_type=hnet_type, ewc_lambda=1.0, si_lambda=0.01)
     tasks, learner = tasks_of(options), seeded_learner(options)
@@ -163,6 +168,10 @@ STATES: dict[str, dict[str, Any]] = {
     "ewc": {"method": "ewc", "n_fisher": 5},
     "online ewc": {"method": "ewc", "online_ewc": True, "ewc_gamma": 0.9, "cl_scenario": 3, "batchnorm": True},
     "si": {"method": "si", "cl_scenario": 2, "weight_decay": 0.1},
+    "si, masked": {"method": "si", "mask_fraction": 0.5},
+    "ewc, masked": {"method": "ewc", "mask_fraction": 0.5, "n_fisher": 5},
+    "coresets": {"method": "coresets", "cl_scenario": 3, "coreset_size": 7, "coreset_batch_size": 4},
+    "coresets, distilled": {"method": "coresets", "coreset_targets": "outputs", "coreset_size": 7},
 }
 
 

@@ -66,6 +66,14 @@ def test_heads_share_out_the_outputs() -> None:
     assert torch.equal(SharedHead(6).of_tasks(outputs, [0, 1]), torch.stack([outputs, outputs]))
 
 
+def test_separate_heads_compare_certainty_and_one_softmax_compares_outputs() -> None:
+    logits = torch.tensor([[[9.0, 8.0]], [[0.0, 5.0]]])
+    for head, task in ((SeparateHeads(2), 1), (GrowingHead(2), 0)):
+        found = head.infer(logits)
+        assert found.tasks is not None
+        assert found.tasks.tolist() == [task]
+
+
 def test_a_shared_head_infers_no_task() -> None:
     found = SharedHead(2).infer(torch.tensor([[[1.0, 2.0], [3.0, 0.0]]] * 4))
     assert (found.labels.tolist(), found.tasks) == ([1, 0], None)

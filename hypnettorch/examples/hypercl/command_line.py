@@ -12,6 +12,7 @@ from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
+from hypnettorch.examples.hypercl.coreset_options import OfCoresets
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS, POSTERIOR_METHODS
 from hypnettorch.examples.hypercl.options import CHOICES, LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
@@ -28,6 +29,9 @@ ONLY_WITH: dict[str, Collection[str]] = {
     "hnet_reg_batch_size": HYPERNETWORK_METHODS,
     "hnet_reg_fisher": HYPERNETWORK_METHODS.keys() - POSTERIOR_METHODS,
     "online_ewc": ["ewc"],
+    "orthogonal_hh_init": [*MAIN_NETWORK_METHODS, "hnet_r"],
+    "mask_fraction": [*MAIN_NETWORK_METHODS, "hnet_r"],
+    **{field.name: ["coresets"] for field in fields(OfCoresets)},
     **{field.name: ["hnet_tir", "hnet_r"] for field in fields(OfReplay)},
     "orthogonal_hh_reg": [name for name in METHODS if name not in POSTERIOR_METHODS],
     **{field.name: METHODS_OF.get(field.name, list(POSTERIOR_METHODS)) for field in fields(OfPosteriors)},
@@ -108,6 +112,7 @@ def check(options: Options) -> None:
         if type(value) is str and "\0" in value:
             checks.fail(f"--{name}", "a text without NUL", repr(value))
     checks.one_of("--posterior_distance", options.posterior_distance, ["l2", *DISTANCES])
+    checks.one_of("--coreset_targets", options.coreset_targets, ["labels", "outputs"])
     checks.one_of("--implicit_act", options.implicit_act, ACTIVATIONS)
     checks.one_of("--task_inference", options.task_inference, OF_SAMPLES)
     for limit, names in LIMITS.items():
@@ -129,6 +134,8 @@ def _check_combinations(options: Options) -> None:
         checks.fail("--test_with_val_set", "a --val_set_size above 0", 0)
     if options.orthogonal_hh_reg > 0 and options.net_type != "simple_rnn":
         checks.fail("--orthogonal_hh_reg", f"0 with --net_type={options.net_type}", options.orthogonal_hh_reg)
+    if options.orthogonal_hh_init and options.net_type != "simple_rnn":
+        checks.fail("--orthogonal_hh_init", f"no such option with --net_type={options.net_type}", True)
     if options.batchnorm and options.method in POSTERIOR_METHODS:
         checks.fail("--batchnorm", f"no such option with --method={options.method}", True)
     if options.resume and not options.out_dir:

@@ -38,7 +38,7 @@ COPY: dict[str, Any] = {
 PER_SEQUENCE: dict[str, dict[str, Any]] = {
     "splitdigits": {**DIGITS, "hmlp_arch": "25,25", "n_iter": 500, "beta": 0.01, "ewc_lambda": 1e4, "si_lambda": 10.0},
     "permdigits": {**DIGITS, "hmlp_arch": "50,50", "n_iter": 1000, "beta": 0.1, "ewc_lambda": 10.0, "si_lambda": 0.1},
-    "permcopy": COPY,
+    **dict.fromkeys(("permcopy", "paddedcopy", "xorcopy1", "xorcopy5"), COPY),
 }
 
 # Of `--smoke`, where nothing else is asked for.

@@ -29,6 +29,7 @@ from hypnettorch.examples.hypercl.replay_networks import make_recognition, make_
 from hypnettorch.examples.hypercl.scenarios import SCENARIOS, Measure
 from hypnettorch.examples.hypercl.tasks import Task, make_tasks
 from hypnettorch.utils.environment import seed_all
+from hypnettorch.utils.gating import GATED
 
 OTHER_MODELS: dict[str, Callable[..., Any]] = {
     **POSTERIOR_MODELS,
@@ -46,7 +47,11 @@ def make_learner(options: Options, in_shape: Sequence[int], label_shape: Sequenc
         return HYPERNETWORK_METHODS[options.method](lambda: make(options, in_shape, label_shape).to(device), settings)
 
     def make_network(num_outputs: int) -> Any:
-        return make_main_network(options, in_shape, num_outputs, label_shape).to(device)
+        gated = GATED if options.mask_fraction > 0 else {}
+        network = make_main_network(options, in_shape, num_outputs, label_shape, **gated)
+        if options.orthogonal_hh_init:
+            network.init_hh_weights_orthogonal()
+        return network.to(device)
 
     heads = make_heads(options)
     if options.method == "hnet_r":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypnettorch.examples.hypercl.task_inference import Answers, largest_output
+from hypnettorch.examples.hypercl.task_inference import Answers, largest_output, least_entropy
 
 
 class Heads(ABC):
@@ -95,8 +95,8 @@ class SeparateHeads(Heads):
         return heads[torch.as_tensor(list(tasks), device=outputs.device)]
 
     def infer(self, logits: Tensor) -> Answers:
-        """Task and class of the largest output."""
-        return largest_output(logits)
+        """The task whose softmax is the most certain one, and its class: outputs of other heads are on other scales."""
+        return least_entropy(logits)
 
 
 class GrowingHead(SeparateHeads):
@@ -117,6 +117,10 @@ class GrowingHead(SeparateHeads):
     def replayed(self, task: int, stage: int) -> range:
         """The outputs of all tasks so far."""
         return self.trained(stage)
+
+    def infer(self, logits: Tensor) -> Answers:
+        """Task and class of the largest output."""
+        return largest_output(logits)
 
     def targets(self, task: int, labels: Tensor) -> Tensor:
         """The classes of the task come after those of all tasks before."""

@@ -69,6 +69,7 @@ def make_main_network(
     num_outputs: int,
     label_shape: Sequence[int] = ONE_LABEL,
     no_weights: bool = False,
+    **kwargs: Any,
 ) -> Any:
     """A main network with weights of its own, unless these come from outside.
 
@@ -78,11 +79,12 @@ def make_main_network(
         num_outputs: Number of outputs for each label.
         label_shape: Shape of the labels of a sample.
         no_weights: Whether weights come from outside.
+        **kwargs: Further arguments of the network.
 
     Raises:
         ValueError: If it cannot take inputs or give labels of these shapes.
     """
-    look: dict[str, Any] = {"no_weights": no_weights, "verbose": False}
+    look: dict[str, Any] = {"no_weights": no_weights, "verbose": False, **kwargs}
     if options.net_type == "simple_rnn":
         sizes = MAIN_NETWORKS["simple_rnn"].read(options)
         return LabellingRNN(in_shape, label_shape, num_outputs, **sizes, **look)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from hypnettorch.core import checks
+from hypnettorch.examples.hypercl.coreset_options import OfCoresets
 from hypnettorch.examples.hypercl.posterior_options import OfPosteriors
 from hypnettorch.examples.hypercl.replay_options import OfReplay
 from hypnettorch.utils import cli_args
@@ -30,7 +31,7 @@ class Own:
             per task. joint: one hypernetwork, all tasks mixed in each batch. A hypernetwork that makes posteriors over
             weights: bbb (normal distributions, Bayes by Backprop), radial, and implicit ones by avb (adversarial) and
             ssge (Stein). Without hypernetwork: scratch (one main network per task), ewc (elastic weight consolidation),
-            si (synaptic intelligence).
+            si (synaptic intelligence), coresets (samples of earlier tasks are kept), finetune_mnet (nothing protects).
             With replay by a VAE whose decoder has generated weights: hnet_tir (hnet, and a classifier of tasks), hnet_r
             (one classifier of all classes).
         task_module: Module to import first; it may register task sequences.
@@ -41,6 +42,9 @@ class Own:
         ewc_gamma: ewc: with online_ewc, the share of the penalty that a new task leaves.
         si_lambda: si: strength of the penalty.
         si_eps: si: damping of importances.
+        mask_fraction: ewc, si, coresets, finetune_mnet, hnet_r: share of the hidden units that are switched off, others
+            for each task.
+        orthogonal_hh_init: Methods without hypernetwork, recurrent main networks: let their matrices start orthogonal.
         orthogonal_hh_reg: Recurrent main networks: how strongly their matrices are to be orthogonal.
         chunk_emb_size: chunked_hmlp: size of chunk embeddings.
         std_normal_emb: chunked_hmlp: standard deviation of chunk embeddings.
@@ -67,6 +71,8 @@ class Own:
     ewc_gamma: float = 1.0
     si_lambda: float = 1.0
     si_eps: float = 1e-3
+    mask_fraction: float = 0.0
+    orthogonal_hh_init: bool = False
     orthogonal_hh_reg: float = 0.0
     chunk_emb_size: int = 8
     std_normal_emb: float = 1.0
@@ -88,6 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> set[str]:
         The names of those of the hypernetwork.
     """
     group_function("this experiment", options_of(Own), "")(parser)
+    group_function("coresets", options_of(OfCoresets), "")(parser)
     group_function("replay", options_of(OfReplay), "")(parser)
     group_function("posteriors over weights", options_of(OfPosteriors), "")(parser)
     scenario = {f"show_{name}": True for name in ("cl_scenario", "num_tasks", "num_classes_per_task")}
@@ -158,18 +165,18 @@ positive_count, not_negative = partial(checks.number, low=1), partial(checks.num
 LIMITS: dict[Callable[[str, Any], object], str] = {
     positive_count: "num_tasks num_classes_per_task batch_size n_iter val_iter val_batch_size seeds resnet_block_depth "
     "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size "
-    "train_samples test_samples latent_size replay_latent_size replay_emb_size replay_chunk_size",
+    "train_samples test_samples coreset_size latent_size replay_latent_size replay_emb_size replay_chunk_size",
     partial(checks.number, low=2): "implicit_samples",
-    not_negative: "replay_beta orthogonal_hh_reg kl_scale full_support_std "
+    not_negative: "replay_beta coreset_reg orthogonal_hh_reg kl_scale full_support_std "
     "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
     "random_seed",
     partial(checks.number, low=0, high=1): "ewc_gamma",
-    partial(minus_one_or, positive_count): "hnet_reg_batch_size n_fisher epochs",
+    partial(minus_one_or, positive_count): "hnet_reg_batch_size n_fisher epochs coreset_batch_size",
     partial(minus_one_or, not_negative): "keep_checkpoints",
     partial(minus_one_or, checks.positive): "clip_grad_norm",
     checks.positive: "si_eps prior_std",
     checks.dropout_rate: "dropout_rate hnet_dropout_rate",
-    decay: "adam_beta1",
+    decay: "adam_beta1 mask_fraction",
     sizes: "mlp_arch resnet_channel_sizes wrn_channel_sizes srnn_rec_layers srnn_pre_fc_layers srnn_post_fc_layers "
     "hmlp_arch implicit_arch dis_arch replay_enc_arch replay_dec_arch replay_hmlp_arch",
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -60,6 +61,12 @@ class Task:
         inputs, labels = share_of_samples(batch.inputs), share_of_samples(batch.labels)
         weight = world_size() * len(labels) / size
         return Batch(self.index, inputs, labels, weight, self.data.num_train_samples)
+
+    def random_samples(self, count: int) -> Batch:
+        """Random training samples, all of them different; all there are if there are fewer."""
+        chosen = np.random.permutation(self.data.num_train_samples)[:count]
+        inputs, outputs = self.data.get_train_inputs(), self.data.get_train_outputs(use_one_hot=False)
+        return self._batch(inputs[chosen], outputs[chosen], train=False)
 
     def epoch(self, split: Split, size: int) -> Iterator[Batch]:
         """All samples of a split once."""

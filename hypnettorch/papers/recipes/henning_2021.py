@@ -76,6 +76,25 @@ MIXTURES_ALONE: dict[str, Any] = {
 }
 """Main networks by themselves."""
 
+KEPT = 100
+"""Samples that are kept of each earlier task."""
+
+REHEARSAL: dict[str, Any] = {
+    "cl_exp": "splitmnist",
+    "cl_scenario": 3,
+    "method": "coresets",
+    "coreset_size": KEPT,
+    "coreset_batch_size": 16,
+    "batch_size": 8,
+    "n_iter": 1000,
+    "clip_grad_norm": 100 / SPLIT_SAMPLES,
+    "val_set_size": 0,
+}
+REHEARSAL_REMARKS = (
+    "The commands do not say whether the loss of kept samples is their sum or their mean; here it is the sum over all "
+    "that are kept, as that of the task is."
+)
+
 SPLIT_SCRATCH: dict[str, Any] = {
     "cl_exp": "splitmnist",
     "cl_scenario": 3,
@@ -241,6 +260,33 @@ RECIPES: list[Recipe] = [
         minutes=1,
     ),
     mixtures(
+        part="mixtures-finetune",
+        title="2-D mixtures, a hypernetwork without regulariser",
+        settings={
+            **MIXTURES,
+            "method": "finetune",
+            "hmlp_arch": "50,50",
+            "cond_emb_size": 8,
+            "n_iter": 10_001,
+            "lr": 5e-4,
+            "clip_grad_norm": 1 / MIXTURES_SAMPLES,
+        },
+        published=accuracies(CL1=100, CL3=49.68),
+    ),
+    mixtures(
+        part="mixtures-finetune-mnet",
+        title="2-D mixtures, a main network with a head per task that nothing protects",
+        settings={
+            **MIXTURES_ALONE,
+            "method": "finetune_mnet",
+            "split_head_cl3": True,
+            "n_iter": 2001,
+            "lr": 1e-3,
+        },
+        published=accuracies(CL1=99.90, CL3=47.98),
+        minutes=0.1,
+    ),
+    mixtures(
         part="mixtures-scratch",
         title="2-D mixtures, separate main networks",
         settings={
@@ -250,6 +296,51 @@ RECIPES: list[Recipe] = [
             "clip_grad_norm": 1 / MIXTURES_SAMPLES,
         },
         published=accuracies(CL1=100, CL3=71),
+    ),
+    split_mnist(
+        part="split-mnist-ewc-growing-large",
+        title="Split MNIST, elastic weight consolidation with a growing softmax, MLP 400-400",
+        settings={
+            **EWC,
+            "mlp_arch": "400,400",
+            "ewc_lambda": 1000.0,
+            "n_fisher": 200,
+            "lr": 1e-3,
+            "clip_grad_norm": 1.0,
+        },
+        published=accuracies(CL3=27.32),
+        minutes=1,
+    ),
+    split_mnist(
+        part="split-mnist-ewc-heads-large",
+        title="Split MNIST, elastic weight consolidation with a head per task, MLP 400-400",
+        settings={
+            **EWC,
+            "mlp_arch": "400,400",
+            "split_head_cl3": True,
+            "ewc_lambda": 1e-3,
+            "n_fisher": 200,
+            "n_iter": 5001,
+            "lr": 1e-3,
+        },
+        published=accuracies(CL1=96.40, CL3=47.67),
+        minutes=2,
+    ),
+    split_mnist(
+        part="split-mnist-rehearsal-small",
+        title="Split MNIST, 100 kept samples of each task, MLP 100-100",
+        settings={**REHEARSAL, "mlp_arch": "100,100", "lr": 5e-4, "coreset_reg": 100 * KEPT / SPLIT_SAMPLES},
+        published=accuracies(CL3=86.84),
+        minutes=0.2,
+        remarks=REHEARSAL_REMARKS,
+    ),
+    split_mnist(
+        part="split-mnist-rehearsal-large",
+        title="Split MNIST, 100 kept samples of each task, MLP 400-400",
+        settings={**REHEARSAL, "mlp_arch": "400,400", "lr": 1e-4, "coreset_reg": 500 * KEPT / SPLIT_SAMPLES},
+        published=accuracies(CL3=88.85),
+        minutes=0.3,
+        remarks=REHEARSAL_REMARKS,
     ),
     split_mnist(
         part="split-mnist-scratch-small",

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypnettorch.examples.hypercl.learners.adversarial import AdversarialLearner
 from hypnettorch.examples.hypercl.learners.bayes_by_backprop import BayesByBackpropLearner
+from hypnettorch.examples.hypercl.learners.coresets import CoresetLearner
 from hypnettorch.examples.hypercl.learners.ewc import EWCLearner
 from hypnettorch.examples.hypercl.learners.hypernetwork import HypernetworkLearner
 from hypnettorch.examples.hypercl.learners.joint import JointLearner
@@ -21,6 +22,7 @@ from hypnettorch.examples.hypercl.learners.separate import SeparateLearner
 from hypnettorch.examples.hypercl.learners.si import SILearner
 from hypnettorch.examples.hypercl.learners.stein import SteinLearner
 from hypnettorch.examples.hypercl.learners.task_recognition import TaskRecognitionLearner
+from hypnettorch.examples.hypercl.learners.unprotected import UnprotectedLearner
 
 MakeModel = Callable[[], Any]
 """Makes a :class:`~hypnettorch.examples.hypercl.model.TaskModel`, or what stands for one."""
@@ -50,7 +52,12 @@ HYPERNETWORK_METHODS: dict[str, Callable[[MakeModel, Settings], Learner]] = {
 }
 """Methods whose weights, and so the head, belong to a task. They learn the same in all scenarios."""
 
-MAIN_NETWORK_METHODS: dict[str, type[MainNetworkLearner]] = {"ewc": EWCLearner, "si": SILearner}
+MAIN_NETWORK_METHODS: dict[str, type[MainNetworkLearner]] = {
+    "ewc": EWCLearner,
+    "si": SILearner,
+    "coresets": CoresetLearner,
+    "finetune_mnet": UnprotectedLearner,
+}
 """Methods that learn the weights of a main network itself."""
 
 METHODS = [*HYPERNETWORK_METHODS, *MAIN_NETWORK_METHODS, "hnet_r"]

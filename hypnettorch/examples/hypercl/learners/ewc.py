@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -54,4 +55,9 @@ class EWCLearner(MainNetworkLearner):
             gamma=self._settings.ewc_gamma,
             n_max=self._settings.n_fisher,
             allowed_outputs=list(self._heads.trained(task.index)),
+            custom_forward=partial(_forward, gates=self._gates[task.index]) if self._gates else None,
         )
+
+
+def _forward(mnet: Any, weights: Sequence[Tensor], x: Tensor, gates: Sequence[Tensor]) -> Tensor:
+    return mnet.forward(x, weights={"internal_weights": weights, "mod_weights": gates})

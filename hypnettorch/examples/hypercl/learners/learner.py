@@ -42,6 +42,11 @@ class Settings:
         clip_grad_norm: Largest norm of the gradient; -1: no limit.
         replay_beta: Strength of the regulariser of a replay model.
         orthogonal_hh_reg: How strongly recurrent matrices are to be orthogonal.
+        mask_fraction: Share of the hidden units that are switched off for a task.
+        coreset_size: Samples of each earlier task that are kept.
+        coreset_batch_size: How many of them a step looks at; -1: a batch of each task.
+        coreset_reg: How much each earlier task counts, compared with the one that is learned.
+        coreset_targets: What they are to give, ``'labels'`` or ``'outputs'``.
         kl_scale: Posteriors: factor of the divergence from the prior.
         prior_std: Deviation of the prior.
         train_samples: Weight samples per step.
@@ -70,6 +75,11 @@ class Settings:
     clip_grad_norm: float = -1.0
     replay_beta: float = 0.01
     orthogonal_hh_reg: float = 0.0
+    mask_fraction: float = 0.0
+    coreset_size: int = 100
+    coreset_batch_size: int = -1
+    coreset_reg: float = 1.0
+    coreset_targets: str = "labels"
     kl_scale: float = 1.0
     prior_std: float = 1.0
     train_samples: int = 10

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hypnettorch.examples.hypercl.distributed import average_gradients
@@ -21,12 +22,15 @@ from hypnettorch.examples.hypercl.learners.learner import (
 )
 from hypnettorch.examples.hypercl.task_inference import Answers
 from hypnettorch.examples.hypercl.tasks import Batch
+from hypnettorch.utils.gating import draw_gates
 from hypnettorch.utils.orthogonal_regularizer import orthogonal_regularizer
 from hypnettorch.utils.stored_tensors import prepare_to_load
 
 
 class MainNetworkLearner(Learner):
     """Minimises ``L_task(w) + λ R(w)``, where ``R`` grows with the distance to the weights of earlier tasks.
+
+    With ``mask_fraction`` each task uses a random part of the hidden units only.
 
     Args:
         make_network: Makes a main network with weights of its own and a given number of outputs.
@@ -41,6 +45,13 @@ class MainNetworkLearner(Learner):
         self._weights = list(self._network.internal_params)
         self._optimizer = adam(self._weights, settings)
         self._num_known = 0
+        self._gates: list[list[Tensor]] = []
+        if settings.mask_fraction > 0:
+            self._gates = [draw_gates(self._network, settings.mask_fraction) for _ in range(settings.num_tasks)]
+
+    def context(self, task: int) -> dict[str, Any]:
+        """Arguments of the network that depend on the task: which of its units are switched off."""
+        return {"weights": {"mod_weights": self._gates[task]}} if self._gates else {}
 
     @property
     @abstractmethod
@@ -60,7 +71,7 @@ class MainNetworkLearner(Learner):
         """One step of Adam."""
         [batch] = batches
         used = self._heads.trained(batch.task)
-        outputs = self._network(batch.inputs)[..., used.start : used.stop]
+        outputs = self._network(batch.inputs, **self.context(batch.task))[..., used.start : used.stop]
         targets = self._heads.targets(batch.task, batch.labels)
         task_loss, accuracy = learning_signal(outputs, targets, batch.weight)
         protect = self._num_known > 1 and self.strength > 0
@@ -88,7 +99,10 @@ class MainNetworkLearner(Learner):
     def logits(self, x: Tensor, tasks: Sequence[int]) -> Tensor:
         """Outputs of the head of each task."""
         with evaluation(self._network):
-            return self._heads.of_tasks(self._network(x), tasks)
+            if not self._gates:
+                return self._heads.of_tasks(self._network(x), tasks)
+            outputs = [self._heads.of_tasks(self._network(x, **self.context(task)), [task]) for task in tasks]
+            return torch.cat(outputs)
 
     def infer(self, logits: Tensor) -> Answers:
         """Answers of the heads."""
@@ -109,6 +123,7 @@ class MainNetworkLearner(Learner):
             "num_known": self._num_known,
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "gates": self._gates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -118,3 +133,4 @@ class MainNetworkLearner(Learner):
         self._network.load_state_dict(state["network"])
         self._optimizer = adam(self._weights, self._settings)
         self._optimizer.load_state_dict(state["optimizer"])
+        self._gates = [[gate.to(self._weights[0]) for gate in gates] for gates in state["gates"]]

@@ -83,8 +83,8 @@ class ReplayLearner(MainNetworkLearner):
         """Cross entropy for replayed samples of a task; outputs that are new in a stage should be 0."""
         old, used = self._heads.replayed(task, stage - 1), self._heads.replayed(task, stage)
         with evaluation(self._before):
-            targets = self._before(x)[..., old.start : old.stop].softmax(-1)
-        outputs = self._network(x)[..., used.start : used.stop]
+            targets = self._before(x, **self.context(task))[..., old.start : old.stop].softmax(-1)
+        outputs = self._network(x, **self.context(task))[..., used.start : used.stop]
         return functional.cross_entropy(outputs, functional.pad(targets, (0, len(used) - len(old))))
 
     def parameter_counts(self) -> dict[str, int]:
