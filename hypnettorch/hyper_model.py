@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks, trees
+from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.values import Stacked
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
@@ -23,6 +23,9 @@ ITEMS = "num_items_in_batch"
 
 _WORTH_A_GROUP = 8
 """How many equal conditions there are to be, on average: evaluating a group costs as much as some weight sets."""
+
+_WORTH_A_HEAD = 10_000
+"""From how many produced weights on a product for each tensor costs less than one for all."""
 
 
 class HyperModel(nn.Module):
@@ -88,10 +91,10 @@ class HyperModel(nn.Module):
         embedding_table: bool = True,
         **net_options: Any,
     ) -> HyperModel:
-        """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP`` with a split head.
+        """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP``.
 
         Every weight starts with mean and variance of the module's own values (``apply_calibrated_init``), scales of
-        normalisation layers at 1.
+        normalisation layers at 1. For modules with many weights the ``HMLP`` has a split head.
 
         Args:
             module: The module; it is changed in place (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
@@ -120,7 +123,7 @@ class HyperModel(nn.Module):
             cond_in_size=cond_in_size,
             layers=layers,
             num_cond_embs=num_cond_embs,
-            split_head=True,
+            split_head=formats.num_elements(net.hyper_shapes_learned or ()) > _WORTH_A_HEAD,
             embedding_table=embedding_table,
             verbose=False,
         )
@@ -235,12 +238,14 @@ class HyperModel(nn.Module):
         if compiled or self.mnet.depends_on_condition or not isinstance(cond_id, (list, tuple, Tensor)):
             return None
         ids = cond_id.tolist() if isinstance(cond_id, Tensor) else cond_id
+        if not isinstance(ids, (list, tuple)) or set(map(type, ids)) != {int}:
+            return None
+        if _WORTH_A_GROUP * len(set(ids)) > len(ids):
+            return None
         groups: dict[int, list[int]] = {}
-        for b, i in enumerate(ids if isinstance(ids, (list, tuple)) else ()):
-            if not isinstance(i, int):
-                return None
+        for b, i in enumerate(ids):
             groups.setdefault(i, []).append(b)
-        return groups if 0 < _WORTH_A_GROUP * len(groups) <= len(ids) else None
+        return groups
 
     def _grouped(self, groups: list[list[int]], produced: Any, args: Any, kwargs: Any) -> Any:
         """Each of the distinct weight sets with all of its inputs, one set after the other."""

@@ -26,7 +26,7 @@ PACKAGE = Path(hypnettorch.__file__).parent
 CORE = ("core", "layers", "mnets", "hnets", "hyper_model.py")
 
 MOST_CLASSES = 4
-MOST_LINES = 8905  # the goal is 6000; the last reasons to raise it: a new network (Siren), files of wrapped networks
+MOST_LINES = 8908  # the goal is 6000; the last reasons to raise it: a new network (Siren), files of wrapped networks
 
 
 def networks() -> list[type]:

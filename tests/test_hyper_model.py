@@ -430,8 +430,6 @@ def test_any_module_in_one_line() -> None:
     module = nn.Sequential(nn.Linear(3, 200), nn.LayerNorm(200), nn.Tanh(), nn.Linear(200, 2))
     own = module[0].weight.detach().clone()
     both = HyperModel.from_module(module, num_cond_embs=2, exclude="3.bias")
-    targets = [meta["target"] for meta in both.hnet.param_shapes_meta if "target" in meta]
-    assert targets == [0, 1, 2, 3, 4]
     weight, _, scale, shift, _ = both.hnet(cond_input=torch.randn(500, 8), ret_format="stacked")
     assert weight.square().mean().item() == pytest.approx(own.square().mean().item(), rel=0.1)  # its ordinary start
     assert (scale == 1).all()
@@ -447,6 +445,12 @@ def test_any_module_in_one_line() -> None:
     assert losses[-1] < 0.5 * losses[0]
     with pytest.raises(ValueError, match="num_cond_embs: expected an integer of at least 0"):
         HyperModel.from_module(nn.Linear(2, 1), num_cond_embs=-1)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(10, ["head.weight"]), (200, ["head.0.weight", "head.1.weight"])])
+def test_many_weights_of_a_module_have_heads_of_their_own(width: int, heads: list[str]) -> None:
+    names = HyperModel.from_module(nn.Linear(100, width), layers=(5,)).hnet.param_names
+    assert [name for name in names if name.startswith("head") and name.endswith("weight")] == heads
 
 
 def test_vectors_as_conditions_of_a_module() -> None:

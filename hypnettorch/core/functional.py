@@ -83,7 +83,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             y = F.linear(x, weight)
             return y + per_set(bias, y, 1)
         return F.linear(x, weight, bias)
-    rows = x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
+    rows = x if x.dim() == 3 else x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
     if bias is None:
         y = torch.bmm(rows, weight.mT)
     elif torch.is_autocast_enabled(x.device.type):
