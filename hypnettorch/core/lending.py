@@ -18,7 +18,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from threading import Thread, get_ident
@@ -99,8 +99,7 @@ class Block:
     def __init__(self, groups: Sequence[Group], followed: nn.Module | None = None) -> None:
         self._groups = groups
         self._followed = followed
-        self._stores: list[LentDict] = []
-        self.values: dict[int, dict[str, Any]] = {}
+        self.values: dict[LentDict, dict[str, Any]] = {}
         self.spans: dict[int, tuple[int, int | None]] = {}
         self.based: dict[int, list[tuple[int, int]]] = {}
         self.number = next(_numbers)
@@ -128,9 +127,8 @@ class Block:
                 store = module.__dict__[field]
                 if type(store) is not LentDict:
                     store = LentDict(module, field)
-                self._stores.append(store)
-                self.values[id(store)] = values
-                store.take(values)
+                self.values[store] = values
+                store.take(self)
             if len(_opened) > len(stack):  # nodes of other threads or tasks may have the numbers of these
                 for block in (self, *(block for block in _opened if block not in stack)):
                     if block.passes is None and not block.kept:
@@ -145,7 +143,7 @@ class Block:
         self.open = False
         with _lock:
             _opened.remove(self)
-            for store in self._stores:
+            for store in self.values:
                 store.refresh()
         stack = _stack.get()
         _stack.set(stack[:-1] if stack[-1:] == (self,) else tuple(block for block in stack if block.open))
@@ -158,7 +156,7 @@ class Block:
     def __del__(self) -> None:
         with _lock:
             _living.pop(self.number, None)
-            for store in self._stores:
+            for store in self.values:
                 store.release(self)
 
     def made(self, number: int, ended: bool = False) -> bool:
@@ -216,98 +214,102 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
     Attributes:
         plain: The module's ordinary dictionary, with its own values.
         users: Number of the blocks that lend something here and are open or have graphs.
+        newest: The open block that was opened last, of those that lend something here.
         lost: Numbers of nodes ``(first, end)`` of blocks that do not live on though something may wait for them, and
             what they lent.
     """
 
-    users = 0
-    lost: Sequence[tuple[int, int, set[str]]] = ()
-    _flat: Mapping[str, Any] = {}
-    _hooks: Sequence[Any] = ()
+    __slots__ = ("_field", "_flat", "_hooks", "_module", "lost", "newest", "plain", "users")
+    __hash__ = object.__hash__  # by identity
 
     def __init__(self, module: nn.Module, field: str) -> None:
-        self.plain: dict[str, Any] = module.__dict__[field]
+        attributes = module.__dict__
+        self.plain: dict[str, Any] = attributes[field]
         _raw.update(self, self.plain)
-        self._module, self._field = weakref.ref(module), field
-        if "_flat_weights" in module.__dict__:
-            self._flat = {name: module.__dict__[name] for name in _FLAT}
-        module.__dict__[field] = self
+        self._module, self._field, self.users = module, field, 0
+        self.newest: Block | None = None
+        self.lost: Sequence[tuple[int, int, set[str]]] = ()
+        self._hooks: Sequence[Any] = ()
+        self._flat = {name: attributes[name] for name in _FLAT} if "_flat_weights" in attributes else {}
+        attributes[field] = self
 
-    def take(self, values: dict[str, Any]) -> None:
+    def take(self, block: Block) -> None:
         """Put the values of a block in place."""
         self.users += 1
-        self._lay(values)
+        self.newest = block
+        self._lay(block.values[self])
         if self._flat:
-            module: Any = self._module()
             if threading.active_count() > 1:
-                _one_thread_at_a_time(module)
+                _one_thread_at_a_time(self._module)
             else:  # so that the layer need not look for them
-                flat = [_raw.get(self, name) for name in module._flat_weights_names]
+                flat = [_raw.get(self, name) for name in self._module.__dict__["_flat_weights_names"]]
                 refs = [tensor if tensor is None else weakref.ref(tensor) for tensor in flat]
-                module.__dict__.update(zip(_FLAT, (flat, refs), strict=True))
+                self._module.__dict__.update(zip(_FLAT, (flat, refs), strict=True))
 
     def _lay(self, values: dict[str, Any]) -> None:
-        for key, value in values.items():
+        _raw.update(self, values)
+        for key, value in values.items() if UpdatedWeight in map(type, values.values()) else ():
             if type(value) is UpdatedWeight:
+                _raw.__setitem__(self, key, value.base)
                 if value.term is not None and not self._hooks:
-                    self._hooks = _adding_hooks(self._module())  # type: ignore[arg-type]
-                value = value.base
-            _raw.__setitem__(self, key, value)
+                    self._hooks = _adding_hooks(self._module)
 
     def refresh(self) -> None:
         """Put back what was there before, or what the other open blocks lend."""
         _raw.update(self, self.plain)
-        lent = [block.values[id(self)] for block in _opened if id(self) in block.values] if _opened else ()
-        for values in lent:
-            self._lay({key: value for key, value in values.items() if key in self.plain})
-        if self._flat and not lent:
-            self._module().__dict__.update(self._flat)
+        self.newest = None
+        for block in _opened:
+            if self in block.values:
+                self.newest = block
+                self._lay({key: value for key, value in block.values[self].items() if key in self.plain})
+        if self._flat and self.newest is None:
+            self._module.__dict__.update(self._flat)
 
     def release(self, block: Block) -> None:
         """A block is gone; without another one the module gets its dictionary again."""
         self.users -= 1
         if block.spans and (block.repeated or (block._followed is not None and not block.called)):
-            keys = set(block.values[id(self)])
+            keys = set(block.values[self])
             self.lost = [*self.lost, *((first, end, keys) for first, end in block.spans.values() if end is not None)]
             if len(self.lost) > _MOST_LOST:  # the old ones are no more told apart
                 (first, _, keys), (_, end, more), *rest = self.lost
                 self.lost = [(first, end, keys | more), *rest]
         if self.users or self.lost:
             return
-        module = self._module()
-        if module is not None and module.__dict__.get(self._field) is self:
-            module.__dict__[self._field] = self.plain
+        if self._module.__dict__.get(self._field) is self:
+            self._module.__dict__[self._field] = self.plain
             for hook in self._hooks:
                 hook.remove()
 
     def seen(self, key: str) -> Block | None:
         """The block whose value the reader sees; ``None`` if that is the module's own."""
-        here, current = id(self), current_pass()
+        current = current_pass()
         if current == -1:
             recomputation.forget_failed_passes()
-            block = next((block for block in _mine() if key in block.values.get(here, ())), None)
+            block = next((block for block in _mine() if key in block.values.get(self, ())), None)
             if block is not None and block.spans:  # notice another thread, and what may be evaluated again
                 block.spans.setdefault(get_ident(), (0, None))
                 block.repeated = block.repeated or may_follow()
             return block
         living = (ref() for ref in list(_living.values()))
-        lending = [block for block in living if block is not None and key in block.values.get(here, ())]
+        lending = [block for block in living if block is not None and key in block.values.get(self, ())]
         lost = [(first, end) for first, end, keys in self.lost if key in keys]
         return recomputation.block_of_running_node(current, lending, lost, _stack.get())
 
     def __getitem__(self, key: str) -> Any:
         if _compiles and torch.compiler.is_compiling() and not self._hooks:
             return _raw.__getitem__(self, key)
-        stack, here, backward = _stack.get(), id(self), current_pass() != -1
-        block: Block | None = stack[-1] if stack else None
-        newest = block is not None and key in block.values.get(here, ()) and block.open and block.ident == get_ident()
-        if block is None or not newest or backward:
+        stack, block, backward = _stack.get(), self.newest, current_pass() != -1
+        value = None
+        if block is not None and stack and stack[-1] is block and not backward and block.ident == get_ident():
+            value = block.values[self].get(key)  # the usual case, without a search
+            if block.spans and not block.repeated:
+                block.repeated = may_follow()
+        if block is None or value is None:
             block = self.seen(key)
             if block is None:
                 return self.plain[key]
-        elif block.spans and not block.repeated:  # the usual case, without a search
-            block.repeated = may_follow()
-        value = block.values[here][key]
+            value = block.values[self][key]
         if type(value) is UpdatedWeight:
             value = value.base if self._computes_with_base(block, value) else value.read()
         if backward:
@@ -329,8 +331,8 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         if block is None:
             self.plain[key] = value
         else:
-            block.values[id(self)][key] = value
-        if block is not None or not any(key in other.values.get(id(self), ()) for other in _opened):
+            block.values[self][key] = value
+        if block is not None or not any(key in other.values.get(self, ()) for other in _opened):
             _raw.__setitem__(self, key, value)
 
     def __delitem__(self, key: str) -> None:
@@ -361,12 +363,17 @@ _FLAT = ("_flat_weights", "_flat_weight_refs")
 _MOST_LOST = 100
 
 
+def plain(store: Any) -> dict[str, Any]:
+    """The ordinary dictionary of a module, with its own values, whatever block is open."""
+    found: dict[str, Any] = store.plain if type(store) is LentDict else store
+    return found
+
+
 def own_value(module: nn.Module, key: str) -> Any:
     """A module's own parameter or buffer, whatever block is open."""
-    store: Any = module._parameters if key in module._parameters else module._buffers
-    plain = store.plain if type(store) is LentDict else store
-    if key in plain:
-        return plain[key]
+    store = plain(module._parameters if key in module._parameters else module._buffers)
+    if key in store:
+        return store[key]
     raise checks.StateError(
         f"module: expected the parameter '{key}' of {type(module).__name__} where it was, got a module that "
         "was taken apart (parametrised, pruned, deleted); wrap it afterwards"
@@ -412,7 +419,7 @@ def _adding_hooks(layer: nn.Module) -> list[Any]:
 def _lend_base(layer: nn.Module, args: Any, kwargs: Any) -> None:
     store: Any = layer._parameters
     block = store.seen("weight") if type(store) is LentDict else None
-    value: Any = None if block is None else block.values[id(store)]["weight"]
+    value: Any = None if block is None else block.values[store]["weight"]
     adds = type(value) is UpdatedWeight and value.term is not None
     _calls.stack.append((layer, block if adds else None, value, next_number()))
 

@@ -81,12 +81,11 @@ def tensors_within(value: Any, depth: int = 4) -> list[Tensor]:
         return [value]
     if depth == 0 or value is None or isinstance(value, _NO_CONTAINER):
         return []
-    if type(value) in (tuple, list):
-        return [tensor for part in value for tensor in tensors_within(part, depth - 1)]
-    parts: list[Any] = list(getattr(value, "__dict__", {}).values())
-    parts += [getattr(value, name, None) for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
-    if isinstance(value, Mapping):
-        parts += value.values()
-    elif isinstance(value, (list, tuple, set)):
-        parts += value
-    return [tensor for part in parts for tensor in tensors_within(part, depth - 1)]
+    parts: list[Any] = []
+    if type(value) not in (tuple, list):
+        parts += getattr(value, "__dict__", {}).values()
+        parts += [getattr(value, name, None) for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
+    if isinstance(value, (list, tuple, set, Mapping)):
+        parts += value.values() if isinstance(value, Mapping) else value
+    found = [[part] if isinstance(part, Tensor) else tensors_within(part, depth - 1) for part in parts]
+    return [tensor for tensors in found for tensor in tensors]

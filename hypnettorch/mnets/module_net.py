@@ -24,8 +24,8 @@ from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
 from hypnettorch.mnets.weight_updates import Value
 
-Named = Sequence[tuple[str, Value]]
-"""Weights with the names of their parameters."""
+Named = Mapping[str, Value]
+"""Weights by the names of their parameters."""
 
 WEIGHT_DTYPES = ("parameter", "generated")
 
@@ -149,12 +149,8 @@ class ModuleNet(Network):
             stacked, share_input = weights.weights, weights.share_input
             return self.batched_forward(*args, weights=stacked, share_input=share_input, condition=condition, **kwargs)
         named = self._resolve(weights)
-        values = [value for _, value in named]
-        before = weight_updates.versions(values)
-        output = self._evaluate(named, condition, args, kwargs)
-        if before != weight_updates.versions(values):
-            weight_updates.fail_changed(named, before)
-        return output
+        with weight_updates.OnlyRead(named):
+            return self._evaluate(named, condition, args, kwargs)
 
     def using(  # type: ignore[override]
         self, weights: Any, condition: int | None = None, sample_to_adapter: Any = None
@@ -211,8 +207,8 @@ class ModuleNet(Network):
 
     @contextmanager
     def _using(self, named: Named, condition: Any) -> Iterator[nn.Module]:
-        watched = [(name, value) for name, value in named if not weight_updates.is_trainable(value)]
-        with weight_updates.only_read(watched), lending.lend(self._groups(named, condition), self.module):
+        watched = {name: value for name, value in named.items() if not weight_updates.is_trainable(value)}
+        with weight_updates.OnlyRead(watched), lending.lend(self._groups(named, condition), self.module):
             yield self.module
 
     def materialize(self, weights: Any) -> Any:
@@ -231,8 +227,8 @@ class ModuleNet(Network):
         if not self._are_stacked(weights):
             return self._materialize(self._resolve(weights))
         named = self._resolve(weights, stacked=True)
-        sets = count_sets([value for _, value in named])
-        return [self._materialize([(name, _of_set(value, b)) for name, value in named]) for b in range(sets)]
+        sets = count_sets(list(named.values()))
+        return [self._materialize({name: _of_set(value, b) for name, value in named.items()}) for b in range(sets)]
 
     def _materialize(self, named: Named) -> nn.Module:
         plain = lending.plain_copy(self.module)
@@ -282,7 +278,7 @@ class ModuleNet(Network):
 
     def _sums(self, named: Named) -> Iterator[tuple[str, Tensor]]:
         """Values with what low-rank updates make of the module's own ones."""
-        for name, value in named:
+        for name, value in named.items():
             if isinstance(value, LowRank):
                 own = self._own(name)
                 if not own.is_floating_point():
@@ -329,7 +325,7 @@ class ModuleNet(Network):
         if weights is None and len(args) > 1:
             args, weights = (args[0], *args[2:]), args[1]
         named = self._resolve(weights, stacked=True)
-        values = [value for _, value in named]
+        values = list(named.values())
         sets = count_sets(values)
         in_dims = {} if in_dims is None else in_dims
         for name, dim in in_dims.items():
@@ -345,13 +341,13 @@ class ModuleNet(Network):
                 check_sets(label, leaf, sets)
 
         def one_set(values: Sequence[Value], args: Sequence[Any], of_set: dict[str, Any], condition: Any) -> Any:
-            its = [(name, value) for (name, _), value in zip(named, values, strict=True)]
+            its = dict(zip(named, values, strict=True))
             return self._evaluate(its, condition, args, {**kwargs, **of_set})
 
         arguments = {"values": values, "args": list(args), "of_set": of_set}
         mapped = {"values": True, "args": not share_input, "of_set": bool(of_set)}
         conditions = None if condition is None else set_conditions(condition, sets)
-        with weight_updates.only_read(named):
+        with weight_updates.OnlyRead(named):
             return map_sets(one_set, arguments, mapped, self.module, conditions, chunk_size)
 
     def distillation_targets(self) -> list[Tensor] | None:
@@ -404,24 +400,24 @@ class ModuleNet(Network):
         return self._found if self._found.module is self._modules["module"] else self._find_places()
 
     def _find_places(self) -> _Places:
-        slots: dict[tuple[int, str], int] = {}
-        found = _Places(self.module, [], {}, [])
+        found = _Places(self.module, {}, {}, {})
         for field, names in (
             ("_parameters", self._names),
             ("_buffers", {name: [name] for name, _ in self.module.named_buffers()}),
         ):
             for name, aliases in names.items():
                 for owner, key in (place_of(self.module, alias) for alias in aliases):
-                    slot = slots.setdefault((id(owner), field), len(slots))
-                    found.slots[slot:] = found.slots[slot:] or [(owner, field)]
-                    if (slot, key) not in found.where.setdefault(name, []):  # a layer that is used twice has two names
-                        found.where[name].append((slot, key))
-        found.selected.extend(found.of(name)[0] for name in self._selected)
+                    found.dictionaries.setdefault((owner, field), {})[key] = name
+                    if (owner, key) not in found.of.setdefault(name, []):  # a layer that is used twice has two names
+                        found.of[name].append((owner, key))
+        for name in self._selected:
+            owner, key = found.of[name][0]
+            found.selected.setdefault(owner, []).append((name, key))
         return found
 
     def _own(self, name: str) -> Any:
         """The module's own parameter or buffer of a name."""
-        return lending.own_value(*self._in_module().of(name)[0])
+        return lending.own_value(*self._in_module().of[name][0])
 
     def _own_values(self) -> dict[str, Any]:
         """The selected parameters of the module, by name."""
@@ -433,30 +429,33 @@ class ModuleNet(Network):
         if as_needed is not None:
             return as_needed
         own = self._own_values()
-        others = {name: self._own(name) for name in self._in_module().where if name not in own}
+        others = {name: self._own(name) for name in self._in_module().of if name not in own}
         if not isinstance(weights, Mapping):
             others = {name: value for name, value in others.items() if name in self._names}
         shapes = {name: weight_updates.given_shape(value) for name, value in others.items()}
-        named = []
+        named: dict[str, Value] = {}
         for name, value in weight_updates.parse_weights(weights, self.selected_shapes, shapes, stacked, by_row).items():
             like = own[name] if name in own else others[name]
             fitting = weight_updates.cast(name, value, like, self._weight_dtype == "parameter")
             if type(fitting) is LowRank:
-                fitting = _settled(name, fitting, like, self._in_module().of(name), by_row)
-            named.append((name, fitting))
+                fitting = _settled(name, fitting, like, self._in_module().of[name], by_row)
+            named[name] = fitting
         return named
 
     def _as_needed(self, weights: Any, stacked: bool) -> Named | None:
         """Weights that are as the module computes with them, one for each selected parameter: the usual case."""
         if not isinstance(weights, (list, tuple, dict)) or len(weights) != len(self._selected):
             return None
-        tensors: Any = [weights.get(name) for name in self._selected] if isinstance(weights, dict) else weights
-        for value, (owner, key) in zip(tensors, self._in_module().selected, strict=True):
-            own = lending.own_value(owner, key)
-            alike = isinstance(value, Tensor) and value.dtype is own.dtype and value.device == own.device
-            if not alike or (value.shape[1:] if stacked else value.shape) != own.shape:
-                return None
-        return list(zip(self._selected, tensors, strict=True))
+        named = dict(weights if isinstance(weights, dict) else zip(self._selected, weights, strict=True))
+        for owner, places in self._in_module().selected.items():
+            store = lending.plain(owner._parameters)
+            for name, key in places:
+                value, own = named.get(name), store.get(key)
+                if own is None or not isinstance(value, Tensor) or value.dtype is not own.dtype:
+                    return None
+                if value.device != own.device or (value.shape[1:] if stacked else value.shape) != own.shape:
+                    return None
+        return named
 
     def _are_stacked(self, weights: Any) -> bool:
         """Whether weights have one dimension more than :meth:`forward` takes."""
@@ -472,26 +471,28 @@ class ModuleNet(Network):
 
     def _groups(self, named: Named, condition: Any) -> list[lending.Group]:
         """What is lent where."""
-        found = self._in_module()
         if self.statistics is not None and condition is not None:
             for norm, statistics in zip(self._normalizing, self.statistics, strict=True):
-                named = [*named, *statistics.named(norm, condition)]  # type: ignore[operator]
-        groups: list[lending.Group] = [(owner, field, {}) for owner, field in found.slots]
-        for name, value in named:
-            for slot, key in found.where[name]:
-                owner, _, lent = groups[slot]
-                if isinstance(value, LowRank):
-                    lent[key] = UpdatedWeight(self._own(name), value, term_of(owner, value.by_row))
-                else:
-                    lent[key] = (
-                        value.clone() if isinstance(owner, nn.Embedding) and owner.max_norm is not None else value
-                    )
-        return [group for group in groups if group[2]]
+                named = {**named, **dict(statistics.named(norm, condition))}  # type: ignore[operator]
+        groups: list[lending.Group] = []
+        for (owner, field), names in self._in_module().dictionaries.items():
+            lent: dict[str, Any] = {key: named[name] for key, name in names.items() if name in named}
+            if LowRank in map(type, lent.values()) or isinstance(owner, nn.Embedding):
+                lent = {key: self._in_layer(owner, names[key], value) for key, value in lent.items()}
+            if lent:
+                groups.append((owner, field, lent))
+        return groups
+
+    def _in_layer(self, owner: nn.Module, name: str, value: Value) -> Any:
+        """What is in the place of a weight."""
+        if isinstance(value, LowRank):
+            return UpdatedWeight(self._own(name), value, term_of(owner, value.by_row))
+        return value.clone() if isinstance(owner, nn.Embedding) and owner.max_norm is not None else value
 
     def _evaluate(self, named: Named, condition: Any, args: Any, kwargs: Any) -> Any:
         """Call the module with these weights."""
         with lending.lend(self._groups(named, condition)) as block:
-            output = self.module(*args, **kwargs)
+            output = self._in_module().module(*args, **kwargs)
             if block is not None:
                 block.keep(output)
         return output
@@ -502,19 +503,15 @@ class _Places(NamedTuple):
 
     Attributes:
         module: The module.
-        slots: The dictionaries in which they are: a layer, and ``"_parameters"`` or ``"_buffers"``.
-        where: The slots of each tensor, and what it is called there, by its first name in the module.
-        selected: The first place of each selected parameter.
+        dictionaries: For a layer and ``"_parameters"`` or ``"_buffers"`` the names in the module of what is there.
+        of: All places of a tensor, by its first name in the module.
+        selected: For a layer name and key of selected parameters, each in its first place.
     """
 
     module: nn.Module
-    slots: list[tuple[nn.Module, str]]
-    where: dict[str, list[tuple[int, str]]]
-    selected: list[Place]
-
-    def of(self, name: str) -> list[Place]:
-        """All places of a tensor."""
-        return [(self.slots[slot][0], key) for slot, key in self.where[name]]
+    dictionaries: dict[tuple[nn.Module, str], dict[str, str]]
+    of: dict[str, list[Place]]
+    selected: dict[nn.Module, list[tuple[str, str]]]
 
 
 def _of_set(value: Value, b: int) -> Value:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,7 +108,7 @@ def _parse_pair(label: str, value: Sequence[Any], shape: Sequence[int], stacked:
     return pair
 
 
-def for_rows(values: Sequence[tuple[str, Value]], sample_to_adapter: Any) -> list[tuple[str, Value]]:
+def for_rows(values: Mapping[str, Value], sample_to_adapter: Any) -> dict[str, Value]:
     """Stacked updates, of which ``sample_to_adapter`` says for each row of a batch which one it has.
 
     Raises:
@@ -118,13 +117,13 @@ def for_rows(values: Sequence[tuple[str, Value]], sample_to_adapter: Any) -> lis
     """
     if isinstance(sample_to_adapter, Tensor):
         sample_to_adapter = sample_to_adapter.tolist()
-    stacked = {name: value for name, value in values if isinstance(value, LowRank) and value.by_row}
+    stacked = {name: value for name, value in values.items() if isinstance(value, LowRank) and value.by_row}
     number = max((len(pair.A) for pair in stacked.values()), default=0)
     chosen = [checks.integer(("sample_to_adapter", i), n, 0, number - 1) for i, n in enumerate(sample_to_adapter)]
     if not chosen:
         checks.fail("sample_to_adapter", "an adapter for each sample", "none")
     rows = {name: LowRank(*(factor[chosen] for factor in pair)) for name, pair in stacked.items()}
-    return [(name, rows.get(name, value)) for name, value in values]
+    return {**values, **rows}
 
 
 def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int | None) -> None:
@@ -178,19 +177,24 @@ def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool, factor: bool
     return value.to(dtype) if same_dtype else value
 
 
-@contextmanager
-def only_read(named: Sequence[tuple[str, Value]]) -> Iterator[None]:
-    """Raise if one of these weights was changed in place within the block."""
-    before = versions([value for _, value in named])
-    yield
-    if before != versions([value for _, value in named]):
-        fail_changed(named, before)
+class OnlyRead:
+    """A block after which an error is raised if one of these weights was changed in place in it."""
+
+    def __init__(self, named: Mapping[str, Value]) -> None:
+        self._named = named
+
+    def __enter__(self) -> None:
+        self._before = [] if torch.compiler.is_compiling() else _versions(self._named.values())
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None and self._before and self._before != _versions(self._named.values()):
+            changed = zip(self._named.items(), self._before, strict=True)
+            name = next(name for (name, value), before in changed if _version(value) != before)
+            raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
 
 
-def versions(values: Sequence[Value]) -> list[int]:
-    """How often each value was changed in place, as far as that can be read."""
-    if torch.compiler.is_compiling():
-        return []
+def _versions(values: Iterable[Value]) -> list[int]:
+    """How often each weight was changed in place, as far as that can be read."""
     try:
         return [value._version for value in values]  # type: ignore[union-attr]
     except (AttributeError, RuntimeError):  # there are updates, or tensors of inference mode
@@ -201,12 +205,6 @@ def _version(value: Value) -> int:
     if isinstance(value, LowRank):
         return sum(_version(factor) for factor in value)
     return 0 if value.is_inference() else value._version
-
-
-def fail_changed(named: Iterable[tuple[str, Value]], before: Sequence[int]) -> NoReturn:
-    """Raise for the first weight that was changed."""
-    name = next(name for (name, value), version in zip(named, before, strict=True) if _version(value) != version)
-    raise checks.StateError(f"weights['{name}']: expected a module that reads its weights, it changed this one")
 
 
 def is_trainable(value: Value) -> bool:
