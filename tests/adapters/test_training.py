@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.adapters import HTextToLoRA
 from hypnettorch.adapters.factor_heads import draw_lora
 from hypnettorch.adapters.training import Reconstruction, context_distillation, distillation_loss
 from hypnettorch.core.low_rank import LowRank
+from hypnettorch.hnets import HLowRank
+from hypnettorch.hnets.low_rank_hnet import UpdatesOfModule
+from hypnettorch.hyper_model import HyperModel
+from hypnettorch.mnets import ModuleNet
 from hypnettorch.utils.peft_adapters import save_peft_adapter
 from tests.adapters.models import VOCABULARY, layered, llama
 
@@ -62,6 +66,40 @@ def test_a_folder_of_adapters_is_learned(tmp_path: Any) -> None:
             ]
         )
     assert errors.argmin(1).tolist() == [0, 1, 2, 3]
+
+
+class Codes(nn.Module):
+    """A generator that reads the nearest entry of a codebook, and keeps how far it was."""
+
+    def __init__(self, net: ModuleNet) -> None:
+        super().__init__()
+        self.codebook = nn.Parameter(torch.randn(4, 5))
+        self.generator = HTextToLoRA(net, cond_in_size=5, rank=RANK, size=16).module
+        for B in (p for key, p in self.generator.named_parameters() if key.endswith(".B")):
+            nn.init.normal_(B)
+
+    def forward(self, e: Tensor) -> dict[Any, LowRank]:
+        code = self.codebook[torch.cdist(e, self.codebook).argmin(1)]
+        self.distance = (code - e.detach()).square().mean()
+        pairs: dict[Any, LowRank] = self.generator(e + (code - e).detach())
+        return pairs
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_loss_that_a_generator_keeps(wrapped: bool) -> None:
+    """It has the graph of the call: a codebook that the output does not reach learns from it alone."""
+    net, e, x = layered(2), torch.randn(3, 5), torch.randn(3, 7, 6)
+    codes = Codes(net)
+    hnet = HLowRank(codes, net, rank=RANK, gate=1, verbose=False) if wrapped else UpdatesOfModule(codes, net)
+    output, factors = HyperModel(hnet, net, return_factors=True)(x, cond_input=e)
+    for key, pair in hnet.factors(cond_input=e).items():
+        torch.testing.assert_close(factors[key], pair)
+    (output.square().mean() + 0.25 * codes.distance).backward()
+    nearest = torch.cdist(e, codes.codebook).argmin(1)
+    expected = torch.zeros_like(codes.codebook)
+    expected.index_add_(0, nearest, 0.25 * 2 / e.numel() * (codes.codebook[nearest] - e).detach())
+    torch.testing.assert_close(codes.codebook.grad, expected)
+    assert all(p.grad is not None for p in codes.generator.parameters())
 
 
 def test_distance_of_distributions() -> None:
