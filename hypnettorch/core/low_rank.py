@@ -48,8 +48,7 @@ class LowRank(NamedTuple):
 
     def product(self, shape: Sequence[int]) -> Tensor:
         """``B A`` in the shape of the weight: ``[..., *shape]``."""
-        product = self.B @ self.A
-        return product.reshape(*product.shape[:-2], *shape)
+        return (self.B @ self.A).reshape(*self.A.shape[:-2], *shape)
 
 
 class UpdatedWeight(NamedTuple):
@@ -95,13 +94,13 @@ class _OfRows(Tensor):
 
 
 def matrix_shape(shape: Sequence[int]) -> tuple[int, int]:
-    """Rows and columns of a weight that is read as a matrix.
+    """Rows and columns of a weight that is read as a matrix: a vector is one column.
 
     Example:
-        >>> matrix_shape([16, 3, 5, 5])
-        (16, 75)
+        >>> matrix_shape([16, 3, 5, 5]), matrix_shape([16])
+        ((16, 75), (16, 1))
     """
-    return shape[0], math.prod(shape[1:])
+    return math.prod(shape[:1]), math.prod(shape[1:])
 
 
 def is_pair(value: Any) -> TypeGuard[Sequence[Any]]:

@@ -26,9 +26,9 @@ from hypnettorch.mnets.network import Network, Shapes, is_network
 class HLowRank(Wrapper):
     """``ΔW_i = (α_i / r_i) g_i B_i A_i`` with factors ``A_i``, ``B_i`` that a hypernetwork ``h`` produces.
 
-    A weight ``[out, *rest]`` of ``n = ∏ rest`` columns gets ``A [r, n]`` and ``B [out, r]``, so that ``h`` has
-    ``r (n + out)`` outputs for it instead of ``n · out``. The gates ``g_i``, a parameter per target, start at 0:
-    whatever ``h`` is, the update is zero before training. Gradients reach the gates in the first step and ``h`` from
+    A weight ``[out, *rest]`` of ``n = ∏ rest`` columns (a vector has one) gets ``A [r, n]`` and ``B [out, r]``, so that
+    ``h`` has ``r (n + out)`` outputs for it instead of ``n · out``. The gates ``g_i``, a parameter per target, start at
+    0: whatever ``h`` is, the update is zero before training. Gradients reach the gates in the first step and ``h`` from
     the second one on.
 
     :meth:`factors` gives the updates as pairs, which :class:`hypnettorch.mnets.module_net.ModuleNet` adds to the
@@ -55,8 +55,7 @@ class HLowRank(Wrapper):
             pair of factors, so that all positions of a sample lose the same entries.
 
     Raises:
-        ValueError: If a target has fewer than two dimensions or is a stack of matrices (fused experts), or ``h`` does
-            not produce such factors.
+        ValueError: If a target is a stack of matrices (fused experts), or ``h`` does not produce such factors.
         TypeError: If an argument has the wrong type.
 
     Note:
@@ -101,8 +100,7 @@ class HLowRank(Wrapper):
         super().__init__(generator, shapes)
         if not generator.makes_updates and [list(shape) for shape in generator.target_shapes] != wanted:
             checks.fail("hnet", f"target shapes {wanted}, A and B of each target", generator.target_shapes)
-        self._keys = keys
-        self._ranks = ranks
+        self._keys, self._ranks = keys, ranks
         self._alphas = [checks.number(("alpha", i), a) for i, a in enumerate(alphas)]
         self._dropout = checks.number("dropout", dropout, 0, 1)
         self.wrap(generator)
@@ -171,10 +169,10 @@ class HLowRank(Wrapper):
         return A * nn.functional.dropout(torch.ones_like(A[..., :1, :]), self._dropout)
 
     def start_at(self, wanted: Sequence[Start], plan: Plan) -> None:
-        """Let ``A`` have the variance that a weight should have, and the rows of ``B`` the norm 1."""
+        """Let ``A`` have the variance that a weight should have (1 for a constant), the rows of ``B`` the norm 1."""
         factors: list[Start] = []
         for start, (_, rank) in zip(wanted, _factor_shapes(self.target_shapes, self._ranks)[1::2], strict=True):
-            factors += [Start(generated=start.variance), Start(generated=1 / rank)]
+            factors += [Start(generated=start.variance or 1.0), Start(generated=1 / rank)]
         self.start_inner(factors, plan)
         self.start_at_zero()
 
@@ -234,13 +232,13 @@ def _products(pairs: Pairs, shapes: Shapes) -> list[Tensor]:
 
 
 def targets_by_key(target: Any) -> dict[Key, list[int]]:
-    """Shapes of the targets of low-rank updates, all of which must be matrices or kernels.
+    """Shapes of the targets of low-rank updates, none of which may be a stack of matrices.
 
     Args:
         target: See :class:`HLowRank`.
 
     Raises:
-        ValueError: If a target has fewer than two dimensions, or is a stack of matrices.
+        ValueError: If a target is a stack of matrices.
     """
     module: Any = None
     if is_network(target):
@@ -251,9 +249,6 @@ def targets_by_key(target: Any) -> dict[Key, list[int]]:
     else:
         shapes = dict(enumerate(checks.shapes("target", target)))
     for key, shape in shapes.items():
-        if len(shape) < 2:
-            wanted = "weights with at least two dimensions (ModuleNet: include=lambda name, p: p.dim() > 1)"
-            checks.fail("target", wanted, f"shape {tuple(shape)} of {key!r}")
         if module is not None and len(shape) == 3 and not is_described(module, str(key)):
             wanted = "matrices, and kernels of layers that register_layer describes (exclude= leaves others out)"
             checks.fail("target", wanted, f"{key!r} of shape {tuple(shape)}, which may be a stack of matrices")

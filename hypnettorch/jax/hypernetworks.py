@@ -516,15 +516,12 @@ class HLowRank(Spec):
             shapes = _shapes("target", target.values() if isinstance(target, Mapping) else target)
             target = Targets(zip(keys, shapes, strict=True))
         shapes = tuple(shape for _, shape in target)
-        for i, shape in enumerate(shapes):
-            if len(shape) < 2:
-                checks.fail(("target", i), "a shape with at least two dimensions", shape)
         ranks = [checks.integer("rank", rank, 1) for rank in _per_target("rank", self.rank, len(shapes))]
         alphas = ranks if self.alpha is None else _per_target("alpha", self.alpha, len(shapes))
         factors = [
             shape
-            for (rows, *rest), rank in zip(shapes, ranks, strict=True)
-            for shape in ((rank, math.prod(rest)), (rows, rank))
+            for dims, rank in zip(shapes, ranks, strict=True)
+            for shape in ((rank, math.prod(dims[1:])), (math.prod(dims[:1]), rank))
         ]
         hnet = self.hnet if isinstance(self.hnet, Spec) else self.hnet(factors)
         checks.instance("hnet", hnet, Spec)

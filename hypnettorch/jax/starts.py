@@ -226,7 +226,7 @@ def _start(spec: Any, params: Params, wanted: Sequence[Start], plan: _Plan) -> d
         factors = [
             factor
             for start, rank in zip(wanted, spec.rank, strict=True)
-            for factor in (Start(generated=start.variance), Start(generated=1 / rank))
+            for factor in (Start(generated=start.variance or 1.0), Start(generated=1 / rank))
         ]
         inner = _start(spec.hnet, part(params, "hnet"), factors, plan)
         return inside("hnet", inner) | {"gate.weight": jnp.zeros_like(params["gate.weight"])}

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from hypnettorch.core import checks
@@ -135,13 +136,14 @@ def is_described(module: nn.Module, name: str) -> bool:
     return any(_of_class(cls).describe for cls in type(layer).__mro__)
 
 
-def term_of(layer: nn.Module, by_row: bool = False) -> Term | None:
+def term_of(layer: nn.Module, by_row: bool = False, positions: Tensor | None = None) -> Term | None:
     """What an update of the weight adds to the output of a layer; ``None`` if it computes with the sum.
 
     Args:
         layer: The layer.
         by_row: Whether factors are stacked, ``A [R, r, n]`` and ``B [R, out, r]``, for the rows of ``x [R · k, ...]``:
             the first ``k`` have the first pair, and so on. A single row is meant for all.
+        positions: With stacked factors, which of them each position of ``x [R, T, ...]`` has, ``[R, T]``.
 
     Example:
         >>> term_of(nn.Linear(2, 3)) is None, term_of(nn.ConvTranspose1d(2, 3, 1)) is None
@@ -152,6 +154,8 @@ def term_of(layer: nn.Module, by_row: bool = False) -> Term | None:
     term = _while_forward_is_known(layer, "term")
     if not callable(term):
         return None
+    if by_row and positions is not None:
+        return partial(_each_position, term, positions)
     return partial(_each_row, term) if by_row and term not in _TAKE_ROWS else term
 
 
@@ -260,10 +264,6 @@ def _conv1d_of_transformers(layer: nn.Module, name: str) -> Kind:
     return _named(name, *layer.weight.shape)  # type: ignore[misc]
 
 
-def _prelu(layer: nn.PReLU, name: str) -> Kind:
-    return Kind(None, layer.num_parameters, layer.num_parameters, neutral=layer.init)
-
-
 def _rows(x: Tensor, number: int) -> Tensor:
     """``[R · k, ...]`` as ``[R, k, ...]``; a single row is meant for all."""
     if x.shape[0] == 1:
@@ -275,12 +275,19 @@ def _rows(x: Tensor, number: int) -> Tensor:
 
 def _each_row(term: Term, layer: nn.Module, x: Tensor, update: LowRank) -> Tensor:
     """What stacked updates add, by a term of one of them."""
-
-    def of_one(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
-        return term(layer, x, update=LowRank(A, B))
-
-    mapped: Tensor = torch.func.vmap(of_one)(_rows(x, len(update.A)), *update)
+    of_one = torch.func.vmap(lambda x, A, B: term(layer, x, update=LowRank(A, B)))
+    mapped: Tensor = of_one(_rows(x, len(update.A)), *update)
     return mapped.flatten(0, 1)
+
+
+def _each_position(term: Term, positions: Tensor, layer: nn.Module, x: Tensor, update: LowRank) -> Tensor:
+    """What stacked updates add, each at its positions: sorted by their updates, added in groups, and sorted back."""
+    checks.shape("sample_to_adapter", positions, tuple(x.shape[:2]))
+    which = positions.flatten().to(x.device)
+    order = which.argsort()
+    parts = x.flatten(0, 1)[order].split(which.bincount(minlength=len(update.A)).tolist())
+    made = [term(layer, part, update=LowRank(A, B)) for part, A, B in zip(parts, *update, strict=True)]
+    return torch.cat(made)[order.argsort()].unflatten(0, positions.shape)
 
 
 def _two_products(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -326,49 +333,46 @@ def _embedding_term(layer: nn.Embedding, tokens: Tensor, update: LowRank) -> Ten
     return torch.where(padding, y.detach(), y)
 
 
+def _scale_term(layer: Any, x: Tensor, update: LowRank) -> Tensor:
+    """A scale of normalised activations; the root mean square may be that of a class of transformers."""
+    scale = update.product(shape := getattr(layer, "normalized_shape", x.shape[-1:]))
+    if isinstance(layer, nn.LayerNorm):
+        return F.layer_norm(x.to(scale.dtype), shape, scale, eps=layer.eps)
+    return F.rms_norm(x.to(scale.dtype), shape, scale, getattr(layer, "variance_epsilon", None) or layer.eps)
+
+
 def _write_kernels(layer: Any, pair: LowRank) -> tuple[Tensor, Tensor]:
     ones = [1] * len(layer.kernel_size)
     return pair.A.unflatten(1, (layer.in_channels, *layer.kernel_size)), pair.B.unflatten(1, (-1, *ones))
 
 
-def _write_transposed(layer: Any, pair: LowRank) -> tuple[Tensor, Tensor]:
-    return pair.B.T, pair.A.T
-
-
-def _read_transposed(a: Tensor, b: Tensor) -> LowRank:
-    return LowRank(b.T, a.T)
-
-
 _LORA = ("lora_A.weight", "lora_B.weight")
 LINEAR_FORM = AdapterForm(_LORA, lambda layer, pair: (pair.A, pair.B), LowRank)
 """The form of ``nn.Linear``, and of other layers with a weight ``[out, in]``."""
-TRANSPOSED_FORM = AdapterForm(_LORA, _write_transposed, _read_transposed, transposed=True)
+TRANSPOSED_FORM = AdapterForm(_LORA, lambda layer, pair: (pair.B.T, pair.A.T), lambda a, b: LowRank(b.T, a.T), True)
 """The form of layers with a weight ``[in, out]``."""
 _CONV_FORM = AdapterForm(
     _LORA, _write_kernels, lambda a, b: LowRank(a.flatten(1), b.flatten(1)), fits=lambda layer: layer.groups == 1
 )
-_EMBEDDING_FORM = AdapterForm(("lora_embedding_A", "lora_embedding_B"), _write_transposed, _read_transposed)
+_EMBEDDING_FORM = AdapterForm(("lora_embedding_A", "lora_embedding_B"), TRANSPOSED_FORM.write, TRANSPOSED_FORM.read)
 
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-_NORMS = (*_BATCH_NORMS, *_INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_OF_TRANSFORMERS = "transformers.models.{0}.modeling_{0}.{1}RMSNorm"
+_RMS_NORMS = ("Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Phi3", "Gemma", "Gemma2")
 
 _BUILT_IN: dict[tuple[type | str, ...], _Known] = {
     (nn.Linear,): _Known(_linear, _linear_term, LINEAR_FORM),
     (NonDynamicallyQuantizableLinear,): _Known(term=False),  # attention reads its weight instead of calling it
     (nn.Bilinear,): _Known(_bilinear),
-    _CONVS: _Known(_conv, _conv_term, _CONV_FORM),
-    _TRANSPOSED: _Known(_transposed_conv),
+    (nn.Conv1d, nn.Conv2d, nn.Conv3d): _Known(_conv, _conv_term, _CONV_FORM),
+    (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d): _Known(_transposed_conv),
     (nn.Embedding,): _Known(_embedding, _embedding_term, _EMBEDDING_FORM),
     (nn.EmbeddingBag,): _Known(_embedding),
-    _NORMS: _Known(_norm),
+    (_NormBase, nn.GroupNorm): _Known(_norm),  # batch norm and instance norm
+    (nn.LayerNorm, nn.RMSNorm): _Known(_norm, _scale_term),
+    tuple(_OF_TRANSFORMERS.format(name.lower(), name) for name in _RMS_NORMS): _Known(_norm, _scale_term),
     (nn.MultiheadAttention,): _Known(_attention),
     (nn.RNNBase, nn.RNNCellBase): _Known(_recurrent),
-    (nn.PReLU,): _Known(_prelu),
+    (nn.PReLU,): _Known(lambda layer, name: Kind(None, layer.num_parameters, layer.num_parameters, neutral=layer.init)),
     ("transformers.pytorch_utils.Conv1D",): _Known(_conv1d_of_transformers, _transposed_linear_term, TRANSPOSED_FORM),
 }
-for _types, _entry in _BUILT_IN.items():
-    for _type in _types:
-        register_layer(_type, _entry.describe, _entry.term, _entry.adapter_form)
+_known |= {layer_type: replace(entry) for types, entry in _BUILT_IN.items() for layer_type in types}

@@ -22,10 +22,7 @@ from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_sets
 from hypnettorch.mnets.layer_types import describe_module, term_of
 from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
-from hypnettorch.mnets.weight_updates import Value
-
-Named = Mapping[str, Value]
-"""Weights by the names of their parameters."""
+from hypnettorch.mnets.weight_updates import Named, Value
 
 WEIGHT_DTYPES = ("parameter", "generated")
 
@@ -178,7 +175,8 @@ class ModuleNet(Network):
             weights: As for :meth:`forward`.
             condition: As for :meth:`forward`.
             sample_to_adapter: For each row which of the stacked pairs it has, as ``[0, 0, 1, 2]``. Default: row ``i``
-                has pair ``i``.
+                has pair ``i``. Where several samples are packed into one row, for each position, ``[R, T]``; what an
+                adapted layer is called with is ``[R, T, ...]`` then.
 
         Returns:
             A context manager that gives the module.
@@ -200,15 +198,14 @@ class ModuleNet(Network):
             ...     torch.equal(module.weight, net.initial_weights()[0])
             True
         """
-        named = self._resolve(weights, by_row=True)
-        if sample_to_adapter is not None:
-            named = weight_updates.for_rows(named, sample_to_adapter)
-        return self._using(named, condition)
+        named, positions = weight_updates.for_rows(self._resolve(weights, by_row=True), sample_to_adapter)
+        return self._using(named, condition, positions)
 
     @contextmanager
-    def _using(self, named: Named, condition: Any) -> Iterator[nn.Module]:
+    def _using(self, named: Named, condition: Any, positions: Tensor | None) -> Iterator[nn.Module]:
         watched = {name: value for name, value in named.items() if not weight_updates.is_trainable(value)}
-        with weight_updates.OnlyRead(watched), lending.lend(self._groups(named, condition), self.module):
+        groups = self._groups(named, condition, positions)
+        with weight_updates.OnlyRead(watched), lending.lend(groups, self.module):
             yield self.module
 
     def materialize(self, weights: Any) -> Any:
@@ -469,7 +466,7 @@ class ModuleNet(Network):
                 return value.dim() + value.is_complex() > len(shapes[key])
         return False
 
-    def _groups(self, named: Named, condition: Any) -> list[lending.Group]:
+    def _groups(self, named: Named, condition: Any, positions: Tensor | None = None) -> list[lending.Group]:
         """What is lent where."""
         if self.statistics is not None and condition is not None:
             for norm, statistics in zip(self._normalizing, self.statistics, strict=True):
@@ -478,15 +475,15 @@ class ModuleNet(Network):
         for (owner, field), names in self._in_module().dictionaries.items():
             lent: dict[str, Any] = {key: named[name] for key, name in names.items() if name in named}
             if LowRank in map(type, lent.values()) or isinstance(owner, nn.Embedding):
-                lent = {key: self._in_layer(owner, names[key], value) for key, value in lent.items()}
+                lent = {key: self._in_layer(owner, names[key], value, positions) for key, value in lent.items()}
             if lent:
                 groups.append((owner, field, lent))
         return groups
 
-    def _in_layer(self, owner: nn.Module, name: str, value: Value) -> Any:
+    def _in_layer(self, owner: nn.Module, name: str, value: Value, positions: Tensor | None) -> Any:
         """What is in the place of a weight."""
         if isinstance(value, LowRank):
-            return UpdatedWeight(self._own(name), value, term_of(owner, value.by_row))
+            return UpdatedWeight(self._own(name), value, term_of(owner, value.by_row, positions))
         return value.clone() if isinstance(owner, nn.Embedding) and owner.max_norm is not None else value
 
     def _evaluate(self, named: Named, condition: Any, args: Any, kwargs: Any) -> Any:

@@ -16,6 +16,9 @@ from hypnettorch.mnets.batched import count_sets
 Value = Tensor | LowRank
 """What replaces a weight, or is added to it."""
 
+Named = Mapping[str, Value]
+"""Weights by the names of their parameters."""
+
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -93,8 +96,6 @@ def parse_weights(
 
 def _parse_pair(label: str, value: Sequence[Any], shape: Sequence[int], stacked: bool, by_row: bool) -> LowRank:
     checks.length(label, value, 2)
-    if len(shape) < 2:
-        checks.fail(label, f"a tensor: a weight of shape {tuple(shape)} has no low-rank updates", "a pair (A, B)")
     for which, tensor in zip("AB", value, strict=True):
         checks.tensor(f"{label}, {which}", tensor)
         if not tensor.is_floating_point():
@@ -108,22 +109,28 @@ def _parse_pair(label: str, value: Sequence[Any], shape: Sequence[int], stacked:
     return pair
 
 
-def for_rows(values: Mapping[str, Value], sample_to_adapter: Any) -> dict[str, Value]:
-    """Stacked updates, of which ``sample_to_adapter`` says for each row of a batch which one it has.
+def for_rows(values: Named, sample_to_adapter: Any) -> tuple[Named, Tensor | None]:
+    """Stacked updates, of which ``sample_to_adapter`` says which one each row of a batch, or each position, has.
+
+    Returns:
+        The updates of the rows and ``None``; or the updates as they are and the positions ``[R, T]``.
 
     Raises:
         ValueError: If there is no such update.
         TypeError: If an entry is no integer.
     """
-    if isinstance(sample_to_adapter, Tensor):
-        sample_to_adapter = sample_to_adapter.tolist()
+    if sample_to_adapter is None:
+        return values, None
     stacked = {name: value for name, value in values.items() if isinstance(value, LowRank) and value.by_row}
     number = max((len(pair.A) for pair in stacked.values()), default=0)
-    chosen = [checks.integer(("sample_to_adapter", i), n, 0, number - 1) for i, n in enumerate(sample_to_adapter)]
-    if not chosen:
-        checks.fail("sample_to_adapter", "an adapter for each sample", "none")
-    rows = {name: LowRank(*(factor[chosen] for factor in pair)) for name, pair in stacked.items()}
-    return {**values, **rows}
+    which = torch.as_tensor(sample_to_adapter)
+    for i, n in enumerate(which.flatten().tolist()):
+        checks.integer(("sample_to_adapter", i), n, 0, number - 1)
+    if which.dim() not in (1, 2) or not which.numel():
+        checks.fail("sample_to_adapter", "an adapter for each sample, or for each position [R, T]", list(which.shape))
+    if which.dim() == 2:
+        return values, which
+    return {**values, **{name: LowRank(A[which], B[which]) for name, (A, B) in stacked.items()}}, None
 
 
 def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int | None) -> None:

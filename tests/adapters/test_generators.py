@@ -305,6 +305,30 @@ def test_language_model_writes_with_generated_adapters() -> None:
     assert (logits[0] - logits[1]).abs().max() > 1e-2
 
 
+@each_generator
+def test_scales_of_norms_beside_lora(name: str, tmp_path: Any) -> None:
+    """One generator makes both, and each row of a batch has its own, as if the model had the sums."""
+    net = ModuleNet(llama().module, include=["*_proj.weight", "*norm.weight"])
+    hnet, condition = make(name, net)
+    factors = hnet.factors(cond_input=condition)
+    assert factors["model.norm.weight"].product([16]).shape == (3, 16)
+    ids = torch.randint(3, 40, (3, 6), generator=torch.Generator().manual_seed(0))
+    greedy: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    with net.using(factors) as module:
+        logits, texts = module(ids).logits, module.generate(ids, **greedy)
+    logits.square().sum().backward()
+    heads = [p for key, p in hnet.named_parameters() if key.endswith("linear.weight")]
+    assert len(heads) == 7 + 3
+    assert all(p.grad.abs().sum() > 0 for p in heads)
+    for i in range(3):
+        own = {key: LowRank(A[i], B[i]) for key, (A, B) in factors.items()}
+        with net.merged(own) as module:
+            torch.testing.assert_close(logits[i], module(ids[i : i + 1]).logits[0], rtol=1e-4, atol=1e-5)
+            assert torch.equal(texts[i], module.generate(ids[i : i + 1], **greedy)[0])
+    with pytest.raises(ValueError, match="net: expected layers that PEFT has a LoRA for, got LlamaRMSNorm"):
+        save_peft_adapter(tmp_path, own, net)
+
+
 WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "variant": (lambda net: HTextToLoRA(net, SIZE, variant="XL"), ValueError, "variant: .*'L'"),
     "rank": (lambda net: HTextToLoRA(net, SIZE, rank=0), ValueError, "rank: "),
@@ -330,7 +354,6 @@ WRONG: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         ValueError,
         r"cond_input\['mask'\]: expected shape \(3, 7\)",
     ),
-    "vectors": (lambda net: HTextToLoRA([[4]], SIZE), ValueError, "target: expected weights with at least two dim"),
 }
 
 

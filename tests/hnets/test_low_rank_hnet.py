@@ -349,8 +349,6 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "number": ({"hnet": 3}, TypeError, "hnet"),
     "what a function makes": ({"hnet": lambda shapes: 3}, TypeError, "hnet"),
     "other targets": ({"hnet": hmlp(TARGETS)}, ValueError, "hnet: expected target shapes"),
-    "vector": ({"target": [[3, 2], [4]]}, ValueError, r"target: .*two dimensions.*shape \(4,\)"),
-    "vector by name": ({"target": ModuleNet(module())}, ValueError, "include=lambda.*'0.bias'"),
     "target": ({"target": 3}, TypeError, "target"),
     "rank": ({"rank": 0}, ValueError, "rank"),
     "type of rank": ({"rank": 1.5}, TypeError, "rank"),
@@ -521,3 +519,23 @@ def test_stacks_of_matrices_are_refused() -> None:
     with pytest.raises(ValueError, match=r"target: .*'mixture.experts' of shape \(4, 6, 5\)"):
         HLowRank(HMLP, ModuleNet(module, include=lambda name, p: p.dim() > 1), verbose=False)
     HLowRank(HMLP, ModuleNet(module, include="conv*original1"), verbose=False)
+
+
+def test_vectors_are_columns() -> None:
+    """Scales and shifts have updates of their own beside those of matrices; gradients reach all of them."""
+    net = ModuleNet(nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 3)).double())
+    hnet = HLowRank(lambda shapes: hmlp(shapes), net, rank=2, verbose=False).double()
+    assert HLowRank.factor_shapes(net, 2)[4:6] == [[2, 1], [5, 2]]
+    hnet.apply_calibrated_init(net)
+    x = torch.randn(7, 6).double()
+    net(x, weights=hnet.factors(cond_id=0)).square().sum().backward()
+    assert (hnet.gates.grad != 0).all()
+    nn.init.normal_(hnet.gates)
+    factors = hnet.factors(cond_id=0)
+    assert factors["1.weight"].product([5]).shape == (5,)
+    sums = {
+        name: own + factors[name].product(shape)
+        for (name, shape), own in zip(net.selected_shapes.items(), net.initial_weights(), strict=True)
+    }
+    torch.testing.assert_close(net(x, weights=factors), net(x, weights=sums))
+    torch.testing.assert_close(HyperModel(hnet, net)(x, cond_id=0), net(x, weights=sums))

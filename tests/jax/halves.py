@@ -53,14 +53,14 @@ OWN = [
         "HResidual-HLowRank",
         _settled(
             lambda: HResidual(
-                HLowRank(lambda s: HMLP(s, num_cond_embs=3, verbose=False), TARGETS[::2], [1, 2], 3.0, False),
+                HLowRank(lambda s: HMLP(s, num_cond_embs=3, verbose=False), TARGETS, [1, 2, 1, 2], 3.0, False),
                 verbose=False,
             )
         ),
     ),
     Entry(
         "HLowRank-ChunkedHMLP",
-        _settled(lambda: HLowRank(lambda s: ChunkedHMLP(s, 5, num_cond_embs=3, verbose=False), TARGETS[::2], 2)),
+        _settled(lambda: HLowRank(lambda s: ChunkedHMLP(s, 5, num_cond_embs=3, verbose=False), TARGETS, 2)),
     ),
     *(
         Entry(f"HMLP-{type(function).__name__}", lambda f=function: HMLP(TARGETS, activation_fn=f, verbose=False))

@@ -66,6 +66,37 @@ def test_which_row_has_which(name: str) -> None:
     close(output, torch.cat([first(net(x[2 * i : 2 * i + 2], weights=one(two, i))) for i in range(2)]))
 
 
+@pytest.mark.parametrize("name", ["linear", "embedding", "tied"])
+def test_positions_of_packed_rows(name: str) -> None:
+    """Each position of a row may have another adapter, in any order; gradients are those of samples by themselves."""
+    net, sample = make(name)
+    net.eval()
+    x = torch.stack([rows_of(sample, 4), rows_of(sample, 4).flip(0)]) if sample.is_floating_point() else sample
+    which = torch.tensor([[2, 0, 0, 1], [1, 2, 1, 1]])
+    updates = {name: LowRank(*(t.requires_grad_() for t in pair)) for name, pair in draw(net, ROWS).items()}
+    with net.using(updates, sample_to_adapter=which) as module:
+        output = first(module(x))
+    every = [first(net(x, weights=one(updates, i))) for i in range(ROWS)]
+    at = which.view(*which.shape, *[1] * (output.dim() - 2))
+    expected = torch.stack(every).gather(0, at.expand_as(output)[None])[0]
+    close(output, expected)
+    weighting, leaves = torch.randn_like(output), trees.tensors(updates)
+    close(torch.autograd.grad(output, leaves, weighting), torch.autograd.grad(expected, leaves, weighting))
+
+
+def test_samples_packed_into_one_row() -> None:
+    """What a language model gives for samples in one row, which its positions keep apart, is what it gives for each."""
+    net = llama()
+    updates = draw(net, 2, scale=1.0)
+    samples = PROMPTS[0, :4], PROMPTS[1], PROMPTS[2, :3]
+    positions = torch.cat([torch.arange(len(sample)) for sample in samples])
+    which = torch.tensor([0] * 4 + [1] * 6 + [0] * 3)
+    with net.using(updates, sample_to_adapter=which[None]) as module:
+        packed = module(torch.cat(samples)[None], position_ids=positions[None], use_cache=False).logits[0]
+    for sample, adapter, logits in zip(samples, (0, 1, 0), packed.split([4, 6, 3]), strict=True):
+        close(logits, net(sample[None], weights=one(updates, adapter), use_cache=False).logits[0])
+
+
 def test_one_row_is_meant_for_all() -> None:
     net, x = make("linear")
     updates = draw(net, ROWS)
@@ -302,6 +333,16 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: use({0: LowRank(torch.ones(1, 2), torch.ones(1, 1))}, sample_to_adapter=[0]),
         ValueError,
         "sample_to_adapter",
+    ),
+    "no position": (
+        lambda: use({0: stacked()}, sample_to_adapter=[[]]),
+        ValueError,
+        r"position \[R, T\], got \[1, 0\]",
+    ),
+    "other positions": (
+        lambda: use({0: stacked()}, torch.ones(1, 4, 2), sample_to_adapter=[[0, 1, 2]]),
+        ValueError,
+        r"sample_to_adapter: expected shape \(1, 4\), got \(1, 3\)",
     ),
     "no sample": (lambda: use({0: stacked()}, sample_to_adapter=[]), ValueError, "sample_to_adapter"),
     "groups": (lambda: sum_of_stacked({0: stacked()}, groups=[1, 1]), ValueError, "groups: .*sum 3"),

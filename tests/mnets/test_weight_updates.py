@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +25,8 @@ from tests.mnets.test_module_net import Clamping, TiedModel
 SETS = 3
 
 
-def matrices(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.dim() > 1
+def adapted(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.dim() > 1 or name.endswith("scale.weight")
 
 
 class Halved(nn.Linear):
@@ -43,6 +44,24 @@ def gpt2() -> nn.Module:
     return GPT2LMHeadModel(GPT2Config(**sizes, **off, eos_token_id=1))
 
 
+def norms() -> nn.Module:
+    """Scales of normalised activations, whose updates are vectors, between layers with other adapters."""
+    from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    scales = (
+        nn.LayerNorm(9),
+        nn.LayerNorm([5, 9], bias=False),
+        nn.RMSNorm(9, 1e-3),
+        LlamaRMSNorm(9, 1e-3),
+        GemmaRMSNorm(9),
+    )
+    layers = [nn.Sequential(OrderedDict(scale=scale, linear=nn.Linear(9, 9))) for scale in scales]
+    for scale in scales:
+        nn.init.normal_(scale.weight, 1.0, 0.3)
+    return nn.Sequential(*layers)
+
+
 TOKENS = torch.tensor([[3, 0, 5, 3], [1, 6, 2, 0]])
 
 FACTORED: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
@@ -55,6 +74,7 @@ FACTORED: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "embedding": (lambda: nn.Embedding(50, 8, padding_idx=0), TOKENS),
     "tied": (TiedModel, TOKENS),
     "gpt2": (gpt2, TOKENS),
+    "norms": (norms, torch.randn(2, 5, 9)),
     "twice used": (lambda: nn.Sequential(layer := nn.Linear(9, 9), nn.Tanh(), layer), torch.randn(2, 9)),
 }
 """Modules whose layers add updates to their output."""
@@ -76,7 +96,7 @@ def make(name: str) -> tuple[ModuleNet, Tensor]:
     """In double precision, in which different orders of summation make no difference."""
     torch.manual_seed(1)
     build, x = ALL[name]
-    return ModuleNet(build().double(), include=matrices), x.double() if x.is_floating_point() else x
+    return ModuleNet(build().double(), include=adapted), x.double() if x.is_floating_point() else x
 
 
 def first(output: Any) -> Tensor:
@@ -180,7 +200,7 @@ def _conv1d(n_in: int, n_out: int) -> nn.Module:
 def test_no_product_is_formed(name: str) -> None:
     """Neither on the way there nor on the way back, and not for several adapters either."""
     build, x = LARGE[name]
-    net = ModuleNet(build(), include=matrices).requires_grad_(False)
+    net = ModuleNet(build(), include=adapted).requires_grad_(False)
     updates = {name: LowRank(*(t.requires_grad_() for t in pair)) for name, pair in draw(net, rank=1).items()}
     with observed(net) as found:
         net(x, weights=updates).sum().backward()
@@ -212,7 +232,7 @@ def test_gradcheck(name: str) -> None:
     x = {"linear": torch.randn(2, 3), "conv 2d in groups": torch.randn(1, 4, 3, 3), "embedding": TOKENS}
     arguments = x.get(name, torch.randn(2, 4))
     arguments = arguments.double() if arguments.is_floating_point() else arguments
-    net = ModuleNet(build[name]().double(), include=matrices)
+    net = ModuleNet(build[name]().double(), include=adapted)
     hnet = HLowRank(lambda s: HMLP(s, layers=(), cond_in_size=2, verbose=False), net, rank=1, verbose=False).double()
     nn.init.normal_(hnet.gates)
 
@@ -230,8 +250,8 @@ def test_bfloat16_and_autocast() -> None:
     for name in ("linear", "conv 2d", "tied", "transposed convolution"):
         build, x = ALL[name]
         module = build()
-        reference = ModuleNet(copy.deepcopy(module), include=matrices)
-        net = ModuleNet(module.bfloat16(), include=matrices)
+        reference = ModuleNet(copy.deepcopy(module), include=adapted)
+        net = ModuleNet(module.bfloat16(), include=adapted)
         updates = {name: LowRank(*(t.requires_grad_() for t in pair)) for name, pair in draw(net).items()}
         expected = reference(x, weights=updates)
         output = net(x.bfloat16() if x.is_floating_point() else x, weights=updates)
@@ -333,7 +353,7 @@ def test_register_a_foreign_layer() -> None:
             return 2 * super().forward(x)
 
     register_layer(Doubled, term=lambda layer, x, update: 2 * (x @ update.A.mT @ update.B.mT))
-    net = ModuleNet(Doubled(40, 30), include=matrices)
+    net = ModuleNet(Doubled(40, 30), include=adapted)
     updates, x = draw(net), torch.randn(2, 40)
     with observed(net) as found:
         output = net(x, weights=updates)
@@ -373,7 +393,7 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "name": (lambda: call({"wait": pair()}), ValueError, r"unknown \['wait'\]"),
     "position": (lambda: call({2: pair()}), ValueError, r"unknown \[2\]"),
     "twice": (lambda: call({0: pair(), "weight": pair()}), ValueError, "two entries for 'weight'"),
-    "vector": (lambda: call({"bias": pair()}), ValueError, r"weights\['bias'\]: .*shape \(1,\)"),
+    "vector": (lambda: call({"bias": pair()}), ValueError, r"weights\['bias'\], A: .*\(r, 1\).*\(1, 2\)"),
     "three": (lambda: call({"weight": (*pair(), torch.ones(1))}), ValueError, r"weights\['weight'\]: expected 2"),
     "no tensor": (lambda: call({"weight": (1, 2)}), TypeError, r"weights\['weight'\], A"),
     "no tensor beside": (lambda: call({"weight": pair(), "bias": 1}), TypeError, r"weights\['bias'\]"),
