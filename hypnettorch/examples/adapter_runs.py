@@ -134,25 +134,35 @@ def accuracy(
 
 
 class LoRATable(nn.Module):
-    """Adapters that are parameters: one LoRA for each of some conditions, all trained in one run.
+    """Adapters that are parameters: one LoRA for each of some conditions, all trained in one run from one start.
 
     Args:
         shapes: Shapes of the adapted weights.
         count: Number of adapters.
         rank: Their rank.
+        seed: Of their start.
     """
 
-    def __init__(self, shapes: Mapping[Any, Sequence[int]], count: int, rank: int) -> None:
+    def __init__(self, shapes: Mapping[Any, Sequence[int]], count: int, rank: int, seed: int) -> None:
         super().__init__()
-        drawn = [draw_lora(shapes, rank) for _ in range(count)]
+        with seeded(seed):
+            start = draw_lora(shapes, rank)
         self._keys: list[Key] = list(shapes)
-        self.A = nn.ParameterList(torch.stack([adapter[key].A for adapter in drawn]) for key in shapes)
-        self.B = nn.ParameterList(torch.stack([adapter[key].B for adapter in drawn]) for key in shapes)
+        self.A = nn.ParameterList(start[key].A.repeat(count, 1, 1) for key in shapes)
+        self.B = nn.ParameterList(start[key].B.repeat(count, 1, 1) for key in shapes)
 
     def forward(self, ids: Sequence[int]) -> dict[Key, LowRank]:
         """The adapters of some conditions, stacked."""
         pairs = zip(self._keys, self.A, self.B, strict=True)
         return {key: LowRank(A[list(ids)], B[list(ids)]) for key, A, B in pairs}
+
+    def adapter(self, number: int) -> dict[Key, LowRank]:
+        """One adapter as it is, not to be trained."""
+        return {key: LowRank(A[0].detach(), B[0].detach()) for key, (A, B) in self([number]).items()}
+
+    def mean(self, ids: Sequence[int]) -> dict[Key, LowRank]:
+        """The mean of the factors of some conditions."""
+        return {key: LowRank(A.detach().mean(0), B.detach().mean(0)) for key, (A, B) in self(ids).items()}
 
 
 # ---------------------------------------------------------------------------------------------------- training

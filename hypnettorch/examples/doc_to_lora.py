@@ -157,8 +157,7 @@ def new_generator(model: LanguageModel, seed: int) -> Any:
 
 def new_loras(model: LanguageModel, count: int, seed: int) -> runs.LoRATable:
     """LoRAs before training."""
-    with runs.seeded(seed):
-        return runs.LoRATable(model.net.selected_shapes, count, RANK)
+    return runs.LoRATable(model.net.selected_shapes, count, RANK, seed)
 
 
 def train(folder: Path, options: Options) -> None:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from hypnettorch.adapters.text import HTextToLoRA
+from hypnettorch.adapters.training import Reconstruction
 from hypnettorch.examples import adapter_runs as runs
 from hypnettorch.examples.adapter_runs import Options, Query
 from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
@@ -29,8 +31,11 @@ from hypnettorch.utils.peft_adapters import save_peft_adapter
 
 ADAPTED = ["q_proj", "v_proj"]
 RANK = 8
-STEPS = 500
+STEPS = 200
 TASKS_OF_A_STEP, QUERIES_OF_A_TASK = 8, 2
+RECONSTRUCTION_STEPS, DESCRIPTIONS_OF_A_STEP = 3, 16
+"""How many times as many steps of reconstruction, which does not need the model, and the descriptions in each."""
+
 TESTS = 20
 """Questions per task of an evaluation."""
 
@@ -114,17 +119,37 @@ def _one_of(kind: Sequence[str]) -> Callable[[list[str]], str]:
 
 TASKS = {
     "first": Task(
-        ("the first word", "the word at the beginning", "the word that comes first", "the opening word"),
+        (
+            "the first word",
+            "the word at the beginning",
+            "the word that comes first",
+            "the initial word",
+            "the word that the list starts with",
+            "the word in front of the others",
+            "the opening word",
+        ),
         lambda words: words[0],
     ),
     "last": Task(
-        ("the last word", "the word at the end", "the word that comes last", "the final word"), lambda words: words[-1]
+        (
+            "the last word",
+            "the word at the end",
+            "the word that comes last",
+            "the closing word",
+            "the word that the list ends with",
+            "the word behind the others",
+            "the final word",
+        ),
+        lambda words: words[-1],
     ),
     "reversed": Task(
         (
             "the words in reversed order",
             "the words backwards",
             "the words from last to first",
+            "the list in reverse",
+            "the words the other way round",
+            "the list flipped back to front",
             "the list turned around",
         ),
         lambda words: " ".join(reversed(words)),
@@ -134,6 +159,9 @@ TASKS = {
             "the words in alphabetical order",
             "the words sorted by the alphabet",
             "the list ordered from A to Z",
+            "the words in the order of a dictionary",
+            "the list in alphabetic order",
+            "the words arranged by their first letters",
             "the words sorted alphabetically",
         ),
         lambda words: " ".join(sorted(words)),
@@ -143,20 +171,47 @@ TASKS = {
             "the first word in capital letters",
             "the first word in upper case",
             "the first word with big letters",
+            "the initial word in upper case letters",
+            "the word at the beginning in capital letters",
+            "the word that comes first, written big",
             "the opening word in capitals",
         ),
         lambda words: words[0].upper(),
     ),
     "twice": Task(
-        ("the first word twice", "the first word two times", "the first word repeated", "the opening word doubled"),
+        (
+            "the first word twice",
+            "the first word two times",
+            "the first word repeated",
+            "the initial word twice",
+            "the word at the beginning two times",
+            "the word that comes first, and again",
+            "the opening word doubled",
+        ),
         lambda words: f"{words[0]} {words[0]}",
     ),
     "animal": Task(
-        ("the animal", "the word for an animal", "the living creature among the words", "the word that is an animal"),
+        (
+            "the animal",
+            "the word for an animal",
+            "the living creature among the words",
+            "the name of an animal",
+            "the animal in the list",
+            "the beast",
+            "the word that is an animal",
+        ),
         _one_of(ANIMALS),
     ),
     "fruit": Task(
-        ("the fruit", "the word for a fruit", "the word that one can eat as a fruit", "the word that is a fruit"),
+        (
+            "the fruit",
+            "the word for a fruit",
+            "the word that one can eat as a fruit",
+            "the name of a fruit",
+            "the fruit in the list",
+            "the thing that grows on a tree",
+            "the word that is a fruit",
+        ),
         _one_of(FRUITS),
     ),
     "without last": Task(
@@ -164,6 +219,9 @@ TASKS = {
             "all words but the last",
             "the words without the last one",
             "every word except the last",
+            "the list up to the last word",
+            "the words except for the one at the end",
+            "all but the closing word",
             "the list without its final word",
         ),
         lambda words: " ".join(words[:-1]),
@@ -173,6 +231,9 @@ TASKS = {
             "the words with commas between them",
             "the words separated by commas",
             "the list with commas",
+            "the words divided by commas",
+            "the list punctuated with commas",
+            "all words, commas in between",
             "the words joined by commas",
         ),
         ", ".join,
@@ -246,17 +307,23 @@ class Adapters:
         seed: Of what is drawn at their start.
     """
 
+    hnet: Any
+
     def __init__(self, model: LanguageModel, seed: int) -> None:
-        self._model = model
-        with runs.seeded(seed):
-            shapes = model.net.selected_shapes
-            self.hnet: Any = HTextToLoRA(model.net, model.embed(["a description"]).shape[1], RANK, size=256)
-            self.own = runs.LoRATable(shapes, len(TASKS), RANK)
-            self.shared = runs.LoRATable(shapes, 1, RANK)
+        self._model, self._seed = model, seed
+        self._vector = cache(lambda text: model.embed([text])[0])
+        self.own = runs.LoRATable(model.net.selected_shapes, len(TASKS), RANK, seed)
+        self.shared = runs.LoRATable(model.net.selected_shapes, 1, RANK, seed)
+
+    def make_generator(self) -> None:
+        """A hypernetwork that starts at the mean of the LoRAs of the tasks, after these were trained."""
+        size = len(self._vector("a description"))
+        with runs.seeded(self._seed):
+            self.hnet = HTextToLoRA(self._model.net, size, RANK, size=256, start=self.own.mean(TRAINED))
 
     def generated(self, conditions: Sequence[Described]) -> Any:
         """From their descriptions."""
-        described = self._model.embed([condition.text for condition in conditions])
+        described = torch.stack([self._vector(condition.text) for condition in conditions])
         return self.hnet.factors(cond_input=described, ret_format="stacked")
 
     def of_tasks(self, conditions: Sequence[Described]) -> Any:
@@ -268,8 +335,31 @@ class Adapters:
         return self.shared([0] * len(conditions))
 
 
+def reconstruction(adapters: Adapters, seed: int) -> Callable[[int], torch.Tensor]:
+    """What is generated from descriptions of some tasks is to be the LoRAs of these tasks.
+
+    Args:
+        adapters: The adapters; those of the tasks are as they are now.
+        seed: Of the descriptions that are drawn.
+
+    Returns:
+        From the number of a step to its loss.
+    """
+    targets = Reconstruction([adapters.own.adapter(task) for task in TRAINED])
+
+    def loss(step: int) -> torch.Tensor:
+        draws = random.Random(f"{seed}, reconstruction {step}")
+        tasks = draws.choices(TRAINED, k=DESCRIPTIONS_OF_A_STEP)
+        described = [Described(task, draws.choice(descriptions(task, False))) for task in tasks]
+        return targets.loss(adapters.generated(described), tasks)
+
+    return loss
+
+
 def train(folder: Path, options: Options) -> None:
     """Train all adapters, or go on, and evaluate them.
+
+    The generator learns the LoRAs of the tasks first, which costs little, and then through the loss of the model.
 
     Args:
         folder: The folder of the run.
@@ -287,16 +377,18 @@ def train(folder: Path, options: Options) -> None:
 
         return loss
 
-    steps, few = options.steps, max(options.steps // 2, 1)
-    losses = {
-        "generator": runs.train(
-            folder, "generator", adapters.hnet, loss_with(adapters.generated, TRAINED), steps, 1e-3
-        ),
-        "LoRA per task": runs.train(
-            folder, "per_task", adapters.own, loss_with(adapters.of_tasks, range(len(TASKS))), steps, 4e-3
-        ),
-        "shared LoRA": runs.train(folder, "shared", adapters.shared, loss_with(adapters.of_all, TRAINED), few, 2e-3),
-    }
+    steps = options.steps
+    all_tasks = loss_with(adapters.of_tasks, range(len(TASKS)))
+    losses = {"LoRA per task": runs.train(folder, "per_task", adapters.own, all_tasks, steps, 4e-3)}
+    adapters.make_generator()
+    rebuilt = reconstruction(adapters, options.seed)
+    runs.train(folder, "reconstruction", adapters.hnet, rebuilt, RECONSTRUCTION_STEPS * steps, 5e-4)
+    losses["generator"] = runs.train(
+        folder, "generator", adapters.hnet, loss_with(adapters.generated, TRAINED), steps, 2e-4
+    )
+    losses["shared LoRA"] = runs.train(
+        folder, "shared", adapters.shared, loss_with(adapters.of_all, TRAINED), max(steps // 2, 1), 2e-3
+    )
     adapters.hnet.save_pretrained(folder / runs.GENERATOR, base=model.net)
     evaluate(folder, model, adapters, losses)
 

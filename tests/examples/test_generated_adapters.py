@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from hypnettorch.core.low_rank import LowRank
 from hypnettorch.examples import adapter_runs as runs
 from hypnettorch.examples import doc_to_lora, text_to_lora
 from hypnettorch.examples.adapter_runs import LoRATable, Options, Query
@@ -36,6 +37,7 @@ def test_text_to_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "generated",
         "LoRA per task",
     ]
+    assert list(results["losses"]) == ["LoRA per task", "generator", "shared LoRA"]
     assert [len(losses) for losses in results["losses"].values()] == [4, 4, 2]
     assert (run / "losses.png").stat().st_size > 0
     assert (run / "accuracy.png").stat().st_size > 0
@@ -108,7 +110,7 @@ def model_of(texts: list[str]) -> LanguageModel:
 def test_right_answers_are_those_that_the_model_gives() -> None:
     """One evaluation with the right answer tells what generation token by token gives."""
     model = model_of(["a b c d e f g h"])
-    table = LoRATable(model.net.selected_shapes, 2, 2)
+    table = LoRATable(model.net.selected_shapes, 2, 2, 0)
     for parameter in table.parameters():
         nn.init.normal_(parameter)
     with torch.no_grad():
@@ -136,10 +138,48 @@ def test_right_answers_are_those_that_the_model_gives() -> None:
 def test_loras_of_a_table_are_learned_together() -> None:
     """Each row of a batch reaches its own adapter, and no other."""
     model = model_of(["a b c d"])
-    table = LoRATable(model.net.selected_shapes, 3, 2)
+    table = LoRATable(model.net.selected_shapes, 3, 2, 0)
     runs.answer_loss(model, [Query(0, "a", "b", ""), Query(2, "a b", "c d", "")], table).backward()
     reached = torch.stack([B.grad.abs().flatten(1).sum(1) for B in table.B]).sum(0)
     assert (reached > 0).tolist() == [True, False, True]
+
+
+def test_loras_of_a_table_have_one_start() -> None:
+    model = model_of(["a b c d"])
+    table = LoRATable(model.net.selected_shapes, 3, 2, 5)
+    again, other = (LoRATable(model.net.selected_shapes, 1, 2, seed) for seed in (5, 6))
+    assert all(torch.equal(A, B.expand_as(A)) for A, B in zip(table.A, again.A, strict=True))
+    assert not torch.equal(other.A[0], again.A[0])
+    with torch.no_grad():
+        for parameter in table.parameters():
+            parameter += torch.arange(3.0)[:, None, None]
+    for key, (A, B) in table.mean([0, 2]).items():
+        torch.testing.assert_close(LowRank(A, B), table.adapter(1)[key])
+        assert not A.requires_grad
+
+
+def test_generator_starts_at_the_mean_and_learns_the_loras_of_its_tasks() -> None:
+    """Reconstruction needs no evaluation of the model; what is learned are the adapters of the trained tasks."""
+    model = text_to_lora.language_model(SMOKE)
+    adapters = text_to_lora.Adapters(model, 0)
+    with torch.no_grad():
+        for factors in [*adapters.own.A, *adapters.own.B]:
+            factors += 0.05 * torch.randn_like(factors)
+    adapters.make_generator()
+    described = [text_to_lora.Described(task, text_to_lora.descriptions(task, False)[0]) for task in range(3)]
+    mean = adapters.own.mean(text_to_lora.TRAINED)
+    for key, pair in adapters.generated(described).items():
+        torch.testing.assert_close(pair, LowRank(*(factor.expand(3, -1, -1) for factor in mean[key])))
+    loss_at = text_to_lora.reconstruction(adapters, 0)
+    optimizer = torch.optim.AdamW(adapters.hnet.parameters(), lr=2e-4)
+    losses = []
+    for step in range(80):
+        optimizer.zero_grad()
+        loss = loss_at(step)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_context_stands_before_the_question() -> None:
@@ -161,7 +201,7 @@ def test_solved_questions_stand_before_the_question() -> None:
 @pytest.mark.parametrize("task", range(len(text_to_lora.TASKS)))
 def test_tasks_have_answers(task: int) -> None:
     known, new = (text_to_lora.descriptions(task, which) for which in (False, True))
-    assert len(known) == 18
+    assert len(known) == (36 if task in text_to_lora.TRAINED else 18)
     assert not set(known).intersection(new)
     queries = text_to_lora.draw_queries(text_to_lora.random.Random(0), [task], True, 5)
     for query in queries:
