@@ -31,6 +31,7 @@ from hypnettorch.hnets import (
 )
 from hypnettorch.hnets.assembly import GluedChunks, Piece
 from hypnettorch.mnets import MLP, BiRNN, ChunkSqueezer, SimpleRNN, Siren
+from hypnettorch.utils.weight_masks import HMask
 from tests.hnets import trunks
 from tests.hnets.assemblies import FirstColumns, HandWritten, NegatedHMLP, hnets_around_plain
 from tests.mnets import conv_networks, recurrent_networks
@@ -455,6 +456,8 @@ HYPERNETWORKS = [
     around("HEncodedInput-own-conditions", HEncodedInput, hmlp("encoded", **WITHOUT_CONDITIONS), num_cond_embs=3),
     around("HResidual-trained", HResidual, hmlp("uncond-external", no_uncond_weights=True)),
     around("HResidual-constant", HResidual, chunked("plain"), lambda: [torch.randn(*s) for s in TARGETS], False),
+    around("HMask", HMask, hmlp("plain"), 0.3),
+    around("HMask-constant", HMask, chunked("plain"), 0.0, lambda: [torch.randn(*s) for s in TARGETS], False),
     around("HScaling", HScaling, factors(), lambda: [torch.randn(*shape) for shape in TARGETS]),
     low_rank(lambda shapes: HMLP(shapes, 2, 3, (5,), num_cond_embs=3, verbose=False), "HMLP", [2, 1]),
     low_rank(lambda shapes: ChunkedHMLP(shapes, 7, no_uncond_weights=True, verbose=False), "ChunkedHMLP-external", 2),

@@ -141,6 +141,8 @@ def test_all_options_have_a_help_text(capsys: pytest.CaptureFixture[str]) -> Non
         ("--coreset_reg=-1", "--coreset_reg"),
         ("--coreset_targets=nothing", "--coreset_targets"),
         ("--mask_fraction=1", "--mask_fraction"),
+        ("--mask_sparsity=1", "--mask_sparsity"),
+        ("--shared_reg=-1", "--shared_reg"),
         ("--orthogonal_hh_init", "--orthogonal_hh_init"),
         ("--split_head_cl3", "--split_head_cl3"),
         ("--ckpt_iter=-1", "--ckpt_iter"),

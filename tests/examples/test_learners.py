@@ -170,6 +170,7 @@ STATES: dict[str, dict[str, Any]] = {
     "si": {"method": "si", "cl_scenario": 2, "weight_decay": 0.1},
     "si, masked": {"method": "si", "mask_fraction": 0.5},
     "ewc, masked": {"method": "ewc", "mask_fraction": 0.5, "n_fisher": 5},
+    "hypermask": {"method": "hypermask", "mask_sparsity": 0.3, "shared_reg": 0.01},
     "coresets": {"method": "coresets", "cl_scenario": 3, "coreset_size": 7, "coreset_batch_size": 4},
     "coresets, distilled": {"method": "coresets", "coreset_targets": "outputs", "coreset_size": 7},
 }

@@ -15,6 +15,7 @@ from hypnettorch.data.task_sequences import task_sequence, task_sequence_names
 from hypnettorch.examples.hypercl.coreset_options import OfCoresets
 from hypnettorch.examples.hypercl.defaults import PER_SEQUENCE, SMOKE
 from hypnettorch.examples.hypercl.learners import HYPERNETWORK_METHODS, MAIN_NETWORK_METHODS, METHODS, POSTERIOR_METHODS
+from hypnettorch.examples.hypercl.mask_options import OfMasks
 from hypnettorch.examples.hypercl.options import CHOICES, LIMITS, OF_HYPERNETWORK, Options, add_options, sizes
 from hypnettorch.examples.hypercl.posterior_options import METHODS_OF, OfPosteriors
 from hypnettorch.examples.hypercl.replay_options import OfReplay
@@ -27,10 +28,11 @@ ONLY_WITH: dict[str, Collection[str]] = {
     "split_head_cl3": [*MAIN_NETWORK_METHODS, "hnet_r"],
     "calc_hnet_reg_targets_online": HYPERNETWORK_METHODS,
     "hnet_reg_batch_size": HYPERNETWORK_METHODS,
-    "hnet_reg_fisher": HYPERNETWORK_METHODS.keys() - POSTERIOR_METHODS,
+    "hnet_reg_fisher": HYPERNETWORK_METHODS.keys() - {*POSTERIOR_METHODS, "hypermask"},
     "online_ewc": ["ewc"],
     "orthogonal_hh_init": [*MAIN_NETWORK_METHODS, "hnet_r"],
     "mask_fraction": [*MAIN_NETWORK_METHODS, "hnet_r"],
+    **{field.name: ["hypermask"] for field in fields(OfMasks)},
     **{field.name: ["coresets"] for field in fields(OfCoresets)},
     **{field.name: ["hnet_tir", "hnet_r"] for field in fields(OfReplay)},
     "orthogonal_hh_reg": [name for name in METHODS if name not in POSTERIOR_METHODS],

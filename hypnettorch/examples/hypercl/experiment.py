@@ -21,6 +21,7 @@ from hypnettorch.examples.hypercl.learners import (
     ReplayLearner,
     Settings,
 )
+from hypnettorch.examples.hypercl.mask_networks import make_masked
 from hypnettorch.examples.hypercl.monitor import Monitor
 from hypnettorch.examples.hypercl.networks import ONE_LABEL, make_main_network, make_model, make_own_weights
 from hypnettorch.examples.hypercl.options import Options
@@ -34,6 +35,7 @@ from hypnettorch.utils.gating import GATED
 OTHER_MODELS: dict[str, Callable[..., Any]] = {
     **POSTERIOR_MODELS,
     "scratch": make_own_weights,
+    "hypermask": make_masked,
     "hnet_tir": make_recognition,
 }
 """What makes the models of methods that do not have the usual one."""

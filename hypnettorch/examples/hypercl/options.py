@@ -14,6 +14,7 @@ from typing import Any
 
 from hypnettorch.core import checks
 from hypnettorch.examples.hypercl.coreset_options import OfCoresets
+from hypnettorch.examples.hypercl.mask_options import OfMasks
 from hypnettorch.examples.hypercl.posterior_options import OfPosteriors
 from hypnettorch.examples.hypercl.replay_options import OfReplay
 from hypnettorch.utils import cli_args
@@ -28,10 +29,11 @@ class Own:
     Attributes:
         cl_exp: Task sequence, one of the registered names.
         method: hnet: one hypernetwork, regularised. finetune: the same without regulariser. separate: one hypernetwork
-            per task. joint: one hypernetwork, all tasks mixed in each batch. A hypernetwork that makes posteriors over
-            weights: bbb (normal distributions, Bayes by Backprop), radial, and implicit ones by avb (adversarial) and
-            ssge (Stein). Without hypernetwork: scratch (one main network per task), ewc (elastic weight consolidation),
-            si (synaptic intelligence), coresets (samples of earlier tasks are kept), finetune_mnet (nothing protects).
+            per task. joint: one hypernetwork, all tasks mixed in each batch. hypermask: a hypernetwork that makes masks
+            of weights which tasks share. A hypernetwork that makes posteriors over weights: bbb (normal distributions,
+            Bayes by Backprop), radial, and implicit ones by avb (adversarial) and ssge (Stein). Without hypernetwork:
+            scratch (one main network per task), ewc (elastic weight consolidation), si (synaptic intelligence),
+            coresets (samples of earlier tasks are kept), finetune_mnet (nothing protects).
             With replay by a VAE whose decoder has generated weights: hnet_tir (hnet, and a classifier of tasks), hnet_r
             (one classifier of all classes).
         task_module: Module to import first; it may register task sequences.
@@ -94,6 +96,7 @@ def add_options(parser: argparse.ArgumentParser) -> set[str]:
         The names of those of the hypernetwork.
     """
     group_function("this experiment", options_of(Own), "")(parser)
+    group_function("masks of weights", options_of(OfMasks), "")(parser)
     group_function("coresets", options_of(OfCoresets), "")(parser)
     group_function("replay", options_of(OfReplay), "")(parser)
     group_function("posteriors over weights", options_of(OfPosteriors), "")(parser)
@@ -167,7 +170,7 @@ LIMITS: dict[Callable[[str, Any], object], str] = {
     "resnet_widening_factor wrn_block_depth wrn_widening_factor cond_emb_size chmlp_chunk_size chunk_emb_size "
     "train_samples test_samples coreset_size latent_size replay_latent_size replay_emb_size replay_chunk_size",
     partial(checks.number, low=2): "implicit_samples",
-    not_negative: "replay_beta coreset_reg orthogonal_hh_reg kl_scale full_support_std "
+    not_negative: "replay_beta coreset_reg shared_reg orthogonal_hh_reg kl_scale full_support_std "
     "beta ewc_lambda si_lambda lr weight_decay std_normal_emb val_set_size ckpt_iter num_threads "
     "random_seed",
     partial(checks.number, low=0, high=1): "ewc_gamma",
@@ -176,7 +179,7 @@ LIMITS: dict[Callable[[str, Any], object], str] = {
     partial(minus_one_or, checks.positive): "clip_grad_norm",
     checks.positive: "si_eps prior_std",
     checks.dropout_rate: "dropout_rate hnet_dropout_rate",
-    decay: "adam_beta1 mask_fraction",
+    decay: "adam_beta1 mask_fraction mask_sparsity",
     sizes: "mlp_arch resnet_channel_sizes wrn_channel_sizes srnn_rec_layers srnn_pre_fc_layers srnn_post_fc_layers "
     "hmlp_arch implicit_arch dis_arch replay_enc_arch replay_dec_arch replay_hmlp_arch",
 }

@@ -10,6 +10,7 @@ from hypnettorch.examples.hypercl.learners.adversarial import AdversarialLearner
 from hypnettorch.examples.hypercl.learners.bayes_by_backprop import BayesByBackpropLearner
 from hypnettorch.examples.hypercl.learners.coresets import CoresetLearner
 from hypnettorch.examples.hypercl.learners.ewc import EWCLearner
+from hypnettorch.examples.hypercl.learners.hypermask import HyperMaskLearner
 from hypnettorch.examples.hypercl.learners.hypernetwork import HypernetworkLearner
 from hypnettorch.examples.hypercl.learners.joint import JointLearner
 from hypnettorch.examples.hypercl.learners.learner import Learner, Settings
@@ -47,6 +48,7 @@ HYPERNETWORK_METHODS: dict[str, Callable[[MakeModel, Settings], Learner]] = {
     "separate": SeparateLearner,
     "scratch": ScratchLearner,
     "joint": JointLearner,
+    "hypermask": HyperMaskLearner,
     "hnet_tir": TaskRecognitionLearner,
     **POSTERIOR_METHODS,
 }

@@ -43,6 +43,7 @@ class Settings:
         replay_beta: Strength of the regulariser of a replay model.
         orthogonal_hh_reg: How strongly recurrent matrices are to be orthogonal.
         mask_fraction: Share of the hidden units that are switched off for a task.
+        shared_reg: Strength of the penalty on changes of weights that are masked.
         coreset_size: Samples of each earlier task that are kept.
         coreset_batch_size: How many of them a step looks at; -1: a batch of each task.
         coreset_reg: How much each earlier task counts, compared with the one that is learned.
@@ -76,6 +77,7 @@ class Settings:
     replay_beta: float = 0.01
     orthogonal_hh_reg: float = 0.0
     mask_fraction: float = 0.0
+    shared_reg: float = 0.001
     coreset_size: int = 100
     coreset_batch_size: int = -1
     coreset_reg: float = 1.0
