@@ -95,7 +95,8 @@ def paper_page(paper: Paper, recipes: Sequence[Recipe], place: Place) -> str:
     parts.append(f".. math::\n\n   {paper.equation}\n")
     cells = [(row[0].removeprefix(f"{paper.key}-"), *row[1:]) for row in rows(place, recipes)]
     parts.append(list_table(COLUMNS, cells))
-    parts.append(f".. figure:: {paper.key}.png\n   :alt: Published figures and ours, a dot for each seed.\n")
+    if any(recipe.published for recipe in recipes):
+        parts.append(f".. figure:: {paper.key}.png\n   :alt: Published figures and ours, a dot for each seed.\n")
     parts += [recipe_section(recipe, place) for recipe in recipes]
     return "\n".join(parts)
 
@@ -158,11 +159,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def draw_figure(place: Place, paper: Paper, recipes: Sequence[Recipe], path: Path, quick: bool = False) -> None:
-    """Draw ours relative to the published figures: a dot for each seed, a line for what was published."""
+    """Draw ours relative to the published figures, if there are any: a dot for each seed, a line for the published."""
     require("matplotlib", "figures")
     from matplotlib.figure import Figure
 
     found = [(recipe, verdict) for recipe in recipes for verdict in verdicts(place, recipe, quick)]
+    if not found:
+        return
     figure = Figure(figsize=(7, 0.8 + 0.25 * len(found)), layout="constrained")
     axis = figure.subplots()
     for row, (_, verdict) in enumerate(found):

@@ -39,9 +39,14 @@ class HyperMaskLearner(HypernetworkLearner):
         super().begin(stage)
         self._shared = [weight.detach().clone() for weight in self._hnet.base_weights] if stage else None
 
+    @property
+    def held(self) -> Any:
+        """What makes the numbers that become masks."""
+        return self._hnet.internal_hnet
+
     def earlier_tasks(self, number: int) -> EarlierTasks:
-        """What masks are made of, for earlier tasks."""
-        return EarlierTasks(SimpleNamespace(hnet=self._hnet.internal_hnet, mnet=self._mnet), number, self._settings)
+        """These numbers for earlier tasks."""
+        return EarlierTasks(SimpleNamespace(hnet=self.held, mnet=self._mnet), number, self._settings)
 
     def task_loss(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """The same with the penalty on changes of the shared weights."""
@@ -52,7 +57,7 @@ class HyperMaskLearner(HypernetworkLearner):
 
     def change(self, task: int, before: Sequence[Tensor]) -> Tensor:
         """By how much the shared weights that a task uses have changed: the masked sum of absolute differences."""
-        made = self._hnet.internal_hnet(cond_id=task)
+        made = self.held(cond_id=task)
         parts = [
             (self._hnet.mask(numbers, numbers.dim()) * (weight - old)).abs().sum()
             for numbers, weight, old in zip(made, self._hnet.base_weights, before, strict=True)

@@ -70,6 +70,11 @@ class HypernetworkLearner(Learner):
         protect = stage > 0 and self._settings.beta > 0
         self._earlier = self.earlier_tasks(stage) if protect else None
 
+    @property
+    def held(self) -> Any:
+        """The hypernetwork whose outputs for earlier tasks are held."""
+        return self._hnet
+
     def earlier_tasks(self, number: int) -> EarlierTasks:
         """What the hypernetwork is compared with while a task is learned that ``number`` others came before."""
         return EarlierTasks(self._model, number, self._settings)
@@ -147,7 +152,7 @@ class HypernetworkLearner(Learner):
         self._model.load_state_dict(state["model"])
         if state["earlier"] is not None:
             number = state["earlier"]["num_tasks"]
-            self._earlier = as_it_was(self._hnet, state["earlier"]["hnet"], lambda: self.earlier_tasks(number))
+            self._earlier = as_it_was(self.held, state["earlier"]["hnet"], lambda: self.earlier_tasks(number))
         self._optimizer = adam(self._model.parameters(), self._settings)
         self._optimizer.load_state_dict(state["optimizer"])
 
