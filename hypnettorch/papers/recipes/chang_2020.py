@@ -74,7 +74,7 @@ STARTS: dict[str, Callable[[HMLP, MLP], None]] = {
 
 def start_by_kaiming(hnet: HMLP) -> None:
     """Initialise a hypernetwork as if what it makes were the output of any other network."""
-    for parameter in hnet.unconditional_params:
+    for parameter in hnet.unconditional_params or ():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter)
         else:
