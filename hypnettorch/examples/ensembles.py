@@ -53,7 +53,12 @@ class Tensors:
         return cls(net.param_shapes[:first], net.param_shapes[first:-2], net.param_shapes[-2:])
 
 
-def generator(net: WRN, members: int = MEMBERS, vertical: bool = False) -> StructuredHMLP:
+def generator(
+    net: WRN,
+    members: int = MEMBERS,
+    vertical: bool = False,
+    embedding_sizes: int | Sequence[int] = EMBEDDING_SIZES,
+) -> StructuredHMLP:
     """The hypernetwork that generates the convolutions of all members.
 
     Args:
@@ -61,13 +66,14 @@ def generator(net: WRN, members: int = MEMBERS, vertical: bool = False) -> Struc
         members: Number of conditions.
         vertical: Whether the chunks are those of the paper
             (:func:`~hypnettorch.hnets.structured_hmlp_examples.wrn_chunking`).
+        embedding_sizes: Sizes of the chunk embeddings: one for all generators, or one for each of them.
     """
     chunk_shapes, num_per_chunk, assembly_fct = wrn_chunking(net, vertical=vertical)
     return StructuredHMLP(
         Tensors.of(net).convolutions,
         chunk_shapes,
         num_per_chunk,
-        EMBEDDING_SIZES,
+        embedding_sizes,
         {"layers": (), "use_bias": False},
         assembly_fct,
         cond_chunk_embs=True,
@@ -77,13 +83,18 @@ def generator(net: WRN, members: int = MEMBERS, vertical: bool = False) -> Struc
     )
 
 
-def generated_ensemble(net: WRN, members: int = MEMBERS, vertical: bool = False) -> HContainer:
-    """Generated convolutions, shared batch norm weights, and an output layer per member."""
+def generated_ensemble(
+    net: WRN,
+    members: int = MEMBERS,
+    vertical: bool = False,
+    embedding_sizes: int | Sequence[int] = EMBEDDING_SIZES,
+) -> HContainer:
+    """Generated convolutions, shared batch norm weights, and an output layer per member; see :func:`generator`."""
     tensors = Tensors.of(net)
     return HContainer(
         net.param_shapes,
         norm_first,
-        [generator(net, members, vertical)],
+        [generator(net, members, vertical, embedding_sizes)],
         uncond_param_shapes=tensors.norm,
         uncond_param_names=["bn_scale", "bn_shift"] * (len(tensors.norm) // 2),
         cond_param_shapes=tensors.output,
