@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats, trees
-from hypnettorch.core.values import Stacked
+from hypnettorch.core.values import Stacked, check_sets, has_sets
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
 from hypnettorch.hnets.low_rank_hnet import UpdatesOfModule
 from hypnettorch.hnets.mlp_hnet import HMLP
-from hypnettorch.mnets.batched import check_sets, map_sets
+from hypnettorch.mnets.batched import map_sets
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import Network, check_network, computes, is_network
 
@@ -250,9 +250,8 @@ class HyperModel(nn.Module):
     def _grouped(self, groups: list[list[int]], produced: Any, args: Any, kwargs: Any) -> Any:
         """Each of the distinct weight sets with all of its inputs, one set after the other."""
         arguments = {"args": args, "kwargs": kwargs}
-        for tensor in trees.tensors(arguments):
-            if tensor.dim():
-                check_sets("cond_id", tensor, sum(map(len, groups)))
+        for tensor in filter(has_sets, trees.tensors(arguments)):
+            check_sets("cond_id", tensor, sum(map(len, groups)))
         outputs = []
         for i, group in enumerate(groups):
             weights = trees.map_tensors(itemgetter(i), produced)
@@ -260,8 +259,7 @@ class HyperModel(nn.Module):
             def of_input(args: Any, kwargs: Any, condition: None = None, weights: Any = weights) -> Any:
                 return self.mnet(*args, weights=weights, **kwargs)
 
-            its = _rows(arguments, torch.tensor(group))
-            outputs.append(map_sets(of_input, its, dict.fromkeys(its, True), self.mnet))
+            outputs.append(map_sets(of_input, _rows(arguments, torch.tensor(group)), self.mnet))
         return trees.map_leaves(lambda *parts: torch.cat(parts), *outputs)
 
     def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:

@@ -365,8 +365,7 @@ _MOST_LOST = 100
 
 def plain(store: Any) -> dict[str, Any]:
     """The ordinary dictionary of a module, with its own values, whatever block is open."""
-    found: dict[str, Any] = store.plain if type(store) is LentDict else store
-    return found
+    return store.plain if type(store) is LentDict else store
 
 
 def own_value(module: nn.Module, key: str) -> Any:

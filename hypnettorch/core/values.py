@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.common.suggestions import did_you_mean
-from hypnettorch.core import checks, formats, functional
+from hypnettorch.core import checks, formats, functional, trees
 from hypnettorch.core.table import MODULATION, Row, Table
 
 NOTHING: Mapping[str, Any] = {}
@@ -122,22 +122,6 @@ def resolve(
     return tensors, chosen
 
 
-def count_sets(tensors: Iterable[Tensor]) -> int:
-    """The leading dimension ``B`` that all of some stacked tensors have."""
-    sizes = set()
-    for tensor in tensors:
-        sizes.add(int(tensor.shape[0]))
-    if not sizes:
-        checks.fail("weights", "at least one stacked tensor [B, *shape]", "none")
-    if len(sizes) > 1:
-        checks.fail(
-            "weights",
-            "the same number B of weight sets in every tensor, as ret_format='stacked' gives them",
-            sorted(sizes),
-        )
-    return sizes.pop()
-
-
 def _from_dict(table: Table, weights: Mapping[str, Any], forms: Any, stacked: bool) -> dict[str, Tensor]:
     unknown = [key for key in weights if key not in forms.parts and key not in table.by_name]
     if unknown or not weights:
@@ -212,3 +196,33 @@ def _checked(name: checks.Name, row: Row, tensor: Any, stacked: bool, title: str
         got = f"{tuple(tensor.shape)}{formats.other_number_of_sets(tensor, row.shape, stacked)}"
         checks.fail(name, f"shape {wanted}{title}", got)
     return tensor
+
+
+TENSORS = {Tensor, nn.Parameter}
+"""The types of ordinary tensors."""
+
+
+def count_sets(weights: Any) -> int:
+    """The leading dimension ``B`` that all tensors in a list or dictionary share."""
+    if weights is None:
+        checks.fail("weights", "stacked tensors [B, *shape]", None)
+    if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
+        raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
+    known = type(weights) is list and TENSORS.issuperset(map(type, weights))
+    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in (weights if known else trees.tensors(weights))]
+    if not sizes or sizes != [sizes[0]] * len(sizes):  # no set of sizes: torch.compile would fix them
+        wanted = "stacked tensors [B, *shape] with the same number B, as ret_format='stacked' gives them"
+        checks.fail("weights", wanted, f"leading sizes {sorted(set(sizes))}")
+    return sizes[0]
+
+
+def check_sets(name: checks.Name, value: Tensor, sets: int) -> None:
+    """Raise unless a tensor has a leading dimension of weight sets."""
+    if value.dim() == 0 or value.shape[0] != sets:
+        wanted = f"a leading dimension of {sets} weight sets, or share_input=True"
+        checks.fail(name, wanted, f"shape {tuple(value.shape)}")
+
+
+def has_sets(leaf: Any) -> bool:
+    """Whether a part of an argument carries weight sets; all sets share a tensor without dimensions."""
+    return isinstance(leaf, Tensor) and leaf.dim() > 0

@@ -1202,13 +1202,13 @@ def by_vmap(
     checks.one_of("ret_format", ret_format, formats.FORMATS)
     sets = inputs.count_sets_of(arguments, share_input)
 
-    def one_set(condition: Any, **arguments: Any) -> Tensor:
-        flat: Tensor = network.forward(**arguments, cond_id=cond_id, condition=condition, ret_format="flattened")
+    def one_set(condition: Any, **given: Any) -> Tensor:
+        given = {**arguments, **given, "cond_id": cond_id}
+        flat: Tensor = network.forward(**given, condition=condition, ret_format="flattened")
         return flat
 
-    mapped = {name: value is not None and not share_input for name, value in arguments.items()}
-    conditions = set_conditions(condition, sets)
-    flat = map_sets(one_set, arguments, {**mapped, "weights": True}, network, conditions)
+    mapped = {"weights": arguments["weights"]} if share_input else arguments
+    flat = map_sets(one_set, mapped, network, set_conditions(condition, sets))
     return formats.from_flat(flat, network.target_shapes, ret_format)
 
 

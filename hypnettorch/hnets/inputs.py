@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypnettorch.core import checks, trees
-from hypnettorch.mnets.batched import count_sets
+from hypnettorch.core.values import count_sets
 
 Ids = list[int] | Tensor
 """Checked ids of conditions, or an index tensor ``[N]`` of values that cannot be read (compilation, vmap)."""

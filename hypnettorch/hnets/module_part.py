@@ -62,9 +62,7 @@ class ModulePart:
         if values.sets is None:
             return self._evaluate(x, tensors)
         module = self._function if isinstance(self._function, nn.Module) else None
-        mapped: Tensor = map_sets(
-            self._evaluate, {"x": x, "tensors": tensors}, {"x": True, "tensors": bool(tensors)}, module
-        )
+        mapped: Tensor = map_sets(self._evaluate, {"x": x, "tensors": tensors}, module)
         return mapped
 
     def _evaluate(self, x: Any, tensors: Mapping[str, Tensor], condition: None = None) -> Tensor:

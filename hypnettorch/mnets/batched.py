@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hypnettorch.core import checks, recomputation, trees
+from hypnettorch.core.values import TENSORS, check_sets, count_sets, has_sets
 
 _REFUSALS = re.compile(
     r"vmap|functorch|[Bb]atching rule|BatchedTensor|doesn't have storage|doesn't match the broadcast shape"
@@ -50,13 +51,12 @@ def batched_by_vmap(
     if not share_input:
         check_sets("x", x, sets)
 
-    def one_set(x: Tensor, weights: Any, distilled_params: Any, condition: Any) -> Any:
+    def one_set(condition: Any, x: Tensor = x, **given: Any) -> Any:
         # ``net(...)`` would run hooks of nn.Module on mapped tensors.
-        return net.forward(x, weights=weights, distilled_params=distilled_params, condition=condition, **kwargs)
+        return net.forward(x, **given, condition=condition, **kwargs)
 
-    mapped = {"x": not share_input, "weights": True, "distilled_params": distilled_params is not None}
-    arguments = {"x": x, "weights": weights, "distilled_params": distilled_params}
-    return map_sets(one_set, arguments, mapped, net, set_conditions(condition, sets))
+    arguments = {"weights": weights, "distilled_params": distilled_params} | ({} if share_input else {"x": x})
+    return map_sets(one_set, arguments, net, set_conditions(condition, sets))
 
 
 def set_conditions(condition: Any, sets: int) -> list[Any]:
@@ -77,37 +77,9 @@ def set_conditions(condition: Any, sets: int) -> list[Any]:
     return checks.integers("condition", condition, 0)
 
 
-def count_sets(weights: Any) -> int:
-    """The leading dimension ``B`` that all tensors in a list or dictionary share."""
-    if weights is None:
-        checks.fail("weights", "stacked tensors [B, *shape]", None)
-    if not isinstance(weights, Tensor) and not hasattr(weights, "__len__"):
-        raise TypeError(f"weights: expected stacked tensors [B, *shape], got {type(weights).__name__}")
-    known = isinstance(weights, list) and all(isinstance(tensor, Tensor) for tensor in weights)
-    tensors = weights if known else trees.tensors(weights)
-    sizes = [tensor.shape[0] if tensor.dim() else 0 for tensor in tensors]
-    if not sizes or any(size != sizes[0] for size in sizes):  # no set of sizes: torch.compile would fix them
-        wanted = "stacked tensors [B, *shape] with one and the same B, as ret_format='stacked' gives them"
-        checks.fail("weights", wanted, f"leading sizes {sorted(set(sizes))}")
-    return sizes[0]
-
-
-def check_sets(name: checks.Name, value: Tensor, sets: int) -> None:
-    """Raise unless a tensor has a leading dimension of weight sets."""
-    if value.dim() == 0 or value.shape[0] != sets:
-        wanted = f"a leading dimension of {sets} weight sets, or share_input=True"
-        checks.fail(name, wanted, f"shape {tuple(value.shape)}")
-
-
-def has_sets(leaf: Any) -> bool:
-    """Whether a part of an argument carries weight sets; all sets share a tensor without dimensions."""
-    return isinstance(leaf, Tensor) and leaf.dim() > 0
-
-
 def map_sets(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
-    mapped: Mapping[str, bool],
     module: nn.Module | None,
     conditions: Sequence[Any] | None = None,
     chunk_size: int | None = None,
@@ -116,8 +88,7 @@ def map_sets(
 
     Args:
         function: Called with ``arguments`` and ``condition`` as keywords.
-        arguments: Tensors, or lists and dictionaries of them.
-        mapped: Which arguments carry the leading dimension of sets.
+        arguments: Tensors with a leading dimension of sets, or lists and dictionaries of them.
         module: The module whose state the function may change; ``None`` if there is none.
         conditions: One condition per set; ``None`` if there are none.
         chunk_size: How many sets are evaluated at once, at most.
@@ -129,16 +100,16 @@ def map_sets(
         TypeError: If a result has tensors in it that ``torch.utils._pytree`` does not find, or differs between sets and
             is no tensor.
     """
-    parts = {name: trees.flatten(value) for name, value in arguments.items() if mapped[name]}
+    parts = {name: trees.flatten(value) for name, value in arguments.items()}
     tensors = [leaf for leaves, _ in parts.values() for leaf in leaves if has_sets(leaf)]
 
     def one_set(*tensors: Tensor, condition: Any) -> Any:
         its = iter(tensors)
-        changed = {
+        given = {
             name: trees.unflatten([next(its) if has_sets(leaf) else leaf for leaf in leaves], structure)
             for name, (leaves, structure) in parts.items()
         }
-        return function(**{**arguments, **changed}, condition=condition)
+        return function(**given, condition=condition)
 
     return _map_tensors(one_set, tensors, module, conditions, chunk_size)
 
@@ -150,8 +121,9 @@ def _map_tensors(
     conditions: Sequence[Any] | None,
     chunk_size: int | None,
 ) -> Any:
-    parts = _parts_of(module)
-    loop = any(_has_no_rule(part) for part in parts)
+    parts = [] if module is None else list(module.modules())
+    special = [part for part in parts if _is_special(part)]
+    loop = any(_has_no_rule(part) for part in special)
     if torch.compiler.is_compiling() and not loop:
         with mappable_attention():
             return _by_vmap(function, tensors, conditions, chunk_size)
@@ -159,9 +131,10 @@ def _map_tensors(
     if sets == 0:
         return _no_sets(function, tensors, parts)
     if not loop and (module is None or _looping.get(module, {}).get(module.training, 0) < 2):
-        state = _State(parts)
+        state = _State(parts, special)
+        alike = module is not None and not special and not torch._C._is_any_autocast_enabled()
         try:
-            with _as_in_a_loop(parts):
+            with nullcontext() if alike else _as_in_a_loop(special):
                 result = _by_vmap(function, tensors, conditions, chunk_size)
         except (NeedsLoop, RuntimeError) as problem:
             state.put_back()
@@ -232,7 +205,7 @@ def _by_vmap(
 
 def _no_sets(function: Callable[..., Any], tensors: Sequence[Tensor], parts: Sequence[nn.Module]) -> Any:
     """The result for no set: what one of zeros gives, without its entries."""
-    state = _State(parts)
+    state = _State(parts, parts)
     with torch.no_grad():
         output = function(*(tensor.new_zeros(tensor.shape[1:]) for tensor in tensors), condition=None)
     state.put_back()
@@ -293,19 +266,30 @@ def _slots_within(store: Any, depth: int = 4) -> list[tuple[Any, Any]]:
 # What vmap does not see: state, padded positions, what is evaluated again, layers that it takes apart.
 
 
-def _parts_of(module: nn.Module | None) -> list[nn.Module]:
-    """A module and all that is in it; ``modules()`` without its names, which take as long as a small layer."""
-    found: dict[int, nn.Module] = {}
-    waiting = [] if module is None else [module]
-    while waiting:
-        part = waiting.pop()
-        if id(part) not in found:
-            found[id(part)] = part
-            waiting += [child for child in part._modules.values() if child is not None]
-    return list(found.values())
-
-
+_TAKEN_APART = (nn.RNNBase, nn.RNNCellBase, nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 _KNOWN = ("torch.", "hypnettorch.")
+
+
+_ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity)
+_IN_A_ROW = {nn.Linear, *_ACTIVATIONS}
+
+
+def _is_special(part: nn.Module) -> bool:
+    """Whether a module is another one to ``vmap`` than in a loop, or may have state, or somebody looks into it."""
+    own = vars(part)
+    watched = any(
+        own[hooks] for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    )
+    return bool(part._buffers) or watched or "forward" in own or not _of_torch(part) or isinstance(part, _TAKEN_APART)
+
+
+def layers_in_a_row(module: nn.Module, arguments: Sequence[Any]) -> list[Any]:
+    """The layers of a ``Sequential`` of linear layers and activations that gets tensors; of others none."""
+    row: list[Any] = [*module._modules.values()]
+    known = type(module) is nn.Sequential and row and type(row[0]) is nn.Linear and _IN_A_ROW.issuperset(map(type, row))
+    plain = known and TENSORS.issuperset(map(type, arguments)) and not torch._C._is_any_autocast_enabled()
+    watched = plain and (nn.modules.module._has_any_global_hook() or any(map(_is_special, (module, *row))))
+    return row if plain and not watched else []
 
 
 def _has_no_rule(part: nn.Module) -> bool:
@@ -341,14 +325,14 @@ _NOT_STATE = frozenset(nn.Module().__dict__) | {"_flat_weights", "_flat_weight_r
 class _State:
     """Attributes and buffers of modules as they are, those included that are changed in place."""
 
-    def __init__(self, parts: Sequence[nn.Module]) -> None:
-        active = [part for part in parts if not _of_torch(part) or part._forward_pre_hooks]  # others only have buffers
-        self._stores: list[Any] = [(part, part._buffers, dict(part._buffers)) for part in parts if part._buffers]
+    def __init__(self, parts: Sequence[nn.Module], special: Sequence[nn.Module]) -> None:
+        active = [part for part in special if not _of_torch(part) or part._forward_pre_hooks]
+        self._stores: list[Any] = [(part, part._buffers, dict(part._buffers)) for part in special if part._buffers]
         self._stores += [(part, part.__dict__, _without_torch(part.__dict__)) for part in active]
         values = [value for _, _, before in self._stores for value in before.values()]
         values += [part.__dict__[hooks] for part in parts for hooks in _HOOKS] if active else []
         self._contents = [(v, _content(v)) for v in values if isinstance(v, (*_CONTAINERS, Tensor))]
-        buffers = [buffer for part in parts for buffer in part._buffers.values() if isinstance(buffer, Tensor)]
+        buffers = [buffer for part in special for buffer in part._buffers.values() if isinstance(buffer, Tensor)]
         self._copies = [(buffer, buffer.clone()) for buffer in buffers]
 
     def put_back(self) -> bool:

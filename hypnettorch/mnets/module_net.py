@@ -5,20 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from hypnettorch.core import checks, lending, trees
+from hypnettorch.core import checks, functional, lending, trees
 from hypnettorch.core.lending import Place
 from hypnettorch.core.low_rank import LowRank, UpdatedWeight, is_pair
 from hypnettorch.core.table import Row
-from hypnettorch.core.values import Stacked
+from hypnettorch.core.values import Stacked, check_sets, count_sets, has_sets
 from hypnettorch.layers.buffer_sets import RunningStatistics, normalization_layers
 from hypnettorch.mnets import weight_updates
-from hypnettorch.mnets.batched import check_sets, count_sets, has_sets, map_sets, set_conditions
+from hypnettorch.mnets.batched import layers_in_a_row, map_sets, set_conditions
 from hypnettorch.mnets.layer_types import describe_module, term_of
 from hypnettorch.mnets.network import Network
 from hypnettorch.mnets.selection import names_of_parameters, place_of, select_parameters
@@ -225,7 +226,7 @@ class ModuleNet(Network):
             return self._materialize(self._resolve(weights))
         named = self._resolve(weights, stacked=True)
         sets = count_sets(list(named.values()))
-        return [self._materialize({name: _of_set(value, b) for name, value in named.items()}) for b in range(sets)]
+        return [self._materialize(trees.map_tensors(itemgetter(b), named)) for b in range(sets)]
 
     def _materialize(self, named: Named) -> nn.Module:
         plain = lending.plain_copy(self.module)
@@ -295,6 +296,8 @@ class ModuleNet(Network):
     ) -> Any:
         """Call the module with ``B`` weight sets at once, by ``torch.func.vmap``.
 
+        A ``Sequential`` of linear layers and activations is one batched product per layer instead.
+
         Args:
             *args: Positional arguments; tensors carry a leading ``B`` unless ``share_input``; all sets share those
                 without dimensions. Without a keyword ``weights`` the second one is ``weights``.
@@ -324,28 +327,40 @@ class ModuleNet(Network):
         named = self._resolve(weights, stacked=True)
         values = list(named.values())
         sets = count_sets(values)
-        in_dims = {} if in_dims is None else in_dims
-        for name, dim in in_dims.items():
+        for name, dim in (in_dims or {}).items():
             checks.one_of("in_dims (key)", name, kwargs)
             checks.one_of(f"in_dims['{name}']", dim, (None, 0))
         if chunk_size is not None:
             checks.integer("chunk_size", chunk_size, 1)
-        of_set = {} if share_input else {name: v for name, v in kwargs.items() if in_dims.get(name, 0) == 0}
-        mapped_args = () if share_input else args
-        labelled: dict[checks.Name, Any] = {("args", i): value for i, value in enumerate(mapped_args)} | of_set
+        conditions = None if condition is None else set_conditions(condition, sets)
+        of_set = {} if share_input else {name: v for name, v in kwargs.items() if (in_dims or {}).get(name, 0) == 0}
+        labelled: dict[checks.Name, Any] = {("args", i): x for i, x in enumerate(() if share_input else args)} | of_set
         for label, value in labelled.items():
             for leaf in filter(has_sets, trees.flatten(value)[0]):
                 check_sets(label, leaf, sets)
+        row = layers_in_a_row(self.module, [*args, *values])
+        if row and sets and not kwargs:
+            return self._by_products(row, args[0].expand(sets, *args[0].shape) if share_input else args[0], named)
 
-        def one_set(values: Sequence[Value], args: Sequence[Any], of_set: dict[str, Any], condition: Any) -> Any:
+        def one_set(values: Sequence[Value], of_set: dict[str, Any], condition: Any, args: Sequence[Any] = args) -> Any:
             its = dict(zip(named, values, strict=True))
             return self._evaluate(its, condition, args, {**kwargs, **of_set})
 
-        arguments = {"values": values, "args": list(args), "of_set": of_set}
-        mapped = {"values": True, "args": not share_input, "of_set": bool(of_set)}
-        conditions = None if condition is None else set_conditions(condition, sets)
+        arguments = {"values": values, "of_set": of_set} | ({} if share_input else {"args": list(args)})
         with weight_updates.OnlyRead(named):
-            return map_sets(one_set, arguments, mapped, self.module, conditions, chunk_size)
+            return map_sets(one_set, arguments, self.module, conditions, chunk_size)
+
+    def _by_products(self, row: Sequence[nn.Module], x: Tensor, named: Mapping[str, Any]) -> Tensor:
+        """What linear layers and activations in a row compute with stacked weights, a product for each layer."""
+        for layer in row:
+            names = self._in_module().dictionaries.get((layer, "_parameters"))
+            if names is None:
+                x = layer(x)
+            else:
+                x = functional.linear(
+                    x, *(named.get(names.get(key, ""), getattr(layer, key)) for key in ("weight", "bias"))
+                )
+        return x
 
     def distillation_targets(self) -> list[Tensor] | None:
         """``None``: there is nothing to distil."""
@@ -509,11 +524,6 @@ class _Places(NamedTuple):
     dictionaries: dict[tuple[nn.Module, str], dict[str, str]]
     of: dict[str, list[Place]]
     selected: dict[nn.Module, list[tuple[str, str]]]
-
-
-def _of_set(value: Value, b: int) -> Value:
-    """What one weight set has of stacked values."""
-    return LowRank(value.A[b], value.B[b]) if isinstance(value, LowRank) else value[b]
 
 
 def _settled(name: str, update: LowRank, own: Tensor, places: Sequence[Place], by_row: bool) -> Value:

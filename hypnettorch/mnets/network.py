@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from hypnettorch.core import checks, formats, memory, old_files
 from hypnettorch.core.table import MODULATION, Row, Table, order_of, values_of
-from hypnettorch.core.values import Stacked, Values, count_sets, resolve
+from hypnettorch.core.values import Stacked, Values, check_sets, count_sets, resolve
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
 from hypnettorch.layers.context_mod_layer import ContextModLayer
 from hypnettorch.layers.stages import Affine, Linear, Modulation, Norm
-from hypnettorch.mnets.batched import batched_by_vmap, check_sets, set_conditions
+from hypnettorch.mnets.batched import batched_by_vmap, set_conditions
 
 Shapes = list[list[int]]
 Fill = Callable[[Tensor], Any]
@@ -391,7 +391,7 @@ class Network(nn.Module):
         sets: int = values.sets  # type: ignore[assignment]
         if share_input:
             x = x.expand(sets, *x.shape)
-        elif x.dim() == 0 or x.shape[0] != sets:
+        else:
             check_sets("x", x, sets)
         return self.compute(self.prepare(x, sets), values, **options)
 
@@ -414,7 +414,7 @@ class Network(nn.Module):
         tensors, given = resolve(self.table, weights, self, stacked, x)
         if given is not tensors:
             self.check_complete(tensors, weights)
-        values = Values(tensors, given, count_sets(given.values()) if stacked else None)
+        values = Values(tensors, given, count_sets(list(given.values())) if stacked else None)
         if condition is not None:
             values.stats_id, values.ckpt_id = self._parse_condition(condition, values.sets)
         if distilled_params is not None:

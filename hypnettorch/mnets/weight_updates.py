@@ -11,7 +11,7 @@ from torch import Tensor
 from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import checks, formats
 from hypnettorch.core.low_rank import LowRank, is_pair, matrix_shape
-from hypnettorch.mnets.batched import count_sets
+from hypnettorch.core.values import count_sets
 
 Value = Tensor | LowRank
 """What replaces a weight, or is added to it."""
@@ -74,9 +74,7 @@ def parse_weights(
             f"keys among {names} or positions of these",
             f"unknown {unknown}{did_you_mean(unknown[0], names)}",
         )
-    sets = None
-    if stacked:
-        sets = count_sets([list(value) if is_pair(value) else value for value in weights.values()])
+    sets = count_sets(list(weights.values())) if stacked else None
     parsed: dict[str, Value] = {}
     for key, value in weights.items():
         name = names[key] if isinstance(key, int) else key

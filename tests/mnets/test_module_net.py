@@ -73,11 +73,19 @@ def twice_used() -> nn.Module:
     return nn.Sequential(layer, nn.Tanh(), layer)
 
 
+def perceptron() -> nn.Module:
+    activation = nn.Tanh()
+    return nn.Sequential(
+        nn.Linear(4, 5), activation, nn.Linear(5, 5, bias=False), nn.ReLU(inplace=True), activation, nn.Linear(5, 2)
+    )
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv": (conv_net, (2, 3, 6, 6)),
     "residual": (lambda: Block(4), (2, 4, 5, 5)),
     "unet": (UNet, (2, 1, 6, 6)),
     "twice used": (twice_used, (3, 4)),
+    "perceptron": (perceptron, (2, 3, 4)),
     "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), (2, 4)),
     "spectral norm": (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), (2, 4)),
     "layer norm": (lambda: nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 2)), (3, 4)),
@@ -149,6 +157,74 @@ def test_batched_forward_equals_a_loop(name: str, share: bool, train: bool) -> N
     torch.testing.assert_close(first(output), torch.stack([first(e) for e in expected]), rtol=1e-4, atol=1e-5)
     for key, value in batched.state_dict().items():
         torch.testing.assert_close(value, looped.state_dict()[key])
+
+
+@pytest.mark.parametrize("include", [None, "*.weight", "5.*"])
+@pytest.mark.parametrize("share", [True, False])
+def test_layers_in_a_row_are_one_product_each(
+    include: str | None, share: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.func, "vmap", None)
+    net = ModuleNet(perceptron(), include=include)
+    weights = [w.requires_grad_() for w in stacked(net, 3)]
+    x = torch.randn(3, 2, 4).requires_grad_()
+    leaves = [*weights, x, *(p for p in net.parameters() if p.requires_grad)]
+    output = net.batched_forward(x, weights, share_input=share)
+    looped = torch.stack([net(x if share else x[b], weights=[w[b] for w in weights]) for b in range(3)])
+    torch.testing.assert_close(output, looped)
+    for got, want in zip(*(torch.autograd.grad(y.square().sum(), leaves) for y in (output, looped)), strict=True):
+        torch.testing.assert_close(got, want)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def _patch(module: nn.Module) -> None:
+    module[0].forward = lambda x: 2 * nn.Linear.forward(module[0], x)
+
+
+def _replace(module: nn.Module) -> None:
+    module[2] = Doubled(5, 5)
+
+
+LOOKED_INTO: dict[str, Callable[[nn.Module], object]] = {
+    "a class of its own": _replace,
+    "a forward of its own": _patch,
+    "forward hook": lambda module: module[1].register_forward_hook(lambda layer, args, y: 2 * y),
+    "forward pre-hook": lambda module: module.register_forward_pre_hook(lambda layer, args: (2 * args[0],)),
+    "parametrisation": lambda module: nn.utils.parametrizations.weight_norm(module[0]),
+}
+
+
+@pytest.mark.parametrize("change", LOOKED_INTO)
+def test_layers_into_which_somebody_looks_are_called(change: str) -> None:
+    module = perceptron()
+    LOOKED_INTO[change](module)
+    net, x = ModuleNet(module), torch.randn(3, 2, 4)
+    weights = stacked(net, 3)
+    looped = torch.stack([net(x[b], weights=[w[b] for w in weights]) for b in range(3)])
+    torch.testing.assert_close(net.batched_forward(x, weights), looped)
+
+
+def test_global_hooks_see_layers_in_a_row() -> None:
+    net, seen = ModuleNet(perceptron()), []
+    hook = nn.modules.module.register_module_forward_hook(lambda layer, args, y: seen.append(type(layer)))
+    try:
+        net.batched_forward(torch.randn(3, 2, 4), stacked(net, 3))
+    finally:
+        hook.remove()
+    assert seen.count(nn.Linear) == 3
+
+
+def test_layers_in_a_row_under_autocast() -> None:
+    net, x = ModuleNet(perceptron()), torch.randn(3, 2, 4)
+    weights = stacked(net, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = net.batched_forward(x, weights)
+        looped = torch.stack([net(x[b], weights=[w[b] for w in weights]) for b in range(3)])
+    torch.testing.assert_close(output, looped, rtol=0.02, atol=0.01)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -370,7 +446,7 @@ def test_compile() -> None:
     torch.testing.assert_close(compiled(x, weights), net(x, weights=weights))
 
 
-@pytest.mark.parametrize("name", ["conv", "attention"])
+@pytest.mark.parametrize("name", ["conv", "attention", "perceptron"])
 def test_compile_of_many_weight_sets(name: str) -> None:
     module, x = make(name)
     net = ModuleNet(module).eval()

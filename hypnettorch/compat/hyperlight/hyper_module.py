@@ -242,5 +242,4 @@ def _map_call(
         with external.replaced([(stacked[name].place, value) for name, value in values.items()]):
             return function(*args, **kwargs)
 
-    arguments = {"tensors": tensors, "values": values}
-    return map_sets(one_set, arguments, dict.fromkeys(arguments, True), module)
+    return map_sets(one_set, {"tensors": tensors, "values": values}, module)
