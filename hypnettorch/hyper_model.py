@@ -265,8 +265,8 @@ class HyperModel(nn.Module):
     def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:
         """Weights in the order of the targets, or updates by the key of their target."""
         updates = getattr(self.hnet, "makes_updates", False) and isinstance(self.mnet, ModuleNet)
-        weights = self.hnet(**inputs, ret_format="factors" if updates else "stacked")
-        return weights if many else trees.map_tensors(lambda w: w.squeeze(0), weights)
+        weights = self.hnet(**inputs, ret_format="factors" if updates else "stacked" if many else "squeezed")
+        return trees.map_tensors(lambda w: w.squeeze(0), weights) if updates and not many else weights
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile everything but the look-up of conditions, so that one graph serves all of them.
