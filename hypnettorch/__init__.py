@@ -14,9 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypnettorch.hnets import HMLP
+    from hypnettorch.hnets import HMLP, ChunkedHMLP, HLowRank, HResidual, HSetInput
     from hypnettorch.hyper_model import HyperModel
-    from hypnettorch.mnets import MLP, ModuleNet
+    from hypnettorch.mnets import MLP, ModuleNet, Siren
 else:
 
     def __getattr__(name: str) -> Any:
@@ -26,9 +26,23 @@ else:
 
 
 __version__ = "1.0.0.dev0"
-__all__ = ["HMLP", "MLP", "HyperModel", "ModuleNet"]
+__all__ = [
+    "HMLP",
+    "MLP",
+    "ChunkedHMLP",
+    "HLowRank",
+    "HResidual",
+    "HSetInput",
+    "HyperModel",
+    "ModuleNet",
+    "Siren",
+]
 
-_MODULES = {"HMLP": "hnets", "MLP": "mnets", "HyperModel": "hyper_model", "ModuleNet": "mnets"}
+_MODULES = {
+    **dict.fromkeys(("HMLP", "ChunkedHMLP", "HLowRank", "HResidual", "HSetInput"), "hnets"),
+    **dict.fromkeys(("MLP", "ModuleNet", "Siren"), "mnets"),
+    "HyperModel": "hyper_model",
+}
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import checks, formats, trees
 from hypnettorch.core.values import Stacked, check_sets, has_sets
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
 from hypnettorch.hnets.low_rank_hnet import UpdatesOfModule
 from hypnettorch.hnets.mlp_hnet import HMLP
+from hypnettorch.hnets.residual_hnet import HResidual
 from hypnettorch.mnets.batched import map_sets
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import Network, check_network, computes, is_network
@@ -89,6 +92,8 @@ class HyperModel(nn.Module):
         include: Any = None,
         exclude: Any = None,
         embedding_table: bool = True,
+        residual: bool = False,
+        cond_input: Any = None,
         **net_options: Any,
     ) -> HyperModel:
         """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP``.
@@ -105,6 +110,12 @@ class HyperModel(nn.Module):
             include: Which parameters are produced, see ``ModuleNet``. Default: all.
             exclude: Which of them are not.
             embedding_table: Whether the embeddings are one parameter, see :class:`~hypnettorch.hnets.mlp_hnet.HMLP`.
+            residual: For conditions that have much in common and little data each: what is generated is added to the
+                module's own values, is nothing at first (:class:`~hypnettorch.hnets.residual_hnet.HResidual`), and
+                embeddings start near each other, with standard deviation 0.03, as latent codes of images and shapes
+                usually do (Park et al., "DeepSDF", CVPR 2019, section 4.2: 0.01).
+            cond_input: Samples ``[N, cond_in_size]`` of vectors as conditions, for which the start is right. Default:
+                vectors from N(0, 1), as embeddings are.
             **net_options: Further arguments of ``ModuleNet``.
 
         Raises:
@@ -117,8 +128,12 @@ class HyperModel(nn.Module):
             >>> model(torch.randn(5, 4), cond_id=2).shape
             torch.Size([5, 2])
         """
+        options = inspect.signature(ModuleNet).parameters
+        for name in net_options.keys() - options.keys():
+            known = (*options, *inspect.signature(cls.from_module).parameters)
+            raise TypeError(f"from_module: unexpected keyword argument '{name}'{did_you_mean(name, known)}")
         net = ModuleNet(module, include, exclude, **net_options)
-        hnet = HMLP(
+        hnet: Any = HMLP(
             net.hyper_shapes_learned or (),
             cond_in_size=cond_in_size,
             layers=layers,
@@ -127,7 +142,11 @@ class HyperModel(nn.Module):
             embedding_table=embedding_table,
             verbose=False,
         )
-        hnet.apply_calibrated_init(net)
+        if checks.flag("residual", residual):
+            hnet = HResidual(hnet, net, verbose=False)
+        hnet.apply_calibrated_init(net, cond_input)
+        for embedding in hnet.conditional_params if residual else ():
+            nn.init.normal_(embedding, std=0.03)
         return cls(hnet, net)
 
     def forward(

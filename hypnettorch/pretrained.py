@@ -46,7 +46,10 @@ def _described(signature: inspect.Signature, args: Sequence[Any], kwargs: Mappin
         return None
     bound.apply_defaults()
     _, *names = bound.arguments
-    return {name: descriptions.describe(bound.arguments[name]) for name in names}
+    passed = {name: bound.arguments[name] for name in names}
+    if hasattr(passed.get("base"), "initial_weights"):
+        passed["base"] = passed["base"].initial_weights()
+    return {name: descriptions.describe(value) for name, value in passed.items()}
 
 
 _CURRENT: Mapping[str, Callable[[Any], Any]] = {

@@ -339,9 +339,8 @@ def test_import_of_the_package_alone_takes_no_torch() -> None:
 
 
 def test_the_package_has_the_names_that_most_programs_need() -> None:
-    from hypnettorch import HMLP, MLP, HyperModel, ModuleNet
-
-    named = {"HMLP": HMLP, "MLP": MLP, "HyperModel": HyperModel, "ModuleNet": ModuleNet}
+    names = ("ChunkedHMLP", "HLowRank", "HMLP", "HResidual", "HSetInput", "HyperModel", "MLP", "ModuleNet", "Siren")
+    named = {name: getattr(hypnettorch, name) for name in names}
     assert set(hypnettorch.__all__) == set(named)
     assert set(named) <= set(dir(hypnettorch))
     for name, cls in named.items():

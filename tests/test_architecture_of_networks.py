@@ -26,7 +26,7 @@ PACKAGE = Path(hypnettorch.__file__).parent
 CORE = ("core", "layers", "mnets", "hnets", "hyper_model.py")
 
 MOST_CLASSES = 4
-MOST_LINES = 8908  # the goal is 6000; the last reasons to raise it: a new network (Siren), files of wrapped networks
+MOST_LINES = 8931  # the goal is 6000; the last reasons to raise it: Siren, files of wrapped networks, starts at a base
 
 
 def networks() -> list[type]:

@@ -453,6 +453,49 @@ def test_many_weights_of_a_module_have_heads_of_their_own(width: int, heads: lis
     assert [name for name in names if name.startswith("head") and name.endswith("weight")] == heads
 
 
+def test_residual_conditions_start_at_the_module() -> None:
+    module = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)).eval()
+    x = torch.randn(4, 3)
+    expected = module(x).detach()
+    model = HyperModel.from_module(module, num_cond_embs=200, residual=True).eval()
+    for output in model(x, cond_id=[0, 7, 199], share_input=True):
+        torch.testing.assert_close(output, expected)
+    (embeddings,) = model.hnet.conditional_params
+    assert embeddings.std().item() == pytest.approx(0.03, rel=0.1)
+    before = model.hnet.conditional_params[0].detach().clone()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(x, cond_id=[0, 7], share_input=True) - torch.tensor([[[0.0]], [[1.0]]])).square().mean().backward()
+        optimizer.step()
+    assert not torch.equal(embeddings[7], before[7])
+    assert torch.equal(embeddings[8], before[8])
+
+
+def test_samples_of_conditions_set_the_start() -> None:
+    samples = 100 + 2 * torch.rand(64, 1)
+    module = nn.Linear(64, 64)
+    own = module.weight.detach().std().item()
+    model = HyperModel.from_module(module, num_cond_embs=0, cond_in_size=1, cond_input=samples)
+    assert model.weights(cond_input=samples[:1])["weight"].std().item() == pytest.approx(own, rel=0.2)
+
+
+def test_unknown_options_are_told() -> None:
+    with pytest.raises(TypeError, match=r"from_module: unexpected keyword argument 'num_cond_emb' \(did you mean"):
+        HyperModel.from_module(nn.Linear(2, 1), num_cond_emb=3)
+
+
+def test_networks_without_own_weights_are_no_modules() -> None:
+    with pytest.raises(ValueError, match=r"module: expected a module with parameters \(HyperModel\(hnet, mnet\) takes"):
+        HyperModel.from_module(MLP(no_weights=True, verbose=False))
+
+
+def test_conditions_are_keywords() -> None:
+    model = HyperModel.from_module(nn.Linear(2, 1))
+    with pytest.raises(ValueError, match="expected uncond_input=, cond_input= or cond_id=, got no input at all"):
+        model(torch.randn(3, 2), torch.randn(8))
+
+
 def test_vectors_as_conditions_of_a_module() -> None:
     model = HyperModel.from_module(nn.Linear(4, 2), num_cond_embs=0, cond_in_size=5)
     assert not any("embeddings" in name for name, _ in model.named_parameters())

@@ -32,7 +32,7 @@ END = 6.3  # one period
 
 net = Siren(n_in=1, n_out=1, hidden_layers=[32, 32], omega=2, verbose=False)
 inner = HMLP(net.param_shapes, cond_in_size=1, num_cond_embs=0, layers=(32, 32), verbose=False)
-hnet = HResidual(inner, net.internal_params, mnet=net, verbose=False)
+hnet = HResidual(inner, net, verbose=False)
 hnet.start_at_base()
 
 # %%
@@ -42,7 +42,7 @@ hnet.start_at_base()
 # ``batched_forward`` evaluates one network per equation, each at points of its own. Each output depends only on its own
 # point, so the gradient of their sum holds all derivatives. ``create_graph=True`` lets these be differentiated again:
 # by time for the second derivative, and by the hypernetwork's parameters for training. The initial values are part of
-# the ansatz :math:`u(t) = 1 + \frac{t^2}{1 + t^2} f(t)`.
+# the ansatz :math:`u(t) = 1 + \frac{t^2}{1 + t^2} f(t)`; plain :math:`t^2 f(t)` would ask for ever smaller :math:`f`.
 
 
 def solution(t, damping):
@@ -68,6 +68,9 @@ def exact(t, damping):
 # %%
 # Training without data
 # ---------------------
+#
+# Second derivatives make large gradients now and then. Clipping keeps them from undoing what was learned, and a falling
+# learning rate settles the rest.
 
 STEPS = 1000
 optimizer = torch.optim.Adam(hnet.parameters(), lr=5e-3)

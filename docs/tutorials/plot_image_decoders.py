@@ -45,17 +45,15 @@ decoder = nn.Sequential(Waves(16), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 1
 
 # %%
 # ``HyperModel.from_module`` makes all its weights depend on the image. The vectors of the images are the rows of one
-# table; a step reads those of its batch. Each image has a network of its own, and all are asked for the same places.
+# table; a step reads those of its batch. With ``residual=True`` all images start with the same network and vectors near
+# each other, so that they share what they learn. Each image has a network of its own, and all are asked for the same
+# places.
 
-model = HyperModel.from_module(decoder, num_cond_embs=COUNT, cond_in_size=8, layers=(64,))
-table = model.hnet.get_parameter("embeddings.weight")  # [COUNT, 8]
-with torch.no_grad():
-    table.mul_(0.3)
+model = HyperModel.from_module(decoder, num_cond_embs=COUNT, cond_in_size=8, layers=(64,), residual=True)
+(table,) = model.hnet.conditional_params  # [COUNT, 8]
 
 STEPS = 800
-optimizer = torch.optim.Adam(
-    [{"params": [table], "lr": 2e-2}, {"params": [p for p in model.hnet.parameters() if p is not table]}], lr=3e-3
-)
+optimizer = torch.optim.Adam([{"params": [table], "lr": 2e-2}, {"params": model.hnet.unconditional_params}], lr=3e-3)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
 for _ in range(STEPS):
     ids = torch.randint(COUNT, (64,))

@@ -17,6 +17,7 @@ from hypnettorch.core.starts import Start, Target, hyperfan
 from hypnettorch.core.values import Values
 from hypnettorch.hnets.initialization import describe_targets, fill_uniform
 from hypnettorch.hnets.wrapper import Wrapper, stacked_value
+from hypnettorch.mnets.network import is_network
 
 INIT = "init"
 """Stands for weights that are drawn."""
@@ -27,7 +28,7 @@ def declare(network: Wrapper, base: Any, trainable: bool, mnet: Any, block: int)
 
     Args:
         network: The wrapper, of whose hypernetwork ``ω₀`` gets type and device.
-        base: Its tensors, which are copied, or ``'init'``.
+        base: Its tensors, which are copied, a main network that has them as its own, or ``'init'``.
         trainable: Whether they are parameters.
         mnet: The main network, which says what each target is.
         block: Where the parameters stand.
@@ -36,6 +37,8 @@ def declare(network: Wrapper, base: Any, trainable: bool, mnet: Any, block: int)
         Whether they were drawn.
     """
     checks.flag("trainable", trainable)
+    mnet = base if mnet is None and is_network(base) else mnet
+    base = tensors_of(base)
     targets = describe_targets(network.target_shapes, mnet)
     drawn = isinstance(base, str)
     if drawn:
@@ -82,8 +85,22 @@ def refuse_zero(network: Wrapper) -> None:
     raise NotImplementedError(f"{type(network).__name__} has weights of its own and does not start at zero")
 
 
+def tensors_of(base: Any) -> Any:
+    """A base, with a main network replaced by its own values.
+
+    Raises:
+        ValueError: If the network has none.
+    """
+    if not is_network(base):
+        return base
+    values = base.initial_weights()
+    if not values:
+        checks.fail("base", "a main network with values of its own", f"a {type(base).__name__} with no_weights=True")
+    return values
+
+
 def _check_base(base: Any, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    checks.instance("base", base, (Sequence, nn.ParameterList), "a list of tensors or 'init'")
+    checks.instance("base", base, (Sequence, nn.ParameterList), "a list of tensors, a main network or 'init'")
     checks.length("base", base, len(shapes))
     for i, (value, shape) in enumerate(zip(base, shapes, strict=True)):
         checks.shape(("base", i), value, shape)

@@ -269,6 +269,8 @@ def _samples(hnet: Any, cond_input: Any, uncond_input: Any) -> tuple[Any, Values
         uncond = drawn.uncond if uncond is None else uncond
         if cond is None and ids is None:
             cond, other = drawn.cond, dict(drawn.given) or None
+            if cond is None and other is None and uncond is None:
+                checks.fail("cond_input", f"samples, since {type(hnet).__name__} cannot draw them", None)
     if ids is not None and uncond is not None:
         ids = [ids[i % len(ids)] for i in range(len(uncond))]
     return hnet.read(uncond, cond, ids, other, None, "flattened")

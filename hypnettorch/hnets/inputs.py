@@ -18,7 +18,7 @@ Ids = list[int] | Tensor
 def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required: bool) -> None:
     """Raise if inputs exclude each other, or none is given where one is required."""
     if required and uncond_input is None and cond_input is None and cond_id is None:
-        raise checks.StateError("forward: expected uncond_input, cond_input or cond_id, got no input at all")
+        raise checks.StateError("forward: expected uncond_input=, cond_input= or cond_id=, got no input at all")
     if cond_input is not None and cond_id is not None:
         checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
     for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):

@@ -34,12 +34,12 @@ class HResidual(Wrapper):
 
     Args:
         hnet: The hypernetwork ``h``: any of this package (containers and wrappers as well), or of a user's own class.
-        base: ``ω₀``: a tensor per target, such as ``ModuleNet.initial_weights()`` (copied in the dtype and on the
-            device of ``h``), or ``'init'`` to draw them: weights from the Kaiming distribution of fan-in, biases 0,
-            normalisation scales 1.
+        base: ``ω₀``: a main network, whose own values are taken, or a tensor per target (copied in the dtype and on
+            the device of ``h``), or ``'init'`` to draw them: weights from the Kaiming distribution of fan-in, biases
+            0, normalisation scales 1.
         trainable: Whether ``ω₀`` are parameters.
-        mnet: The main network, whose ``param_shapes_meta`` say what each target is. Without it, targets with more than
-            one dimension count as weights and vectors as biases.
+        mnet: The main network, whose ``param_shapes_meta`` say what each target is, if it is not the base. Without
+            it, targets with more than one dimension count as weights and vectors as biases.
         verbose: Whether to print a line about the network.
 
     Raises:
@@ -70,7 +70,7 @@ class HResidual(Wrapper):
     def __init__(
         self,
         hnet: Any,
-        base: Sequence[Tensor] | str = base_weights.INIT,
+        base: Network | Sequence[Tensor] | str = base_weights.INIT,
         trainable: bool = True,
         mnet: Network | None = None,
         verbose: bool = True,

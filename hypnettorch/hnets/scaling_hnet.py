@@ -30,7 +30,7 @@ class HScaling(Wrapper):
 
     Args:
         hnet: The hypernetwork ``h``, of any class, with the target shapes ``factor_shapes(shapes)``.
-        base: ``ω₀``: a tensor per target, such as ``ModuleNet.initial_weights()`` (copied in the dtype and on the
+        base: ``ω₀``: a main network, whose own values are taken, or a tensor per target (copied in the dtype and on the
             device of ``h``), or ``'init'`` to draw them like :class:`hypnettorch.hnets.residual_hnet.HResidual`.
         target_shapes: Shapes of the targets. Required with ``base='init'`` unless there is ``mnet``.
         trainable: Whether ``ω₀`` are parameters.
@@ -65,14 +65,14 @@ class HScaling(Wrapper):
     def __init__(
         self,
         hnet: Any,
-        base: Sequence[Tensor] | str = base_weights.INIT,
+        base: Network | Sequence[Tensor] | str = base_weights.INIT,
         target_shapes: Sequence[Sequence[int]] | None = None,
         trainable: bool = True,
         mnet: Network | None = None,
         row_dim: int | Sequence[int] = 0,
         verbose: bool = True,
     ) -> None:
-        shapes = _shapes_of(target_shapes, base, mnet)
+        shapes = _shapes_of(target_shapes, base_weights.tensors_of(base), mnet)
         super().__init__(hnet, shapes)
         wanted = self.factor_shapes(shapes, row_dim)
         if [list(shape) for shape in hnet.target_shapes] != wanted:
@@ -136,7 +136,7 @@ def _shapes_of(target_shapes: Any, base: Any, mnet: Any) -> Shapes:
     if target_shapes is not None:
         return checks.shapes("target_shapes", target_shapes)
     if not isinstance(base, str):
-        checks.instance("base", base, (Sequence, nn.ParameterList), "a list of tensors or 'init'")
+        checks.instance("base", base, (Sequence, nn.ParameterList), "a list of tensors, a main network or 'init'")
         for i, value in enumerate(base):
             checks.tensor(("base", i), value)
         return [list(value.shape) for value in base]

@@ -499,6 +499,10 @@ class Network(nn.Module):
         """Tensors owned by the network: what goes to the optimiser."""
         return self._view("internal", values_of(self.table.internal()))
 
+    def initial_weights(self) -> list[Tensor]:
+        """Its own values, parallel to ``internal_params``; not copies."""
+        return [param.detach() for param in values_of(self.table.internal())]
+
     @property
     def internal_params_ref(self) -> list[int] | None:
         """Position in :attr:`param_shapes` of every tensor in :attr:`internal_params`."""

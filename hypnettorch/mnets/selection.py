@@ -41,6 +41,9 @@ def select_parameters(module: nn.Module, include: Any = None, exclude: Any = Non
         ['2.bias', '2.weight']
     """
     parameters = dict(module.named_parameters(remove_duplicate=False))
+    if not parameters:
+        remedy = " (HyperModel(hnet, mnet) takes networks that get all weights from outside)"
+        checks.fail("module", f"a module with parameters{remedy}", f"a {type(module).__name__} without any")
     chosen = set(parameters) if include is None else _union(module, parameters, "include", include)
     if exclude is not None:
         chosen -= _union(module, parameters, "exclude", exclude)

@@ -347,3 +347,9 @@ def test_wrong_masks_lists_and_tuples() -> None:
         set_net(hmlp(), Labelled(), element_dims=(1, 0))(cond_input=[x, x[..., 0]])
     with pytest.raises(TypeError, match="cond_input"):
         hmlp()(cond_input=list(x[0]))
+
+
+def test_a_calibrated_start_wants_samples_of_sets() -> None:
+    hnet = HSetInput(HMLP([[2, 2]], cond_in_size=4, num_cond_embs=0, verbose=False), nn.Linear(2, 4), verbose=False)
+    with pytest.raises(ValueError, match="cond_input: expected samples, since HSetInput cannot draw them, got None"):
+        hnet.apply_calibrated_init()
