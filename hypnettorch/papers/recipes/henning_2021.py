@@ -98,8 +98,8 @@ REHEARSAL: dict[str, Any] = {
 }
 REHEARSAL_REMARKS = (
     "The commands do not say whether the loss of kept samples is their sum or their mean; here it is the sum over all "
-    "that are kept, as that of the task is. Tried with one seed: three times that strength, or no limit of the gradient "
-    "(0.5 and 0.9 points more), a hundred times (worse), a quarter of it (worse)."
+    "that are kept, as that of the task is. Tried with one seed: three times that strength, or no limit of the "
+    "gradient (0.5 and 0.9 points more), a hundred times (worse), a quarter of it (worse)."
 )
 
 SPLIT_SCRATCH: dict[str, Any] = {
