@@ -44,8 +44,7 @@ class HDocToLoRA(UpdatesOfModule):
 
     References:
         Charakorn et al., "Doc-to-LoRA", 2026, https://arxiv.org/abs/2602.15902; Jaegle et al., "Perceiver", ICML 2021,
-        https://arxiv.org/abs/2103.03206; Alayrac et al., "Flamingo", 2022, https://arxiv.org/abs/2204.14198 (queries
-        attend to tokens and queries).
+        https://arxiv.org/abs/2103.03206.
 
     Example:
         >>> from hypnettorch.mnets import ModuleNet
@@ -102,22 +101,23 @@ class _Perceiver(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Queries attend to tokens and to queries; so there is something to attend to in an empty document as well."""
+    """Queries attend to tokens, and to one more that is learned; so an empty document has something, too."""
 
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
         self._heads = heads
         self.norm = nn.LayerNorm(size)
+        self.nothing = nn.Parameter(torch.randn(size))
         self.query = nn.Linear(size, size, bias=False)
         self.key_value = nn.Linear(size, 2 * size, bias=False)
         self.output = nn.Linear(size, size, bias=False)
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.norm(x)
-        query = self._split(self.query(x))
-        key, value = map(self._split, self.key_value(torch.cat([tokens, x], dim=1)).chunk(2, dim=-1))
+        query = self._split(self.query(self.norm(x)))
+        tokens = torch.cat([tokens, self.nothing.expand(len(tokens), 1, -1)], dim=1)
+        key, value = map(self._split, self.key_value(tokens).chunk(2, dim=-1))
         if mask is not None:
-            mask = F.pad(mask.bool(), (0, x.shape[1]), value=True)[:, None, None]
+            mask = F.pad(mask.bool(), (0, 1), value=True)[:, None, None]
         attended = F.scaled_dot_product_attention(query, key, value, mask)
         mixed: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return mixed

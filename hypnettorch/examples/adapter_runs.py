@@ -169,7 +169,13 @@ class LoRATable(nn.Module):
 
 
 def train(
-    folder: Path, name: str, module: nn.Module, loss_of: Callable[[int], Tensor], steps: int, learning_rate: float
+    folder: Path,
+    name: str,
+    module: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    steps: int,
+    learning_rate: float,
+    heads: float = 1.0,
 ) -> list[float]:
     """Train a module, or go on where the training in a folder ended.
 
@@ -182,12 +188,19 @@ def train(
         loss_of: From the number of a step to its loss.
         steps: Number of steps.
         learning_rate: Of Adam; it rises within a twentieth of the steps and falls to 0 at the end.
+        heads: How much of it the heads of a generator have. Each of their outputs is a sum over all hidden units, so
+            that it changes fast.
 
     Returns:
         The loss of each step.
     """
     file, losses = folder / f"{name}.pt", []
-    optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.0)
+    parts: dict[float, list[nn.Parameter]] = {}
+    for key, parameter in module.named_parameters():
+        parts.setdefault(
+            learning_rate * (heads if ".heads." in key and key.endswith(".linear.weight") else 1), []
+        ).append(parameter)
+    optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for rate, part in parts.items()], weight_decay=0.0)
     if file.is_file():
         state = safe_files.load(file)
         losses = state["losses"]
@@ -196,8 +209,8 @@ def train(
     begun, first = time.monotonic(), len(losses)
     module.train()
     for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(20 * (step + 1) / steps, 1, 1.05 * (1 - step / steps))
+        for group, rate in zip(optimizer.param_groups, parts, strict=True):
+            group["lr"] = rate * min(20 * (step + 1) / steps, 1, 1.05 * (1 - step / steps))
         with seeded(step):
             loss = loss_of(step)
             optimizer.zero_grad()

@@ -31,7 +31,10 @@ from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
 
 ADAPTED = ["down_proj"]
 RANK = 4
-STEPS = 500
+STEPS = 400
+BARE = 1 / 3
+"""In which part of the steps, the first ones, documents are facts without the weather."""
+
 LONGEST_CHUNK = 128
 """Tokens of a piece that is read at once; longer paragraphs are cut."""
 
@@ -42,60 +45,10 @@ TRAINED_LENGTHS, LENGTHS = (1, 2, 3), (1, 2, 3, 4, 6)
 TESTS = 40
 """Documents of a test."""
 
-PEOPLE = [
-    "Anna",
-    "Ben",
-    "Clara",
-    "David",
-    "Emma",
-    "Frank",
-    "Grace",
-    "Henry",
-    "Ivan",
-    "Julia",
-    "Kevin",
-    "Laura",
-    "Martin",
-    "Nora",
-    "Oscar",
-    "Paula",
-    "Robert",
-    "Sarah",
-    "Thomas",
-    "Vera",
-]
-THINGS = [
-    "hammer",
-    "lamp",
-    "violin",
-    "camera",
-    "basket",
-    "mirror",
-    "candle",
-    "ladder",
-    "kettle",
-    "carpet",
-    "guitar",
-    "bottle",
-    "pencil",
-    "blanket",
-    "hat",
-    "clock",
-    "drum",
-    "spoon",
-    "bicycle",
-    "umbrella",
-    "map",
-    "coin",
-    "key",
-    "ring",
-    "rope",
-    "stone",
-    "book",
-    "flag",
-    "bell",
-    "chair",
-]
+PEOPLE = ["Anna", "Ben", "David", "Frank", "Henry", "Martin", "Robert", "Sarah", "Thomas", "Mary"]
+THINGS = ["camera", "hat", "clock", "map", "coin", "key", "ring", "stone", "book", "flag", "bell", "chair"]
+"""Words that are one token each."""
+
 FILLERS = (
     "The sky is grey today.",
     "It rained in the morning.",
@@ -108,23 +61,23 @@ FILLERS = (
 )
 
 
-def draw_document(draws: random.Random, paragraphs: int) -> tuple[str, list[tuple[str, str]]]:
-    """A document, and who keeps what by what it says, one fact in each paragraph."""
+def draw_document(draws: random.Random, paragraphs: int, bare: bool = False) -> tuple[str, list[tuple[str, str]]]:
+    """A document, and who keeps what by what it says, one fact in each paragraph, which is ``bare`` or in weather."""
     facts = list(zip(draws.sample(PEOPLE, paragraphs), draws.sample(THINGS, paragraphs), strict=True))
     written = []
     for person, thing in facts:
-        sentences = [f"{person} keeps a {thing}.", *draws.sample(FILLERS, 2)]
+        sentences = [f"{person} keeps a {thing}.", *draws.sample(FILLERS, 0 if bare else 2)]
         draws.shuffle(sentences)
         written.append(" ".join(sentences))
     return "\n".join(written), facts
 
 
-def draw_queries(draws: random.Random, documents: int, lengths: Sequence[int]) -> list[Query]:
+def draw_queries(draws: random.Random, documents: int, lengths: Sequence[int], bare: bool = False) -> list[Query]:
     """A question about each fact of some documents, whose numbers of paragraphs are drawn."""
     found = []
     for _ in range(documents):
-        document, facts = draw_document(draws, draws.choice(lengths))
-        found += [Query(document, f"What does {person} keep?", thing, document) for person, thing in facts]
+        document, facts = draw_document(draws, draws.choice(lengths), bare)
+        found += [Query(document, f"What does {person} keep?", f" {thing}", document) for person, thing in facts]
     return found
 
 
@@ -152,7 +105,7 @@ def read_documents(model: LanguageModel, hnet: Any, documents: Sequence[str]) ->
 def new_generator(model: LanguageModel, seed: int) -> Any:
     """A hypernetwork before training."""
     with runs.seeded(seed):
-        return HDocToLoRA(model.net, model.module.config.hidden_size, RANK, size=256)
+        return HDocToLoRA(model.net, 2 * model.module.config.hidden_size, RANK, size=256)
 
 
 def new_loras(model: LanguageModel, count: int, seed: int) -> runs.LoRATable:
@@ -178,13 +131,16 @@ def train(folder: Path, options: Options) -> None:
     def loss_with(factors_of: runs.FactorsOf) -> Callable[[int], torch.Tensor]:
         def loss(step: int) -> torch.Tensor:
             draws = random.Random(f"{options.seed}, step {step}")
-            return runs.answer_loss(model, draw_queries(draws, DOCUMENTS_OF_A_STEP, TRAINED_LENGTHS), factors_of)
+            bare = step < BARE * options.steps
+            return runs.answer_loss(model, draw_queries(draws, DOCUMENTS_OF_A_STEP, TRAINED_LENGTHS, bare), factors_of)
 
         return loss
 
     few = max(options.steps // 8, 1)
     losses = {
-        "generated": runs.train(folder, "generator", hnet, loss_with(methods["generated"]), options.steps, 1e-3),
+        "generated": runs.train(
+            folder, "generator", hnet, loss_with(methods["generated"]), options.steps, 1e-3, heads=1 / 8
+        ),
         "one LoRA for all documents": runs.train(
             folder, "shared", shared, loss_with(methods["one LoRA for all documents"]), few, 2e-3
         ),

@@ -7,6 +7,7 @@ encoder all-MiniLM-L6-v2, Apache 2.0).
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import re
 import tempfile
@@ -65,10 +66,17 @@ class LanguageModel:
 
     @torch.no_grad()
     def features(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """What the model itself makes of rows of ids: hidden states after two thirds of its layers, and their mask."""
+        """What the model itself makes of rows of ids: the embedding of each token, and its state after half of the layers.
+
+        Both are normalised. The mask says where tokens are.
+        """
         inputs = self.padded(rows)
-        states = self.module(**inputs, output_hidden_states=True, logits_to_keep=1, use_cache=False).hidden_states
-        return {"features": states[2 * (len(states) - 1) // 3], "mask": inputs["attention_mask"]}
+        decoder = self.module.model
+        first = copy.copy(decoder)
+        first._modules = {**decoder._modules, "layers": decoder.layers[: len(decoder.layers) // 2]}
+        states = decoder.embed_tokens(inputs["input_ids"]), first(**inputs, use_cache=False).last_hidden_state
+        parts = [torch.nn.functional.layer_norm(state, state.shape[-1:]) for state in states]
+        return {"features": torch.cat(parts, dim=-1), "mask": inputs["attention_mask"]}
 
     @torch.no_grad()
     def answer(self, question: str, adapter: Any, longest: int = 12) -> str:
