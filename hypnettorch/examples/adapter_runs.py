@@ -197,9 +197,8 @@ def train(
     file, losses = folder / f"{name}.pt", []
     parts: dict[float, list[nn.Parameter]] = {}
     for key, parameter in module.named_parameters():
-        parts.setdefault(
-            learning_rate * (heads if ".heads." in key and key.endswith(".linear.weight") else 1), []
-        ).append(parameter)
+        is_head = "heads." in key and key.endswith(".linear.weight")
+        parts.setdefault(learning_rate * (heads if is_head else 1), []).append(parameter)
     optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for rate, part in parts.items()], weight_decay=0.0)
     if file.is_file():
         state = safe_files.load(file)
@@ -333,7 +332,11 @@ def load_generator(folder: Path, model: LanguageModel) -> Any:
 
 
 def write_results(
-    folder: Path, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]], losses: Mapping[str, list[float]]
+    folder: Path,
+    columns: Sequence[str],
+    rows: Mapping[str, Sequence[float | None]],
+    losses: Mapping[str, list[float]],
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write and print the table of results, and draw it where matplotlib is installed.
 
@@ -342,8 +345,10 @@ def write_results(
         columns: What was asked.
         rows: For each method how many per cent of the answers are right; ``None`` where it has no say.
         losses: The losses of each training.
+        details: What else the file is to contain.
     """
-    safe_files.write_json(folder / RESULTS, {"columns": columns, "accuracy": rows, "losses": losses})
+    content = {"columns": columns, "accuracy": rows, **(details or {}), "losses": losses}
+    safe_files.write_json(folder / RESULTS, content)
     shown = [[name, *("–" if value is None else f"{value:.1f}" for value in values)] for name, values in rows.items()]
     print(table([["answers right (%)", *columns], *shown]))
     try:

@@ -66,7 +66,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def features(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """What the model itself makes of rows of ids: the embedding of each token, and its state after half of the layers.
+        """What the model itself makes of tokens: their embeddings, and their states after half of its layers.
 
         Both are normalised. The mask says where tokens are.
         """

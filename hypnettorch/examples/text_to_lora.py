@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from hypnettorch.adapters.text import HTextToLoRA
 from hypnettorch.adapters.training import Reconstruction
 from hypnettorch.examples import adapter_runs as runs
 from hypnettorch.examples.adapter_runs import Options, Query
+from hypnettorch.examples.hypercl.report import table
 from hypnettorch.examples.language_models import LanguageModel, smollm2, tiny
 from hypnettorch.utils.peft_adapters import save_peft_adapter
 
@@ -397,10 +399,12 @@ def evaluate(folder: Path, model: LanguageModel, adapters: Adapters, losses: dic
     """Ask all methods new questions of the tasks and write what came of it."""
     columns = ["known descriptions", "new descriptions", "held-out tasks"]
     seed, each = runs.options_of(folder).seed, 2 if runs.options_of(folder).smoke else TESTS
-    asked = [
-        draw_queries(random.Random(f"{seed}, test"), tasks, new, each)
-        for tasks, new in ((TRAINED, False), (TRAINED, True), (HELD_OUT, True))
-    ]
+
+    def asked(tasks: Sequence[int], new: bool) -> dict[str, list[Query]]:
+        draws = random.Random(f"{seed}, test")
+        return {NAMES[task]: [draw_queries(draws, [task], new, 1)[0] for _ in range(each)] for task in tasks}
+
+    questions = [asked(TRAINED, False), asked(TRAINED, True), asked(HELD_OUT, True)]
     methods: dict[str, tuple[runs.FactorsOf | None, bool]] = {
         "the model itself": (None, False),
         "description and examples in context": (None, True),
@@ -408,11 +412,17 @@ def evaluate(folder: Path, model: LanguageModel, adapters: Adapters, losses: dic
         "generated": (adapters.generated, False),
         "LoRA per task": (adapters.of_tasks, False),
     }
-    rows = {
-        name: [runs.accuracy(model, queries, factors_of, in_context) for queries in asked]
+    by_task = {
+        name: [
+            {task: runs.accuracy(model, queries, factors_of, in_context) for task, queries in column.items()}
+            for column in questions
+        ]
         for name, (factors_of, in_context) in methods.items()
     }
-    runs.write_results(folder, columns, rows, losses)
+    rows = {name: [mean(column.values()) for column in found] for name, found in by_task.items()}
+    new = {name: found[1] for name, found in by_task.items()}
+    print(table([[columns[1], *new], *([task, *(f"{new[name][task]:.0f}" for name in new)] for task in questions[1])]))
+    runs.write_results(folder, columns, rows, losses, {columns[1]: new})
 
 
 def make(folder: Path, description: str, out: Path) -> None:

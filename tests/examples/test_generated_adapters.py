@@ -37,6 +37,9 @@ def test_text_to_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "generated",
         "LoRA per task",
     ]
+    by_task = results["new descriptions"]["generated"]
+    assert list(by_task) == text_to_lora.NAMES[:10]
+    assert sum(by_task.values()) / 10 == pytest.approx(results["accuracy"]["generated"][1])
     assert list(results["losses"]) == ["LoRA per task", "generator", "shared LoRA"]
     assert [len(losses) for losses in results["losses"].values()] == [4, 4, 2]
     assert (run / "losses.png").stat().st_size > 0
@@ -218,8 +221,44 @@ def test_documents_hold_their_facts() -> None:
     assert len(queries) == 15
     for query in queries:
         person = query.question.split()[2]
-        assert f"{person} keeps a {query.answer}." in query.condition
+        assert f"{person} keeps a{query.answer}." in query.condition
         assert len(query.condition.splitlines()) == 3
+        assert all(paragraph.count(".") == 3 for paragraph in query.condition.splitlines())
+    for query in doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 5, [3], bare=True):
+        assert all(paragraph.count(".") == 1 for paragraph in query.condition.splitlines())
+
+
+def test_features_of_documents() -> None:
+    """Embeddings and states after half of the layers, of shorter documents as if they were alone."""
+    model = model_of(["a b c d e"])
+    both, alone = model.features([[2, 3, 4, 5], [6, 2]]), model.features([[6, 2]])
+    assert both["features"].shape == (2, 4, 2 * 64)
+    torch.testing.assert_close(both["features"][1, :2], alone["features"][0], rtol=1e-4, atol=1e-5)
+    embeddings, states = both["features"][0].chunk(2, dim=-1)
+    decoder, ids = model.module.model, torch.tensor([[2, 3, 4, 5]])
+    found: list[torch.Tensor] = []
+    hook = decoder.layers[1].register_forward_pre_hook(lambda _, args: found.append(args[0]))
+    decoder(ids)
+    hook.remove()
+    for got, expected in ((embeddings, decoder.embed_tokens(ids)[0]), (states, decoder.norm(found[0])[0])):
+        torch.testing.assert_close(got, torch.nn.functional.layer_norm(expected, [64]), rtol=1e-4, atol=1e-5)
+    assert len(decoder.layers) == 2
+
+
+def test_heads_may_learn_slower(tmp_path: Path) -> None:
+    """The first step of Adam is as large as the learning rate."""
+
+    class Generator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = nn.Linear(1, 1)
+            self.heads = nn.ModuleList([nn.ModuleDict({"linear": nn.Linear(1, 1)})])
+
+    module = Generator()
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    runs.train(tmp_path, "t", module, lambda step: sum(p.sum() for p in module.parameters()), 1, 0.1, heads=0.25)
+    moved = [(old - new).item() for old, new in zip(before, module.parameters(), strict=True)]
+    assert moved == pytest.approx([0.1, 0.1, 0.025, 0.1], rel=1e-3)
 
 
 WRONG = {
