@@ -368,6 +368,6 @@ def write_results(
         axes.bar(*zip(*places, strict=True), width=width, label=name)
     axes.set_xticks([j + 0.4 for j in range(len(columns))], columns)
     axes.set(ylabel="answers right (%)", ylim=(0, 100))
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, folder / "accuracy.png")
     print(f"results and figures: {folder}")
