@@ -7,7 +7,7 @@ from typing import Any
 
 from hypnettorch.adapters.factor_heads import Adapter, draw_lora
 from hypnettorch.core import checks
-from hypnettorch.hnets.low_rank_hnet import HLowRank
+from hypnettorch.hnets.low_rank_hnet import HLowRank, targets_by_key
 from hypnettorch.hnets.residual_hnet import HResidual
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.mnets.network import Shapes
@@ -59,7 +59,7 @@ def low_rank_at(
         True
     """
     checks.instance("net", net, ModuleNet)
-    shapes = net.selected_shapes
+    shapes = targets_by_key(net)
     if isinstance(start, int):
         adapter: Adapter = draw_lora(shapes, checks.integer("start", start, 1))
     else:
