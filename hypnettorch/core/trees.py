@@ -87,5 +87,4 @@ def tensors_within(value: Any, depth: int = 4) -> list[Tensor]:
         parts += [getattr(value, name, None) for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
     if isinstance(value, (list, tuple, set, Mapping)):
         parts += value.values() if isinstance(value, Mapping) else value
-    found = [[part] if isinstance(part, Tensor) else tensors_within(part, depth - 1) for part in parts]
-    return [tensor for tensors in found for tensor in tensors]
+    return [t for part in parts for t in ((part,) if isinstance(part, Tensor) else tensors_within(part, depth - 1))]

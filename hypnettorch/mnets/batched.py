@@ -431,18 +431,21 @@ def _requires_grad(tensor: Tensor) -> bool:
     return tensor.requires_grad
 
 
-_LOWERED = frozenset(
-    {f"conv{transpose}{n}d" for transpose in ("", "_transpose") for n in (1, 2, 3)}
-    | {"linear", "prelu", "addmm", "addbmm", "baddbmm", "multi_head_attention_forward"}
-)
+_LOWERED = {f"conv{transpose}{n}d" for transpose in ("", "_transpose") for n in (1, 2, 3)} | {"linear", "prelu"}
+_LOWERED |= {"addmm", "addbmm", "baddbmm", "multi_head_attention_forward"}
+_LOWERED |= {"linalg_vecdot", "scaled_dot_product_attention"}
+_OF_VECTORS = {"mv", "addmv", "addr", "dot", "vdot"}
 
 
 def _autocast(func: Any, args: Any, kwargs: Any) -> Any:
     """What a function gives if all that it gets is cast as autocast does."""
     name = func.__name__
     is_loss = name.endswith("_loss") or name in ("cross_entropy", "binary_cross_entropy_with_logits")
-    if name in _LOWERED or is_loss:
+    if name in _LOWERED or name in _OF_VECTORS or is_loss:
         device = next(arg.device.type for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor))
+        if name in _OF_VECTORS and (device != "cuda" or name.endswith("dot")):  # a GPU lowers the others
+            # vmap makes them products of matrices, which autocast would lower
+            return torch.autocast(device, enabled=False)(func)(*args, **kwargs)
         if torch.is_autocast_enabled(device):
             dtype = torch.float32 if is_loss else torch.get_autocast_dtype(device)
             args = [_cast(arg, dtype) for arg in args]

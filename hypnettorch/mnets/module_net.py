@@ -584,8 +584,7 @@ def _tie_again(net: ModuleNet, _: Any) -> None:
     for names in net._names.values():
         first, *others = [place_of(net.module, name) for name in names]
         for owner, key in others:
-            if owner._parameters.get(key) is not first[0]._parameters.get(first[1]):
-                owner._parameters[key] = first[0]._parameters[first[1]]
+            owner._parameters[key] = first[0]._parameters[first[1]]
 
 
 def _check_module(module: Any) -> None:

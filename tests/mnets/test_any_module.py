@@ -604,6 +604,23 @@ class Products(nn.Module):
         return [y, cube, cubes, x @ self.b, a.addmm(x, self.b), a.addbmm(y[None], a[None])]
 
 
+class Vectors(nn.Module):
+    """Operations of vectors, of which a CPU lowers some, and what vmap makes products of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.v = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        a, v, rows = self.a, self.v, x[None, None]
+        products = [a.mv(v), torch.addmv(v, a, v), torch.addr(a, v, v), v.dot(v), torch.vdot(v, v)]
+        return [
+            *products,
+            torch.linalg.vecdot(x, v),
+            F.scaled_dot_product_attention(rows, a[None, None], a[None, None]),
+        ]
+
+
 AUTOCAST = {
     "linear": (lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (5, 3)),
     "conv": (lambda: nn.Sequential(nn.Conv2d(1, 2, 2), nn.GroupNorm(1, 2), nn.ConvTranspose2d(2, 1, 2)), (2, 1, 4, 4)),
@@ -617,6 +634,7 @@ AUTOCAST = {
     "two inputs": (lambda: Twice(nn.Bilinear(3, 3, 2)), (5, 3)),
     "queries": (lambda: Twice(nn.MultiheadAttention(4, 2), 3), (5, 2, 4)),
     "products": (Products, (4, 3)),
+    "vectors": (Vectors, (3, 4)),
     "norms": (
         lambda: nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.InstanceNorm1d(3, True)).eval(),
         (2, 2, 4),
