@@ -157,9 +157,8 @@ def functional(kind: str) -> Step:
 def own(kind: str) -> Step:
     """The module of a ``ModuleNet`` with its own values, after a call with others."""
     module, weights, x = _given(kind)
-    net = ModuleNet(module)
-    net(x, weights=weights)
-    return lambda: _first(net.module(x)).sum()
+    ModuleNet(module)(x, weights=weights)
+    return lambda: _first(module(x)).sum()
 
 
 def plain_module(kind: str) -> Step:
