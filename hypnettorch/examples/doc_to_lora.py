@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def draw_queries(draws: random.Random, documents: int, lengths: Sequence[int], b
     found = []
     for _ in range(documents):
         document, facts = draw_document(draws, draws.choice(lengths), bare)
-        found += [Query(document, f"What does {person} keep?", f" {thing}", document) for person, thing in facts]
+        told = f"{document}\nAnswer with one word."
+        found += [Query(document, f"What does {person} keep?", f" {thing}", told) for person, thing in facts]
     return found
 
 
@@ -156,9 +158,10 @@ def evaluate(
     options = runs.options_of(folder)
     count = 2 if options.smoke else TESTS
     asked = [draw_queries(random.Random(f"{options.seed}, test"), count, [length]) for length in LENGTHS]
+    of_chat = [[replace(query, answer=query.answer.strip()) for query in queries] for queries in asked]
     rows: dict[str, Sequence[float | None]] = {
         "the model itself": [runs.accuracy(model, queries, None) for queries in asked],
-        "the document in context": [runs.accuracy(model, queries, None, in_context=True) for queries in asked],
+        "the document in context": [runs.accuracy(model, queries, None, in_context=True) for queries in of_chat],
         **{
             name: [runs.accuracy(model, queries, factors_of) for queries in asked]
             for name, factors_of in methods.items()
