@@ -226,11 +226,16 @@ def _decoders(library: bool) -> Step:
         return plain.gradient_step(
             lambda: F.mse_loss(model(places, cond_id=ids, share_input=True), images), model.hnet.parameters()
         )
-    generate, values = by_hand(model.hnet)
-    [table] = plain.leaves([model.hnet.get_parameter("embeddings.weight")])
+    kept = model.hnet.state_dict()
+    heads = [kept[f"head.{i}.{key}"] for key in ("weight", "bias") for i in range(4)]
+    values = plain.leaves([kept["layers.0.weight"], kept["layers.0.bias"], torch.cat(heads[:4]), torch.cat(heads[4:])])
+    [table] = plain.leaves([kept["embeddings.weight"]])
+    shapes = model.hnet.target_shapes
 
     def loss() -> Tensor:
-        return F.mse_loss(layers(waves(places), generate(table[ids]), torch.relu), images)
+        return F.mse_loss(
+            layers(waves(places), plain.cut(plain.perceptron(table[ids], values), shapes), torch.relu), images
+        )
 
     return plain.gradient_step(loss, [table, *values])
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.common.suggestions import did_you_mean
-from hypnettorch.core import checks, formats, trees
+from hypnettorch.core import checks, trees
 from hypnettorch.core.values import Stacked, check_sets, has_sets
 from hypnettorch.hnets import inputs
 from hypnettorch.hnets.hypernetwork import check_hypernetwork
@@ -26,9 +26,6 @@ ITEMS = "num_items_in_batch"
 
 _WORTH_A_GROUP = 8
 """How many equal conditions there are to be, on average: evaluating a group costs as much as some weight sets."""
-
-_WORTH_A_HEAD = 10_000
-"""From how many produced weights on a product for each tensor costs less than one for all."""
 
 
 class HyperModel(nn.Module):
@@ -96,10 +93,10 @@ class HyperModel(nn.Module):
         cond_input: Any = None,
         **net_options: Any,
     ) -> HyperModel:
-        """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP``.
+        """Any module with produced weights: a ``ModuleNet`` around it, driven by an ``HMLP`` with a split head.
 
         Every weight starts with mean and variance of the module's own values (``apply_calibrated_init``), scales of
-        normalisation layers at 1. For modules with many weights the ``HMLP`` has a split head.
+        normalisation layers at 1.
 
         Args:
             module: The module; it is changed in place (:class:`~hypnettorch.mnets.module_net.ModuleNet`).
@@ -138,7 +135,7 @@ class HyperModel(nn.Module):
             cond_in_size=cond_in_size,
             layers=layers,
             num_cond_embs=num_cond_embs,
-            split_head=formats.num_elements(net.hyper_shapes_learned or ()) > _WORTH_A_HEAD,
+            split_head=True,
             embedding_table=embedding_table,
             verbose=False,
         )

@@ -447,12 +447,6 @@ def test_any_module_in_one_line() -> None:
         HyperModel.from_module(nn.Linear(2, 1), num_cond_embs=-1)
 
 
-@pytest.mark.parametrize(("width", "heads"), [(10, ["head.weight"]), (200, ["head.0.weight", "head.1.weight"])])
-def test_many_weights_of_a_module_have_heads_of_their_own(width: int, heads: list[str]) -> None:
-    names = HyperModel.from_module(nn.Linear(100, width), layers=(5,)).hnet.param_names
-    assert [name for name in names if name.startswith("head") and name.endswith("weight")] == heads
-
-
 def test_residual_conditions_start_at_the_module() -> None:
     module = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)).eval()
     x = torch.randn(4, 3)

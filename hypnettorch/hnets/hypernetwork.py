@@ -162,7 +162,7 @@ class HyperNetwork(Network):
         self._learned_is_list = True
         self._output_layers: Sequence[Any] = ()
         output_constants.prepare(self)
-        self.register_load_state_dict_pre_hook(_fit_wrapper)
+        self.register_load_state_dict_pre_hook(_unwrap)
         self.register_load_state_dict_pre_hook(_fit_tables)
 
     def set_options(
@@ -1212,15 +1212,11 @@ def by_vmap(
     return formats.from_flat(flat, network.target_shapes, ret_format)
 
 
-def _fit_wrapper(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Let files of a network load into one that wraps it, and the other way round; wrappers' own tensors stay apart."""
-    names = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
-    wrapped = [name for name in names if name.startswith("hnet.")]
-    if wrapped and "hnet" not in network._modules:
-        state_dict.update({prefix + re.sub(r"^(hnet\.)+", "", name): state_dict.pop(prefix + name) for name in wrapped})
-    if not wrapped and "hnet" in network._modules:
-        inner = [name for name in names if name not in network.table.by_name]
-        state_dict.update({f"{prefix}hnet.{name}": state_dict.pop(prefix + name) for name in inner})
+def _unwrap(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let files of a network that wraps another one load into a bare one; the wrapper's own tensors stay apart."""
+    names = [key.removeprefix(prefix) for key in state_dict if key.startswith(f"{prefix}hnet.")]
+    if "hnet" not in network._modules:
+        state_dict.update({prefix + re.sub(r"^(hnet\.)+", "", name): state_dict.pop(prefix + name) for name in names})
 
 
 def _fit_tables(network: HyperNetwork, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -45,6 +45,7 @@ class Wrapper(HyperNetwork):
         check_hypernetwork("hnet", hnet)
         sizes = [getattr(hnet, name, 0) for name in ("_uncond_in_size", "_cond_in_size")]
         super().__init__(hnet.target_shapes if target_shapes is None else target_shapes, *sizes)
+        self.register_load_state_dict_pre_hook(_wrap)
         self._has_fc_out = self._has_linear_out = self._mask_fc_out = False
 
     def wrap(self, hnet: Any, block: int = 0) -> None:
@@ -183,6 +184,15 @@ class Wrapper(HyperNetwork):
         drawn = super().sample_inputs(count)
         inside = getattr(self.hnet, "sample_inputs", None)
         return drawn if self._families or inside is None else replace(drawn, given=inside(count).given)
+
+
+def _wrap(network: Wrapper, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Let files of a bare network load into one that wraps it, whose own tensors stay where they are."""
+    names = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
+    if not any(name.startswith("hnet.") for name in names):
+        own = {*network.table.by_name, *dict(network.named_buffers())}
+        inner = [name for name in names if name not in own]
+        state_dict.update({f"{prefix}hnet.{name}": state_dict.pop(prefix + name) for name in inner})
 
 
 def check_own_complete(network: HyperNetwork, part: str, tensors: Any, weights: Any) -> None:
