@@ -1,6 +1,6 @@
 """Small programs of the literature, as the tutorials have them, beside the same steps written by hand.
 
-The networks are tiny, so that what counts is the work of Python around the products.
+A step is all of it: gradients and Adam. The networks are tiny, so that the work of Python around the products counts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from benchmarks import plain
 from benchmarks.harness import Case, Step
@@ -56,12 +57,10 @@ def _clients(library: bool) -> Step:
             produced: list[Tensor] = hnet(cond_id=chosen, ret_format="stacked")
             return produced
 
-        return plain.gradient_step(lambda: _change(weights(), mnet.batched_forward, x, y), hnet.parameters())
+        return plain.adam_step(lambda: _change(weights(), mnet.batched_forward, x, y), hnet.parameters())
     generate, values = by_hand(hnet)
     [table] = plain.leaves([hnet.get_parameter("embeddings.weight")])
-    return plain.gradient_step(
-        lambda: _change(generate(table[chosen]), plain.batched_perceptron, x, y), [table, *values]
-    )
+    return plain.adam_step(lambda: _change(generate(table[chosen]), plain.batched_perceptron, x, y), [table, *values])
 
 
 def _change(weights: list[Tensor], forward: Forward, x: Tensor, y: Tensor) -> Tensor:
@@ -94,9 +93,9 @@ def _pareto(library: bool) -> Step:
 
     model = HyperModel(hnet, mnet)
     if library:
-        return plain.gradient_step(lambda: loss(model(x, cond_input=preferences, share_input=True)), model.parameters())
+        return plain.adam_step(lambda: loss(model(x, cond_input=preferences, share_input=True)), model.parameters())
     generate, values = by_hand(hnet)
-    return plain.gradient_step(lambda: loss(layers(x, generate(preferences), torch.tanh)), values)
+    return plain.adam_step(lambda: loss(layers(x, generate(preferences), torch.tanh)), values)
 
 
 # ----------------------------------------------------------------------------------------------- differential equation
@@ -119,7 +118,7 @@ def _equation(library: bool) -> Step:
 
     model = HyperModel(hnet, net)
     if library:
-        return plain.gradient_step(lambda: loss(lambda t: model(t, cond_input=damping)), hnet.parameters())
+        return plain.adam_step(lambda: loss(lambda t: model(t, cond_input=damping)), hnet.parameters())
     generate, values = by_hand(inner)
     base = plain.leaves(net.internal_params)
 
@@ -127,7 +126,7 @@ def _equation(library: bool) -> Step:
         weights = [own + change for own, change in zip(base, generate(damping), strict=True)]
         return layers(t, weights, lambda h: (2 * h).sin())
 
-    return plain.gradient_step(lambda: loss(solution), [*values, *base])
+    return plain.adam_step(lambda: loss(solution), [*values, *base])
 
 
 # ------------------------------------------------------------------------------------------------------ tables as sets
@@ -161,10 +160,10 @@ def _tables(library: bool) -> Step:
 
     model = HyperModel(hnet, mnet)
     if library:
-        return plain.gradient_step(lambda: loss(model(queries, cond_input=(x, y))), model.parameters())
+        return plain.adam_step(lambda: loss(model(queries, cond_input=(x, y))), model.parameters())
     generate, values = by_hand(inner)
     encoder = hnet.encoder
-    return plain.gradient_step(
+    return plain.adam_step(
         lambda: loss(layers(queries, generate(encoder(x, y).mean(dim=1)), torch.tanh)), [*values, *encoder.parameters()]
     )
 
@@ -194,10 +193,40 @@ def _decays(library: bool) -> Step:
         (weights,) = generate(condition)
         return loss(weights, x @ weights.mT)
 
-    return plain.gradient_step(ours, hnet.parameters()) if library else plain.gradient_step(theirs, values)
+    return plain.adam_step(ours, hnet.parameters()) if library else plain.adam_step(theirs, values)
 
 
-# -------------------------------------------------------------------------------------------------- decoders of images
+# -------------------------------------------------------------------------------------------------- images as networks
+
+COUNT, CHOSEN_IMAGES = 1200, 64
+
+
+def _places() -> tuple[Tensor, Tensor, Tensor]:
+    """Places of 8 x 8 pixels, ids of images, and their pixels."""
+    places = torch.cartesian_prod(torch.linspace(-1, 1, 8), torch.linspace(-1, 1, 8))
+    return places, torch.randperm(COUNT)[:CHOSEN_IMAGES], torch.rand(CHOSEN_IMAGES, 64, 1)
+
+
+def _images(library: bool) -> Step:
+    """A network of sines for each of 64 images, around a common start."""
+    torch.manual_seed(0)
+    net = Siren(2, 1, [32, 32], omega=5, verbose=False)
+    inner = HMLP(net.param_shapes, cond_in_size=8, layers=(64,), num_cond_embs=COUNT, **_TABLE)
+    model = HyperModel(HResidual(inner, net, verbose=False), net)
+    places, ids, images = _places()
+    if library:
+        return plain.adam_step(
+            lambda: F.mse_loss(model(places, cond_id=ids, share_input=True), images), model.hnet.parameters()
+        )
+    generate, values = by_hand(inner)
+    [table] = plain.leaves([inner.get_parameter("embeddings.weight")])
+    base = plain.leaves(net.internal_params)
+
+    def loss() -> Tensor:
+        weights = [own + change for own, change in zip(base, generate(table[ids]), strict=True)]
+        return F.mse_loss(layers(places, weights, lambda h: (5 * h).sin()), images)
+
+    return plain.adam_step(loss, [table, *values, *base])
 
 
 class Waves(nn.Module):
@@ -215,29 +244,30 @@ class Waves(nn.Module):
 
 
 def _decoders(library: bool) -> Step:
-    """A network of places for each of 64 images, around an ordinary module."""
+    """The same with an ordinary module, which an expert evaluates by ``vmap`` of ``functional_call``."""
     torch.manual_seed(0)
-    waves = Waves(16)
-    decoder = nn.Sequential(waves, nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 1))
-    model = HyperModel.from_module(decoder, num_cond_embs=1200, cond_in_size=8, layers=(64,))
-    places = torch.cartesian_prod(torch.linspace(-1, 1, 8), torch.linspace(-1, 1, 8))
-    ids, images = torch.randperm(1200)[:64], torch.rand(64, 64, 1)
+    decoder = nn.Sequential(Waves(16), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 1))
+    model = HyperModel.from_module(decoder, num_cond_embs=COUNT, cond_in_size=8, layers=(64,))
+    places, ids, images = _places()
     if library:
-        return plain.gradient_step(
+        return plain.adam_step(
             lambda: F.mse_loss(model(places, cond_id=ids, share_input=True), images), model.hnet.parameters()
         )
     kept = model.hnet.state_dict()
     heads = [kept[f"head.{i}.{key}"] for key in ("weight", "bias") for i in range(4)]
     values = plain.leaves([kept["layers.0.weight"], kept["layers.0.bias"], torch.cat(heads[:4]), torch.cat(heads[4:])])
     [table] = plain.leaves([kept["embeddings.weight"]])
-    shapes = model.hnet.target_shapes
+    module, shapes = nn.Sequential(*decoder), model.hnet.target_shapes
+    names = [name for name, _ in module.named_parameters()]
+
+    def one(*weights: Tensor) -> Any:
+        return functional_call(module, dict(zip(names, weights, strict=True)), (places,))
 
     def loss() -> Tensor:
-        return F.mse_loss(
-            layers(waves(places), plain.cut(plain.perceptron(table[ids], values), shapes), torch.relu), images
-        )
+        outputs: Tensor = vmap(one)(*plain.cut(plain.perceptron(table[ids], values), shapes))
+        return F.mse_loss(outputs, images)
 
-    return plain.gradient_step(loss, [table, *values])
+    return plain.adam_step(loss, [table, *values])
 
 
 PROGRAMS: dict[str, Callable[[bool], Step]] = {
@@ -246,7 +276,8 @@ PROGRAMS: dict[str, Callable[[bool], Step]] = {
     "differential equation": _equation,
     "tables as sets": _tables,
     "hyperparameters": _decays,
-    "decoders of images": _decoders,
+    "images as networks": _images,
+    "images as networks, any module": _decoders,
 }
 
 
