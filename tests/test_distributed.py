@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from hypnettorch.hnets import HMLP, HyperNetInterface
@@ -67,6 +71,34 @@ def test_two_processes_give_the_gradients_of_one(tmp_path: Path) -> None:
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             torch.testing.assert_close(torch.zeros_like(parameter) if gradient is None else gradient, expected)
+
+
+def sharded(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    model, _, x, y = build()
+    fully_shard(model.hnet, mesh=init_device_mesh("cpu", (2,)))
+    output = model(x, cond_id=[0, TASK], share_input=True)
+    nn.functional.mse_loss(output[1], y).backward()
+    gradients: Any = {
+        name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+    whole = {name: gradient.full_tensor() for name, gradient in gradients.items()}
+    torch.save((output.detach(), whole), os.path.join(folder, f"{rank}.pt"))
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
+def test_the_hypernetwork_may_be_sharded(tmp_path: Path) -> None:
+    mp.spawn(sharded, args=(str(tmp_path),), nprocs=2)
+    model, _, x, y = build()
+    output = model(x, cond_id=[0, TASK], share_input=True)
+    nn.functional.mse_loss(output[1], y).backward()
+    expected = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    for rank in range(2):
+        found, gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found, output.detach())
+        torch.testing.assert_close(gradients, expected)
 
 
 def test_export_of_a_hyper_model() -> None:
