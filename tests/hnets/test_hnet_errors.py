@@ -77,7 +77,7 @@ def test_constructor_of_the_chunked_one(options: dict[str, Any], error: type[Exc
 
 
 FORWARD = [
-    ({}, {}, RuntimeError, "uncond_input, cond_input or cond_id"),
+    ({}, {}, RuntimeError, "uncond_input=, cond_input= or cond_id="),
     ({}, {"cond_id": 2}, ValueError, "cond_id"),
     ({}, {"cond_id": -1}, ValueError, "cond_id"),
     ({}, {"cond_id": [0, 2]}, ValueError, "cond_id"),

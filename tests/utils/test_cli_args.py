@@ -33,6 +33,7 @@ MAIN = {
     "net_type": "mlp",
     "mlp_arch": "100,100",
     "lenet_type": "mnist_small",
+    "siren_arch": "100,100",
     "cmlp_arch": "10,10",
     "cmlp_chunk_arch": "10,10",
     "cmlp_in_cdim": 100,
