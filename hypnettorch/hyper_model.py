@@ -242,7 +242,7 @@ class HyperModel(nn.Module):
                 listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
                 none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
                 many = many or listed
-            if hasattr(self.hnet._like(), "full_tensor"):
+            if hasattr(next(self.hnet.parameters(), None), "full_tensor"):
                 arguments["cond_id"] = cond_id  # a sharded network has its embeddings only while it is called
             else:
                 arguments.update(_no_condition(self.hnet) if none else self.hnet.condition_inputs(cond_id))
