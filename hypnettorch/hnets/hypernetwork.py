@@ -499,7 +499,7 @@ class HyperNetwork(Network):
                 checks.fail("cond_id", f"None, since weights has the keys {sorted(given)}", request.ids)
             cond, given = found.pop(EMBEDDINGS, None), found
         elif not (given or request.uncond is not None or cond is not None) and self._takes_input():
-            raise checks.StateError("forward: expected uncond_input=, cond_input= or cond_id=, got no input at all")
+            inputs.check_combination(request.uncond, cond, None, required=True)
         if (request.uncond is not None) + (known or (cond is not None) + len(given)) > 1:
             request = self._joined(request, cond, given, 0 if values.sets is None else 1)
         else:

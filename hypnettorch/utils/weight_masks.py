@@ -32,8 +32,8 @@ class HMask(Wrapper):
     Args:
         hnet: The hypernetwork ``h``, of any class, with the shapes of the targets.
         sparsity: Share of each mask that is 0, at least 0 and below 1.
-        base: ``ω₀``: a tensor per target (copied in the dtype and on the device of ``h``), or ``'init'`` to draw them
-            like :class:`hypnettorch.hnets.residual_hnet.HResidual`.
+        base: ``ω₀``: a main network, whose own values are taken, or a tensor per target (copied in the dtype and on
+            the device of ``h``), or ``'init'`` to draw them like :class:`hypnettorch.hnets.residual_hnet.HResidual`.
         trainable: Whether ``ω₀`` are parameters.
         mnet: The main network, whose ``param_shapes_meta`` say what each target is.
         verbose: Whether to print a line about the network.
@@ -65,7 +65,7 @@ class HMask(Wrapper):
         self,
         hnet: Any,
         sparsity: float = 0.0,
-        base: Sequence[Tensor] | str = base_weights.INIT,
+        base: Network | Sequence[Tensor] | str = base_weights.INIT,
         trainable: bool = True,
         mnet: Network | None = None,
         verbose: bool = True,
