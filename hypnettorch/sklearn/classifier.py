@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
+from hypnettorch.sklearn.estimator import ProbabilisticClassifier
 from hypnettorch.sklearn.network import WEIGHTS, Classifier, load
 from hypnettorch.sklearn.tables import Projection, fit_projection
 
@@ -20,7 +18,7 @@ LIMIT = 10.0
 """Rows are cut off here: nothing so far from a training set was seen in training."""
 
 
-class HyperNetClassifier(ClassifierMixin, BaseEstimator):
+class HyperNetClassifier(ProbabilisticClassifier):
     """A classifier for tables whose weights a hypernetwork generates, without optimisation.
 
     ``fit`` standardises columns, projects them onto at most 32 principal components, and gives the training set to a
@@ -53,7 +51,6 @@ class HyperNetClassifier(ClassifierMixin, BaseEstimator):
         True
     """
 
-    classes_: np.ndarray
     projection_: Projection
     network_: Classifier
 
@@ -72,11 +69,7 @@ class HyperNetClassifier(ClassifierMixin, BaseEstimator):
                 one.
             FileNotFoundError: If there is no file of weights.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("y: expected at least two classes, got one class")
+        X, codes = self.check_training_set(X, y)
         rows, targets = torch.tensor(X), F.one_hot(torch.tensor(codes)).double()
         with torch.no_grad():
             self.projection_ = fit_projection(rows)
@@ -92,15 +85,9 @@ class HyperNetClassifier(ClassifierMixin, BaseEstimator):
         Returns:
             ``[n, C]``, in the order of ``classes_``.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = self.check_rows(X)
         with torch.no_grad():
             return self.network_(self._project(torch.tensor(X))).softmax(-1).numpy()
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable classes ``[n]`` of rows ``[n, d]``."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(-1)]
 
     def _project(self, rows: torch.Tensor) -> torch.Tensor:
         return self.projection_(rows).clamp(-LIMIT, LIMIT)

@@ -7,20 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from hypnettorch.common import checks
 from hypnettorch.hnets import HMLP
 from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
+from hypnettorch.sklearn.estimator import ProbabilisticClassifier
 
 
-class FeatureViewsClassifier(ClassifierMixin, BaseEstimator):
+class FeatureViewsClassifier(ProbabilisticClassifier):
     """A classifier for small tables: one hypernetwork makes a small network for each of many subsets of the columns.
 
     ``p(x) = mean_m softmax(f(x[m]; h(m, θ)))``, where ``m`` are random subsets of the columns, as masks. Each view of a
@@ -56,7 +54,6 @@ class FeatureViewsClassifier(ClassifierMixin, BaseEstimator):
         True
     """
 
-    classes_: np.ndarray
     scaler_: StandardScaler
     masks_: np.ndarray
     model_: HyperModel
@@ -91,11 +88,7 @@ class FeatureViewsClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: If there are not two classes, a number is missing or infinite, or an option makes no sense.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("y: expected at least two classes, got one class")
+        X, codes = self.check_training_set(X, y)
         checks.number("fraction", self.fraction, 0, 1)
         checks.positive("learning_rate", self.learning_rate)
         for name in ("views", "hidden", "epochs", "batch_size"):
@@ -146,12 +139,6 @@ class FeatureViewsClassifier(ClassifierMixin, BaseEstimator):
         Returns:
             ``[n, C]``, in the order of ``classes_``.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = self.check_rows(X)
         with torch.no_grad():
             return self._logits(X).softmax(-1).double().mean(0).numpy()
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable classes ``[n]`` of rows ``[n, d]``."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(-1)]
