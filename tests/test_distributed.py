@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -20,6 +17,7 @@ from hypnettorch.hyper_model import HyperModel
 from hypnettorch.mnets import MLP
 from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.utils.hnet_regularizer import calc_fix_target_reg, get_current_targets
+from tests.processes import of_two_processes
 
 TASK, BETA = 2, 0.5
 
@@ -50,32 +48,25 @@ def loss_of(model: nn.Module, regularizer: Regularizer, x: Tensor, y: Tensor) ->
     return nn.functional.mse_loss(output, y) + BETA * penalty
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def work(rank: int, _: Path) -> list[Tensor | None]:
     model, regularizer, x, y = build()
     parallel = DistributedDataParallel(model, find_unused_parameters=True)
     half = slice(4 * rank, 4 * rank + 4)
     loss_of(parallel, regularizer, x[half], y[half]).backward()
-    gradients = [parameter.grad for parameter in model.parameters()]
-    torch.save(gradients, os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
+    return [parameter.grad for parameter in model.parameters()]
 
 
 def test_two_processes_give_the_gradients_of_one(tmp_path: Path) -> None:
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    found = of_two_processes(work, tmp_path)
     model, regularizer, x, y = build()
     loss_of(model, regularizer, x, y).backward()
-    for rank in range(2):
-        gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for gradients in found:
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             expected = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             torch.testing.assert_close(torch.zeros_like(parameter) if gradient is None else gradient, expected)
 
 
-def sharded(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def sharded(*_: Any) -> tuple[Tensor, dict[str, Tensor]]:
     model, _, x, y = build()
     fully_shard(model.hnet, mesh=init_device_mesh("cpu", (2,)))
     output = model(x, cond_id=[0, TASK], share_input=True)
@@ -83,21 +74,18 @@ def sharded(rank: int, folder: str) -> None:
     gradients: Any = {
         name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
     }
-    whole = {name: gradient.full_tensor() for name, gradient in gradients.items()}
-    torch.save((output.detach(), whole), os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
+    return output.detach(), {name: gradient.full_tensor() for name, gradient in gradients.items()}
 
 
 @pytest.mark.filterwarnings("ignore:FSDP2-wrapped module")
 def test_the_hypernetwork_may_be_sharded(tmp_path: Path) -> None:
-    mp.spawn(sharded, args=(str(tmp_path),), nprocs=2)
+    found = of_two_processes(sharded, tmp_path)
     model, _, x, y = build()
     output = model(x, cond_id=[0, TASK], share_input=True)
     nn.functional.mse_loss(output[1], y).backward()
     expected = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-    for rank in range(2):
-        found, gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(found, output.detach())
+    for sharded_output, gradients in found:
+        torch.testing.assert_close(sharded_output, output.detach())
         torch.testing.assert_close(gradients, expected)
 
 

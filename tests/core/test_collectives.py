@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from hypnettorch.core import collectives
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer, share_statistics
+from tests.processes import leave, of_two_processes
 
 SPLIT = (5, 2)  # samples of each process
 
@@ -34,8 +34,7 @@ def normalized(x: Tensor, slopes: Tensor, tracks: bool) -> list[Tensor]:
     return [y.detach(), x.grad, collectives.total(layer.scale.grad), collectives.total(layer.bias.grad), *stats]
 
 
-def work(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def work(rank: int, folder: Path) -> None:
     found: dict[str, Any] = {"place": (collectives.rank(), collectives.world_size())}
     found["first"] = collectives.from_first({"rank": rank})
     found["all"] = collectives.from_all(rank)
@@ -47,22 +46,18 @@ def work(rank: int, folder: str) -> None:
     found["evaluation"] = layer(x) if rank == 0 else None  # by itself: nothing to wait for
     dist.barrier()
     if rank == 1:
-        torch.save(found, f"{folder}/1.pt")
-        os._exit(0)
+        leave(found, rank, folder)
     try:
         while True:
             collectives.total(torch.ones(2))
     except collectives.ProcessLostError as error:
         found["lost"] = str(error)
-    torch.save(found, f"{folder}/0.pt")
-    os._exit(0)  # the group cannot be left in order any more
+    leave(found, rank, folder)
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(work, args=(str(folder),), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return of_two_processes(work, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("tracks", [True, False])

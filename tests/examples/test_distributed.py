@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from hypnettorch.core.collectives import world_size
@@ -26,6 +23,7 @@ from hypnettorch.examples.hypercl.options import Options
 from hypnettorch.examples.hypercl.run import execute
 from tests.examples.settings import TINY, tiny_run
 from tests.examples.test_run import ENVIRONMENT, PowerFailure, as_arguments, assert_same_run
+from tests.processes import of_two_processes
 
 STEPS = (4, 4, 4, 8)  # of each stage, 20 in all
 COMMON: dict[str, Any] = {**TINY, "num_tasks": len(STEPS), "beta": 1.0, "batch_size": 9}
@@ -86,20 +84,16 @@ def trace(experiment: Experiment) -> list[Tensor]:
     return [*found, torch.tensor([share["task_and_class"] for share in shares])]
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def work(rank: int, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {case: first_exact_steps(options) for case, options in CASES.items()}
     found |= {f"{case}, Adam": first_exact_steps(CASES[case], adam=True) for case in WITH_ADAM}
     found["dropout"] = first_steps({"dropout_rate": 0.5, "hnet_dropout_rate": 0.2})
     found["tools"] = tools(rank)
-    files = RunFolder(Path(folder, f"disk_{rank}"), Options())
+    files = RunFolder(folder / f"disk_{rank}", Options())
     files.save({})  # the first process writes, on a disk of its own
     with pytest.raises(CheckpointError, match="a folder that all processes see, but process 1 does not"):
         files.load(torch.device("cpu"))
-    found["results"] = whole_and_interrupted_run(Path(folder))
-    torch.save(found, os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
+    return {**found, "results": whole_and_interrupted_run(folder)}
 
 
 def whole_and_interrupted_run(folder: Path) -> list[dict[str, Any]]:
@@ -150,8 +144,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def both(folder: Path) -> list[dict[str, Any]]:
     """What each of two processes found."""
-    mp.spawn(work, args=(str(folder),), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return of_two_processes(work, folder)
 
 
 @pytest.mark.parametrize("case", CASES)
