@@ -75,6 +75,7 @@ $(VENV)/.has-%: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/pip
 	@echo "installing hypnettorch[$*] and what it needs into $(VENV)"
 	@$(pip) "setuptools>=77"
 	@$(pip) --no-build-isolation --editable ".[$*]"
+	@$(python) .ci/torchvision_without_cuda.py
 	@touch $@
 
 $(VENV)/bin/pip:

@@ -129,6 +129,25 @@ def hugging_face(
     return Brought(lambda: from_transformers(kind, head, **options), inputs, output, recompute_blocks)
 
 
+def from_timm(name: str, size: int, **options: Any) -> Brought:
+    """A row for a small model of timm, drawn at random, for images of one size."""
+
+    def build() -> nn.Module:
+        import timm
+
+        return timm.create_model(name, pretrained=False, num_classes=5, **options)
+
+    return Brought(build, floats("x", 2, 3, size, size), recompute=recompute_stages)
+
+
+def recompute_stages(model: Any, use_reentrant: bool) -> None:
+    """As users of timm do."""
+    from timm.layers import set_reentrant_ckpt
+
+    set_reentrant_ckpt(use_reentrant)
+    model.set_grad_checkpointing()
+
+
 def floats(name: str, *shape: int) -> Callable[..., dict[str, Tensor]]:
     """One argument of normally distributed numbers."""
     return lambda *lead: {name: torch.randn(*lead, *shape)}
@@ -173,6 +192,7 @@ NO_REENTRANT = dict.fromkeys(
     ("reentrant_checkpointing", "reentrant_checkpointing_of_generated_weights"), "incompatible with .grad()"
 )
 PATCHES = {"image_size": 8, "patch_size": 4}
+WINDOWS = {"img_size": 8, "patch_size": 2, "window_size": 2, "embed_dim": 4, "depths": (2, 1), "num_heads": (2, 2)}
 T5 = {"d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
 CLIP = {"text_config": SMALL, "vision_config": {**SMALL, **PATCHES}, "projection_dim": 4}
 WHISPER = {
@@ -227,4 +247,8 @@ ZOO: dict[str, Brought] = {
     "CLIP": hugging_face("clip", "", text_and_image, lambda output: output.logits_per_image, **CLIP),
     "Whisper": hugging_face("whisper", "ForSpeechSeq2Seq", sound, decoder_start_token_id=1, **WHISPER),
     "ViT": hugging_face("vit", "ForImageClassification", floats("pixel_values", 2, 3, 8, 8), **PATCHES),
+    "ViT of timm": from_timm("vit_tiny_patch16_224", 8, img_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2),
+    "Swin of timm": from_timm("swin_tiny_patch4_window7_224", 8, **WINDOWS),
+    "ResNet of timm": from_timm("resnet10t", 32, channels=(4, 4, 8, 8), stem_width=4),
+    "ConvNeXt of timm": from_timm("convnext_atto", 32, depths=(1, 1, 2, 1), dims=(4, 4, 8, 8)),
 }
