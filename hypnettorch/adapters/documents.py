@@ -34,6 +34,8 @@ class HDocToLoRA(UpdatesOfModule):
         depth: How often the queries attend.
         start: The adapter at which all documents start, as
             :func:`~hypnettorch.utils.peft_adapters.load_peft_adapter` reads one. Default: as LoRA starts, ``B = 0``.
+        scalers: Whether what the heads make is multiplied by a learned number for each rank of each place, see
+            :class:`~hypnettorch.adapters.factor_heads.FactorHeads`.
 
     Attributes:
         rank: ``r``.
@@ -64,12 +66,12 @@ class HDocToLoRA(UpdatesOfModule):
         heads: int = 4,
         depth: int = 2,
         start: Adapter | None = None,
+        scalers: bool = False,
     ) -> None:
         if checks.integer("size", size, 1) % checks.integer("heads", heads, 1):
             checks.fail("size", f"a multiple of heads={heads}", size)
-        last = FactorHeads(
-            targets_by_key(target), checks.integer("rank", rank, 1), size, by_factor=False, by_rank=True, start=start
-        )
+        shapes, rank = targets_by_key(target), checks.integer("rank", rank, 1)
+        last = FactorHeads(shapes, rank, size, by_factor=False, by_rank=True, start=start, scalers=scalers)
         in_size, depth = checks.integer("in_size", in_size, 1), checks.integer("depth", depth, 1)
         super().__init__(_Perceiver(last, in_size, size, heads, depth), target)
         self.rank = rank

@@ -40,16 +40,25 @@ class FactorHeads(nn.Module):
     ``(A⁰, B⁰)`` of each place is learned, and is what all adapters start at. A hidden state may stand for a whole pair,
     for one of its factors, for one of its ranks, or for one rank of a factor: the finer, the smaller the heads.
 
+    With ``scalers`` the heads do not start at 0, so that factors differ from condition to condition from the first step
+    on; what they make is multiplied by a learned number for each place and rank: ``A_p = A⁰_p + a_p H^A_k h_p`` and
+    ``B_p = B⁰_p + b_p H^B_k h_p``. ``b`` starts at 0, and so does ``a`` if there is a ``start``; otherwise, as
+    ``B⁰ = 0``, it may start at 1. An entry of ``H h`` has the variance of an entry of :func:`draw_lora`.
+
     Args:
         shapes: Shapes of the weights by name.
         rank: ``r``.
-        size: Size of a hidden state.
+        size: Size of a hidden state; its entries have the variance 1.
         by_factor: Whether ``A`` and ``B`` have a state each.
         by_rank: Whether each rank has a state.
         start: ``(A⁰, B⁰)`` by name. Default: :func:`draw_lora`.
+        scalers: Whether there are ``a`` and ``b``.
 
     Raises:
         ValueError: If ``start`` does not fit.
+
+    References:
+        Charakorn et al., "Doc-to-LoRA", 2026, https://arxiv.org/abs/2602.15902 (the scalers).
     """
 
     def __init__(
@@ -60,12 +69,14 @@ class FactorHeads(nn.Module):
         by_factor: bool,
         by_rank: bool,
         start: Adapter | None = None,
+        scalers: bool = False,
     ) -> None:
         super().__init__()
+        first = (float(start is None), 0.0) if checks.flag("scalers", scalers) else None
         start = draw_lora(shapes, rank) if start is None else _checked(start, shapes, rank)
         self.weights = repeated_weights(shapes)
         self.states = (2 if by_factor else 1, rank if by_rank else 1)
-        self.heads = nn.ModuleList(_Head(weight, rank, size, self.states, start) for weight in self.weights)
+        self.heads = nn.ModuleList(_Head(weight, rank, size, self.states, start, first) for weight in self.weights)
 
     def forward(self, hidden: Tensor) -> dict[Key, LowRank]:
         """The pairs of all places.
@@ -84,20 +95,33 @@ class FactorHeads(nn.Module):
 class _Head(nn.Module):
     """The factors of one weight in all of its layers."""
 
-    def __init__(self, weight: RepeatedWeight, rank: int, size: int, states: tuple[int, int], start: Adapter) -> None:
+    def __init__(
+        self,
+        weight: RepeatedWeight,
+        rank: int,
+        size: int,
+        states: tuple[int, int],
+        start: Adapter,
+        scalers: tuple[float, float] | None,
+    ) -> None:
         super().__init__()
         self._rows, self._columns = weight.rows, weight.columns
         by_factor, by_rank = (count > 1 for count in states)
         self._width = max(weight.rows, weight.columns) if by_factor else weight.rows + weight.columns
         self.linear = nn.Linear(size, self._width * (1 if by_rank else rank), bias=False)
-        nn.init.zeros_(self.linear.weight)
+        nn.init.normal_(self.linear.weight, std=0.0 if scalers is None else 1 / math.sqrt(3 * weight.columns * size))
         self.A = nn.Parameter(torch.stack([start[key][0] for key in weight.keys]))
         self.B = nn.Parameter(torch.stack([start[key][1] for key in weight.keys]))
+        self.scalers: nn.ParameterList | None = None
+        if scalers is not None:
+            self.scalers = nn.ParameterList(torch.full((len(weight.keys), rank, 1), value) for value in scalers)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """From ``[N, L, F, R, size]`` to ``A [N, L, r, n]`` and ``B [N, L, out, r]``."""
         made = self.linear(hidden).unflatten(-1, (-1, self._width)).flatten(3, 4)  # [N, L, F, r, width]
         A, B = made[:, :, 0, :, : self._columns], made[:, :, -1, :, -self._rows :]
+        if self.scalers is not None:
+            A, B = A * self.scalers[0], B * self.scalers[1]
         return self.A + A, self.B + B.mT
 
 

@@ -42,6 +42,8 @@ class HTextToLoRA(UpdatesOfModule):
         dropout: With which probability a hidden unit of a block is 0 in training mode.
         start: The adapter at which all conditions start, as
             :func:`~hypnettorch.utils.peft_adapters.load_peft_adapter` reads one. Default: as LoRA starts, ``B = 0``.
+        scalers: Whether what the heads make is multiplied by a learned number for each rank of each place, see
+            :class:`~hypnettorch.adapters.factor_heads.FactorHeads`.
 
     Attributes:
         rank: ``r``.
@@ -74,6 +76,7 @@ class HTextToLoRA(UpdatesOfModule):
         depth: int = 2,
         dropout: float = 0.0,
         start: Adapter | None = None,
+        scalers: bool = False,
     ) -> None:
         checks.one_of("variant", variant, VARIANTS)
         heads = FactorHeads(
@@ -82,6 +85,7 @@ class HTextToLoRA(UpdatesOfModule):
             checks.integer("size", size, 1),
             *VARIANTS[variant],
             start=start,
+            scalers=scalers,
         )
         trunk = _Trunk(
             heads,

@@ -198,9 +198,9 @@ def _keep_returned(module: nn.Module, args: Any, output: Any) -> None:
             block.keep(output)
 
 
-def plain_copy(module: nn.Module) -> nn.Module:
-    """A copy of a module with its own values, of which no open block remains."""
-    copied = copy.deepcopy(module)
+def plain_copy(module: nn.Module, instead: dict[int, Tensor]) -> nn.Module:
+    """A copy of a module with its own values, or others ``instead``, by id; of open blocks nothing remains."""
+    copied = copy.deepcopy(module, dict[int, Any](instead))
     for part in copied.modules():
         for hooks in (part._forward_pre_hooks, part._forward_hooks):
             for number in [number for number, hook in hooks.items() if hook in _HOOKS]:

@@ -209,11 +209,13 @@ class ModuleNet(Network):
         with weight_updates.OnlyRead(watched), lending.lend(groups, self.module):
             yield self.module
 
-    def materialize(self, weights: Any) -> Any:
+    def materialize(self, weights: Any, share: bool = False) -> Any:
         """An ordinary module, independent of this one, with the weights as its parameters.
 
         Args:
             weights: As for :meth:`forward`, or as for :meth:`batched_forward`.
+            share: Whether parameters and buffers that the weights do not change are those of this module, and not
+                copies, so that they need no memory; whoever changes them changes this module, too.
 
         Returns:
             A copy of the module: deployable, exportable, trainable; a list of copies for stacked weights.
@@ -222,17 +224,18 @@ class ModuleNet(Network):
             ValueError: If weights are missing or do not fit.
             TypeError: If an update is to be added to a quantised weight.
         """
+        checks.flag("share", share)
         if not self._are_stacked(weights):
-            return self._materialize(self._resolve(weights))
+            return self._materialize(self._resolve(weights), share)
         named = self._resolve(weights, stacked=True)
         sets = count_sets(list(named.values()))
-        return [self._materialize(trees.map_tensors(itemgetter(b), named)) for b in range(sets)]
+        return [self._materialize(trees.map_tensors(itemgetter(b), named), share) for b in range(sets)]
 
-    def _materialize(self, named: Named) -> nn.Module:
-        plain = lending.plain_copy(self.module)
-        for name, value in [*self._own_values().items(), *self._sums(named)]:
-            _register(plain, self._names.get(name, [name]), value.detach().clone())
-        return plain
+    def _materialize(self, named: Named, share: bool) -> nn.Module:
+        made = {name: _anew(value, self._own(name)) for name, value in self._sums(named)}
+        others = {name: self._own(name) for name in {*(self._in_module().of if share else self._selected)} - {*made}}
+        made |= others if share else {name: _anew(own, own) for name, own in others.items()}
+        return lending.plain_copy(self.module, {id(self._own(name)): tensor for name, tensor in made.items()})
 
     @contextmanager
     def merged(self, weights: Any) -> Iterator[nn.Module]:
@@ -550,13 +553,12 @@ def _moments(own: Tensor) -> tuple[float, float] | None:
     return (0.0 if var > 0 and mean**2 <= 9 * var / own.numel() else mean), var
 
 
-def _register(module: nn.Module, names: Sequence[str], tensor: Tensor) -> None:
-    """Make a tensor the parameter or buffer of these names."""
-    owners = [place_of(module, name) for name in names]
-    if owners[0][1] in owners[0][0]._parameters and not isinstance(tensor, nn.Parameter):
-        tensor = nn.Parameter(tensor, tensor.is_floating_point() or tensor.is_complex())
-    for owner, key in owners:
-        setattr(owner, key, tensor)
+def _anew(value: Tensor, own: Tensor) -> Tensor:
+    """A value as a tensor of its own, which is a parameter if ``own`` is one."""
+    tensor = value.detach().clone()
+    if not isinstance(own, nn.Parameter):
+        return tensor
+    return nn.Parameter(tensor, tensor.is_floating_point() or tensor.is_complex())
 
 
 def _leave_out(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) -> None:

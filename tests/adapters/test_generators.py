@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hypnettorch.adapters import HDocToLoRA, HTextToLoRA
 from hypnettorch.adapters.documents import adapters_of_documents, chunks_of, nearest_of_rank
-from hypnettorch.adapters.factor_heads import draw_lora
+from hypnettorch.adapters.factor_heads import FactorHeads, draw_lora
 from hypnettorch.adapters.repeated_weights import repeated_weights
 from hypnettorch.core import trees
 from hypnettorch.core.low_rank import LowRank
@@ -212,6 +212,46 @@ def test_equation_of_text(variant: str) -> None:
                 b = head.B[place, :, rank] + of_b[:, -weight.rows :]
                 torch.testing.assert_close(factors[key].A[:, rank], a, rtol=1e-4, atol=1e-5)
                 torch.testing.assert_close(factors[key].B[..., rank], b, rtol=1e-4, atol=1e-5)
+
+
+@each_generator
+@pytest.mark.parametrize("given", [False, True])
+def test_scalers_of_ranks(name: str, given: bool) -> None:
+    """What the heads make times a number for each rank; before training there is one update for all conditions."""
+    net, x = layered(), torch.randn(3, 4, 6)
+    drawn = {key: LowRank(A, torch.randn_like(B)) for key, (A, B) in draw_lora(net.selected_shapes, RANK).items()}
+    hnet, condition = make(name, net, trained=False, scalers=True, start=drawn if given else None)
+    with net.using(hnet.factors(cond_input=condition)) as module:
+        torch.testing.assert_close(module(x), net(x, weights=drawn) if given else net.module(x))
+    heads = next(part for part in hnet.modules() if isinstance(part, FactorHeads)).heads
+    assert all((head.scalers[0] == float(not given)).all() for head in heads)
+
+    def factors(a: float, b: float) -> Any:
+        for head in heads:
+            for scaler, value in zip(head.scalers, (a, b), strict=True):
+                nn.init.zeros_(scaler)
+                nn.init.constant_(scaler[:, 1], value)  # of the second rank
+        return hnet.factors(cond_input=condition)
+
+    start, once, more = factors(0, 0), factors(1, 1), factors(2, -3)
+    for key in net.selected_shapes:
+        for own, one, zero, times in zip(more[key], once[key], start[key], (2, -3), strict=True):
+            torch.testing.assert_close(own - zero, times * (one - zero))
+        changed = [(one - zero).abs() > 0 for one, zero in zip(once[key], start[key], strict=True)]
+        assert changed[0].all((0, 2)).tolist() == [False, True]
+        assert changed[1].all((0, 1)).tolist() == [False, True]
+        assert not changed[0][:, 0].any()
+        assert not changed[1][..., 0].any()
+
+
+def test_scalers_let_heads_learn() -> None:
+    net = layered()
+    hnet, condition = make("documents", net, trained=False, scalers=True)
+    drawn = [A.std() * (3 * A.shape[-1]) ** 0.5 for A, _ in hnet.factors(cond_input=condition).values()]
+    assert 1.2 < torch.stack(drawn).mean() < 1.6, "entries of A0 and of what is added have the variance 1 / 3n each"
+    HyperModel(hnet, net)(torch.randn(3, 4, 6), cond_input=condition).square().mean().backward()
+    for head in hnet.module.last.heads:
+        assert head.scalers[1].grad.abs().min() > 0
 
 
 def test_what_stands_where_no_token_is_has_no_effect() -> None:

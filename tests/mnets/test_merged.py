@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hypnettorch.core.low_rank import LowRank
 from hypnettorch.mnets import ModuleNet
@@ -102,3 +103,41 @@ def test_wrong_use() -> None:
     net = ModuleNet(quantised, include="weight")
     with pytest.raises(TypeError, match="int8"), net.merged({"weight": (torch.ones(1, 2), torch.ones(1, 1))}):
         pass
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("name", ["linear", "tied", "lstm"])
+def test_copies_of_what_is_not_changed(name: str, share: bool) -> None:
+    """A module with the weights, which has what they do not change in common with this one if it is told to."""
+    net, x = make(name)
+    first, *_ = draw(net).items()
+    updates = dict([first])
+    made = net.materialize(updates, share=share)
+    close(made(x), net(x, weights=updates))
+    own = dict(net.module.named_parameters())
+    shared = [key for key, value in made.named_parameters() if value is own[key]]
+    assert shared == ([key for key in own if key != first[0]] if share else [])
+    assert {value.data_ptr() for value in made.parameters()} & {value.data_ptr() for value in own.values()} == (
+        {own[key].data_ptr() for key in shared}
+    )
+
+
+def test_a_copy_makes_each_weight_once() -> None:
+    """Neither the old value of a weight that changes is copied, nor the new one twice."""
+    net = ModuleNet(nn.Sequential(nn.Linear(100, 100), nn.Linear(100, 50)), include="0.weight")
+    made: list[int] = []
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            y = func(*args, **(kwargs or {}))
+            if isinstance(y, torch.Tensor) and y.untyped_storage().data_ptr() not in seen:
+                seen.add(y.untyped_storage().data_ptr())
+                made.append(y.numel())
+            return y
+
+    for share, expected in ((False, 100 * 100 + 100 + 50 * 100 + 50), (True, 100 * 100)):
+        seen, made = {p.untyped_storage().data_ptr() for p in net.module.parameters()}, []
+        with Counting():
+            copied = net.materialize({"0.weight": torch.ones(100, 100)}, share=share)
+        assert sum(made) == expected + 100 * 100, "and the ones themselves"
+        assert copied is not net.module
