@@ -359,8 +359,10 @@ _EMBEDDING_FORM = AdapterForm(("lora_embedding_A", "lora_embedding_B"), TRANSPOS
 _OF_TRANSFORMERS = "transformers.models.{0}.modeling_{0}.{1}RMSNorm"
 _RMS_NORMS = ("Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Phi3", "Gemma", "Gemma2")
 
+_QUANTISED = tuple(f"bitsandbytes.nn.modules.{name}" for name in ("Linear4bit", "Linear8bitLt"))
+
 _BUILT_IN: dict[tuple[type | str, ...], _Known] = {
-    (nn.Linear,): _Known(_linear, _linear_term, LINEAR_FORM),
+    (nn.Linear, *_QUANTISED): _Known(_linear, _linear_term, LINEAR_FORM),
     (NonDynamicallyQuantizableLinear,): _Known(term=False),  # attention reads its weight instead of calling it
     (nn.Bilinear,): _Known(_bilinear),
     (nn.Conv1d, nn.Conv2d, nn.Conv3d): _Known(_conv, _conv_term, _CONV_FORM),

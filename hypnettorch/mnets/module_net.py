@@ -376,7 +376,7 @@ class ModuleNet(Network):
             name = meta["param_name"]
             owner, key = place_of(self.module, name)
             own = lending.own_value(owner, key)
-            shape, extra = tuple(weight_updates.given_shape(own)), dict(meta)
+            shape, extra = tuple(weight_updates.given_shape(own, owner)), dict(meta)
             role, layer = extra.pop("name"), extra.pop("layer")
             where = None if name in self._selected else owner
             rows.append(Row(name, shape, role, layer, where, key, order=(i,), meta=extra, start=_moments(own)))
@@ -546,8 +546,9 @@ def _as_generated(own: Tensor) -> Tensor:
 
 
 def _moments(own: Tensor) -> tuple[float, float] | None:
-    """Mean and variance of a parameter; a mean that is no more than chance counts as 0."""
-    if own.is_meta or own.is_complex() or not own.is_floating_point() or own.numel() == 0:
+    """Mean and variance of a parameter; a mean that is no more than chance counts as 0. ``None`` if it is quantised."""
+    quantised = not own.is_floating_point() or type(own).dequantize is not Tensor.dequantize
+    if own.is_meta or own.is_complex() or quantised or own.numel() == 0:
         return None
     mean, var = own.detach().double().mean().item(), own.detach().double().var(correction=0).item()
     return (0.0 if var > 0 and mean**2 <= 9 * var / own.numel() else mean), var
@@ -555,10 +556,8 @@ def _moments(own: Tensor) -> tuple[float, float] | None:
 
 def _anew(value: Tensor, own: Tensor) -> Tensor:
     """A value as a tensor of its own, which is a parameter if ``own`` is one."""
-    tensor = value.detach().clone()
-    if not isinstance(own, nn.Parameter):
-        return tensor
-    return nn.Parameter(tensor, tensor.is_floating_point() or tensor.is_complex())
+    tensor, trainable = value.detach().clone(), value.is_floating_point() or value.is_complex()
+    return nn.Parameter(tensor, trainable) if isinstance(own, nn.Parameter) else tensor
 
 
 def _leave_out(net: ModuleNet, state_dict: dict[str, Any], prefix: str, _: Any) -> None:

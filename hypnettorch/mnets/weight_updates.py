@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypnettorch.common.suggestions import did_you_mean
 from hypnettorch.core import checks, formats
@@ -22,13 +22,19 @@ Named = Mapping[str, Value]
 Shapes = Mapping[str, Sequence[int]]
 
 
-def given_shape(own: Tensor) -> list[int]:
+def given_shape(own: Tensor, layer: nn.Module | None = None) -> list[int]:
     """The shape in which a parameter is generated: a complex one as two real numbers per entry.
+
+    Args:
+        own: The parameter.
+        layer: Its layer; a linear one may keep a quantised weight in another shape, packed.
 
     Example:
         >>> given_shape(torch.zeros(3, 2)), given_shape(torch.zeros(3, 2, dtype=torch.cfloat))
         ([3, 2], [3, 2, 2])
     """
+    if isinstance(layer, nn.Linear) and own.dim() == 2 and not (own.is_floating_point() or own.is_complex()):
+        return [layer.out_features, layer.in_features]
     return [*own.shape, 2] if own.is_complex() else list(own.shape)
 
 
@@ -80,12 +86,9 @@ def parse_weights(
         name = names[key] if isinstance(key, int) else key
         if name in parsed:
             checks.fail("weights", "each weight once", f"two entries for '{name}'")
-        label = f"weights[{key!r}]"
-        if is_pair(value):
-            parsed[name] = _parse_pair(label, value, known[name], stacked, by_row)
-        else:
-            _check_shape(label, value, known[name], sets)
-            parsed[name] = value
+        label, shape = f"weights[{key!r}]", known[name]
+        pair = _parse_pair(label, value, shape, stacked, by_row) if is_pair(value) else None
+        parsed[name] = pair or _checked(label, value, shape, sets)
     rows = {name: len(value.A) for name, value in parsed.items() if isinstance(value, LowRank) and value.by_row}
     if len(set(rows.values())) > 1:
         checks.fail("weights", "factors stacked for one and the same number of rows", rows)
@@ -131,14 +134,15 @@ def for_rows(values: Named, sample_to_adapter: Any) -> tuple[Named, Tensor | Non
     return {**values, **{name: LowRank(A[which], B[which]) for name, (A, B) in stacked.items()}}, None
 
 
-def _check_shape(label: checks.Name, value: Any, shape: Sequence[int], sets: int | None) -> None:
-    """Raise unless a tensor has a shape; a complex one may stand for its two real numbers."""
+def _checked(label: checks.Name, value: Tensor, shape: Sequence[int], sets: int | None) -> Tensor:
+    """A tensor of a shape; a complex one may stand for its two real numbers."""
     checks.tensor(label, value)
     got = (*value.shape, 2) if value.is_complex() else tuple(value.shape)
     if got != (*([] if sets is None else [sets]), *shape):
         wanted = tuple(shape) if sets is None else f"{('B', *shape)} with B = {sets}"
         hint = formats.other_number_of_sets(value, shape, sets is not None)
         checks.fail(label, f"shape {wanted}", f"{got}{hint}")
+    return value
 
 
 def cast(name: str, value: Value, own: Tensor, same_dtype: bool) -> Value:

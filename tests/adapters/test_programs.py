@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.adapters import HDocToLoRA, HTextToLoRA
-from hypnettorch.hnets import HMLP, HLowRank
+from hypnettorch.core.low_rank import LowRank
+from hypnettorch.hnets import HMLP, HLowRank, HyperNetwork
 from hypnettorch.hyper_model import HyperModel
-from hypnettorch.mnets import ModuleNet
+from hypnettorch.mnets import ModuleNet, layer_types
+from hypnettorch.mnets.layer_types import LINEAR_FORM, register_layer
 from hypnettorch.utils.peft_adapters import load_peft_adapter, save_peft_adapter
 from tests.adapters.models import VOCABULARY, llama
 
@@ -170,3 +172,66 @@ def test_frozen_base_is_no_buffer() -> None:
     buffers = sum(buffer.numel() for buffer in model.buffers())
     assert buffers < 100
     assert not any(weight.requires_grad for name, weight in model.named_parameters() if "_proj.weight" in name)
+
+
+class Packed(nn.Linear):
+    """As ``Linear4bit`` of bitsandbytes: a byte has two numbers, all stand in one column; each row has a scale."""
+
+    def __init__(self, dense: nn.Linear) -> None:
+        super().__init__(dense.in_features, dense.out_features, bias=dense.bias is not None)
+        rows, columns = dense.weight.shape
+        self.register_buffer("scale", dense.weight.detach().abs().amax(1, keepdim=True) / 7)
+        numbers = (dense.weight.detach() / self.scale).round().add(8).to(torch.uint8).reshape(-1, 2)
+        self.weight = nn.Parameter((numbers[:, :1] * 16 + numbers[:, 1:]), requires_grad=False)
+        self.load_state_dict({"bias": dense.bias} if dense.bias is not None else {}, strict=False)
+        assert self.weight.shape == (rows * columns // 2, 1)
+
+    def dense(self) -> Tensor:
+        halves = torch.cat([self.weight // 16, self.weight % 16], dim=1).reshape(self.out_features, -1)
+        return (halves.float() - 8) * self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.dense(), self.bias)
+
+
+register_layer(Packed, term=layer_types.term_of(nn.Linear(1, 1)), adapter_form=LINEAR_FORM)
+
+
+def quantised() -> tuple[ModuleNet, ModuleNet]:
+    """A language model with packed weights, and what it computes with, in full precision."""
+    module, dense = llama().module, llama().module
+    for name, layer in list(module.named_modules()):
+        if name.endswith("_proj"):
+            packed = Packed(layer)
+            module.set_submodule(name, packed)
+            dense.get_submodule(name).weight.data.copy_(packed.dense())
+    return ModuleNet(module, include="*_proj.weight"), ModuleNet(dense, include="*_proj.weight")
+
+
+@pytest.mark.parametrize("kind", ["text", "documents"])
+def test_base_of_four_bits(kind: str, tmp_path: Path) -> None:
+    """The base stays packed; adapters of the rows are added to what its layers give, also in training and in files."""
+    net, dense = quantised()
+    before = {key: value.clone() for key, value in net.module.state_dict().items()}
+    assert net.selected_shapes == dense.selected_shapes
+    hnet = opened((HTextToLoRA if kind == "text" else HDocToLoRA)(net, SIZE, rank=2))
+    factors = hnet.factors(cond_input=torch.randn(3, SIZE) if kind == "text" else {"features": torch.randn(3, 5, SIZE)})
+    ids, outputs = texts(3), []
+    for each in (net, dense):
+        with each.using(factors) as module:
+            outputs.append((module(ids).logits, module.generate(ids, max_new_tokens=4, do_sample=False)))
+    torch.testing.assert_close(outputs[0], outputs[1])
+    grads = [
+        torch.autograd.grad(logits.square().sum(), [p for p in hnet.parameters() if p.requires_grad], retain_graph=True)
+        for logits, _ in outputs
+    ]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-4)
+    assert (outputs[0][0] - net.module(ids).logits).abs().max() > 0.1
+    one = {key: (A[1], B[1]) for key, (A, B) in factors.items()}
+    save_peft_adapter(tmp_path, one, net)
+    torch.testing.assert_close(load_peft_adapter(tmp_path, dense), {key: LowRank(*pair) for key, pair in one.items()})
+    hnet.save_pretrained(tmp_path / "hnet", base=net)
+    HyperNetwork.from_pretrained(tmp_path / "hnet", base=net)
+    with pytest.raises(TypeError, match=r"expected a tensor for a weight of torch\.uint8"):
+        net.materialize(one)
+    assert all(torch.equal(value, before[key]) for key, value in net.module.state_dict().items())
