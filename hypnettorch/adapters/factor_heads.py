@@ -109,7 +109,10 @@ class _Head(nn.Module):
         by_factor, by_rank = (count > 1 for count in states)
         self._width = max(weight.rows, weight.columns) if by_factor else weight.rows + weight.columns
         self.linear = nn.Linear(size, self._width * (1 if by_rank else rank), bias=False)
-        nn.init.normal_(self.linear.weight, std=0.0 if scalers is None else 1 / math.sqrt(3 * weight.columns * size))
+        if scalers is None:
+            nn.init.zeros_(self.linear.weight)
+        else:
+            nn.init.normal_(self.linear.weight, std=1 / math.sqrt(3 * weight.columns * size))
         self.A = nn.Parameter(torch.stack([start[key][0] for key in weight.keys]))
         self.B = nn.Parameter(torch.stack([start[key][1] for key in weight.keys]))
         self.scalers: nn.ParameterList | None = None
