@@ -97,8 +97,7 @@ class Block:
     passes: set[int] | None = None
 
     def __init__(self, groups: Sequence[Group], followed: nn.Module | None = None) -> None:
-        self._groups = groups
-        self._followed = followed
+        self._groups, self._followed = groups, followed
         self.values: dict[LentDict, dict[str, Any]] = {}
         self.spans: dict[int, tuple[int, int | None]] = {}
         self.based: dict[int, list[tuple[int, int]]] = {}
@@ -111,8 +110,7 @@ class Block:
         if stack:
             stack = tuple(block for block in stack if block.open)
             self.below = frozenset(block.number for block in stack)
-        self.thread = threading.current_thread()
-        self.ident = get_ident()
+        self.thread, self.ident = threading.current_thread(), get_ident()
         self.opened_in = current_pass()
         if self.opened_in == -1:
             recomputation.forget_failed_passes()
@@ -161,8 +159,7 @@ class Block:
 
     def made(self, number: int, ended: bool = False) -> bool:
         """Whether a node may have been made within the block, or certainly, going by its number."""
-        spans = self.spans.values()
-        return any(first <= number and (not ended if end is None else number < end) for first, end in spans)
+        return any(low <= number and (not ended if end is None else number < end) for low, end in self.spans.values())
 
     def keep(self, output: Any) -> None:
         """Let the block live as long as tensors that were computed in it, so that their nodes find its values."""
@@ -354,7 +351,11 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         return dict, (self.plain,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self.plain, memo)
+        own = copy.deepcopy(self.plain, memo)
+        if self._flat:  # a recurrent layer has what is lent in a list, too
+            layer = self._module.__dict__
+            memo[id(layer["_flat_weights"])] = [own.get(name) for name in layer["_flat_weights_names"]]
+        return own
 
 
 _GET_PARAMETER = nn.Module.get_parameter.__code__

@@ -76,9 +76,8 @@ def several_threads(thread: int) -> bool:
 
 def forget_failed_passes() -> None:
     """Outside of a backward pass: there is none that this thread is in, whatever ended the last one."""
-    if _passes.entries:
-        _passes.entries.clear()
-        _passes.arrived.clear()
+    _passes.entries.clear()
+    _passes.arrived.clear()
 
 
 def block_of_running_node(

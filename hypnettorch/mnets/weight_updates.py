@@ -165,7 +165,7 @@ _DOUBLE = (torch.float64, torch.complex128)
 
 
 def _cast(label: str, value: Tensor, own: Tensor, same_dtype: bool, factor: bool) -> Tensor:
-    if value.device != own.device:
+    if value.device != own.device and not own.is_meta:  # a skeleton, all of whose values come from outside
         checks.fail(label, f"a tensor on {own.device}", value.device)
     dtype, complex_own = own.dtype, own.is_complex()
     if value.dtype == dtype or (factor and not own.is_floating_point() and not complex_own):

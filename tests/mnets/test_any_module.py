@@ -366,6 +366,20 @@ def test_networks_that_were_trained_with_their_buffers() -> None:
         shell(x, weights={**{k: v[0] for k, v in parameters.items()}, "1.running_mean": torch.zeros(3)})
 
 
+def test_a_skeleton_on_the_meta_device() -> None:
+    """All values come from outside, on the device of the data."""
+    nets, x = [nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval() for _ in range(SETS)], torch.randn(5, 3)
+    parameters, buffers = torch.func.stack_module_state(nets)
+    skeleton = ModuleNet(copy.deepcopy(nets[0]).to("meta"))
+    weights = {**parameters, **buffers}
+    right = torch.stack([net(x) for net in nets])
+    torch.testing.assert_close(skeleton.batched_forward(x, weights=weights, share_input=True), right)
+    torch.testing.assert_close(skeleton(x, weights={name: w[1] for name, w in weights.items()}), right[1])
+    torch.testing.assert_close(skeleton.materialize(weights)[2](x), right[2])
+    with pytest.raises(ValueError, match=r"weights\['0.bias'\]: expected a tensor on cpu, got meta"):
+        ModuleNet(nets[0]).batched_forward(x, weights={**parameters, "0.bias": torch.zeros(SETS, 4, device="meta")})
+
+
 def test_unselected_parameters_may_be_given_as_well() -> None:
     net, x = ModuleNet(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), include="0.*"), torch.randn(5, 3)
     weights = dict(zip(net.selected_shapes, one(stacked(net, 1), 0), strict=True))
