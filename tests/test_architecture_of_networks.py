@@ -26,7 +26,7 @@ PACKAGE = Path(hypnettorch.__file__).parent
 CORE = ("core", "layers", "mnets", "hnets", "hyper_model.py")
 
 MOST_CLASSES = 4
-MOST_LINES = 8933  # the goal is 6000; the last reasons to raise it: Siren, files of wrapped networks, starts at a base
+MOST_LINES = 8956  # the goal is 6000; the last reasons to raise it: files of wrappers, starts at a base, blocks
 
 
 def networks() -> list[type]:

@@ -36,7 +36,7 @@ Place = tuple[nn.Module, str]
 
 Value = Tensor | UpdatedWeight
 Group = tuple[nn.Module, str, dict[str, Any]]
-"""A module, ``"_parameters"`` or ``"_buffers"``, and what is lent there, by name."""
+"""A module, the name of a dictionary of it as ``"_parameters"``, and what is lent there, by name."""
 
 _stack: ContextVar[tuple[Block, ...]] = ContextVar("blocks of hypnettorch", default=())
 _opened: list[Block] = []  # the open blocks of all threads, in the order of their opening
@@ -310,7 +310,7 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         if type(value) is UpdatedWeight:
             value = value.base if self._computes_with_base(block, value) else value.read()
         if backward:
-            value = recomputation.stand_in(value)
+            value = trees.map_tensors(recomputation.stand_in, value)
         if sys._getframe(2).f_code is _GET_PARAMETER:  # it wants an instance of nn.Parameter
             value = value.view_as(value)
             value._is_param = True
@@ -369,6 +369,11 @@ def plain(store: Any) -> dict[str, Any]:
     return store.plain if type(store) is LentDict else store
 
 
+def is_lent(store: Any, key: str) -> bool:
+    """Whether the reader of a dictionary of a module sees what a block lends."""
+    return type(store) is LentDict and store.seen(key) is not None
+
+
 def own_value(module: nn.Module, key: str) -> Any:
     """A module's own parameter or buffer, whatever block is open."""
     store = plain(module._parameters if key in module._parameters else module._buffers)
@@ -385,7 +390,7 @@ def _swapped(groups: Sequence[Group]) -> Iterator[None]:
     """What ``torch.compile`` traces; layers compute with the sum there."""
     before = []
     for module, field, values in groups:
-        store: Any = module._parameters if field == "_parameters" else module._buffers
+        store: Any = getattr(module, field)
         for key, value in values.items():
             before.append((store, key, _raw.__getitem__(store, key)))
             _raw.__setitem__(store, key, value.read() if isinstance(value, UpdatedWeight) else value)

@@ -373,6 +373,8 @@ class HyperNetwork(Network):
         """
         if distilled_params is not None:
             raise checks.Unavailable(f"distilled_params: expected None, got {type(distilled_params).__name__}")
+        if weights is None and self._call is not None:
+            weights, condition = self.lent(condition)
         if ret_format == "factors":
             return self.factors(uncond_input, cond_input, cond_id, weights, condition, "stacked")
         request, values = self.read(uncond_input, cond_input, cond_id, weights, condition, ret_format)

@@ -131,7 +131,8 @@ class ModuleNet(Network):
             *args: Positional arguments of the module.
             weights: A dictionary with a tensor for every selected name, a list that fits ``hyper_shapes_learned``, the
                 flat ``hyper_shapes_learned``, or low-rank updates of the module's own values (:meth:`using`). A
-                dictionary may have further parameters and buffers of the module.
+                dictionary may have further parameters and buffers of the module. Within a block of :meth:`using` they
+                may be missing.
             condition: Whose running statistics to use, with ``stats_per_condition``; otherwise ignored. One that is
                 new gets statistics in training, and is refused in evaluation.
             **kwargs: Keyword arguments of the module.
@@ -146,6 +147,8 @@ class ModuleNet(Network):
         if type(weights) is Stacked:
             stacked, share_input = weights.weights, weights.share_input
             return self.batched_forward(*args, weights=stacked, share_input=share_input, condition=condition, **kwargs)
+        if weights is None and self._in_block():
+            return self._in_module().module(*args, **kwargs)
         named = self._resolve(weights)
         with weight_updates.OnlyRead(named):
             return self._evaluate(named, condition, args, kwargs)
@@ -429,6 +432,11 @@ class ModuleNet(Network):
             owner, key = found.of[name][0]
             found.selected.setdefault(owner, []).append((name, key))
         return found
+
+    def _in_block(self) -> bool:
+        """Whether the reader sees weights that a block lends."""
+        selected = self._in_module().selected.items()
+        return any(lending.is_lent(owner._parameters, key) for owner, places in selected for _, key in places)
 
     def _own(self, name: str) -> Any:
         """The module's own parameter or buffer of a name."""

@@ -104,6 +104,8 @@ class MultiNet(Network):
         Raises:
             ValueError: If it is not clear which network is meant, or the weights do not fit.
         """
+        if weights is None and self._call is not None:
+            weights, condition = self.lent(condition)
         chosen, own = self._choose(net, condition, weights, stacked=False)
         return chosen(*args, **own, **kwargs)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hypnettorch.core import checks, formats, memory, old_files
+from hypnettorch.core import checks, formats, lending, memory, old_files
 from hypnettorch.core.table import MODULATION, Row, Table, order_of, values_of
 from hypnettorch.core.values import Stacked, Values, check_sets, count_sets, resolve
 from hypnettorch.layers.batchnorm_layer import BatchNormLayer
@@ -58,6 +58,7 @@ class Network(nn.Module):
     """
 
     condition_keys: tuple[str, ...] = (STATS,)
+    _call: Any = None  # what a block of `using` gives to a call
     first_children: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -340,6 +341,8 @@ class Network(nn.Module):
                 are missing.
             TypeError: If an argument has the wrong type.
         """
+        if weights is None and self._call is not None:
+            weights, condition = self.lent(condition)
         if type(weights) is Stacked:
             stacked, share_input = weights.weights, weights.share_input
             ids: Any = condition
@@ -742,14 +745,18 @@ class Network(nn.Module):
 
     @contextmanager
     def using(self, weights: Any, condition: Any = None) -> Iterator[Callable[..., Any]]:
-        """The network with these weights, for code that calls it without any.
+        """Let the network compute with these weights within a block, where it is called without any.
+
+        Blocks nest, and threads, tasks and backward passes see theirs, as those of
+        :meth:`ModuleNet.using <hypnettorch.mnets.module_net.ModuleNet.using>` do.
 
         Args:
             weights: As for :meth:`forward`, or as for :meth:`batched_forward`.
             condition: As for :meth:`forward`.
 
         Returns:
-            A context manager that gives what is called with the other arguments of :meth:`forward`.
+            A context manager that gives a function of the other arguments of :meth:`forward`, which has these weights
+            after the block, too, and of a class that implements :meth:`forward` by itself is the only one to have them.
 
         Raises:
             ValueError: If weights are missing or do not fit.
@@ -757,12 +764,27 @@ class Network(nn.Module):
         Example:
             >>> from hypnettorch.mnets import MLP
             >>> net = MLP(n_in=4, n_out=2, no_weights=True, verbose=False)
-            >>> with net.using([torch.ones(*shape) for shape in net.hyper_shapes_learned]) as function:
-            ...     function(torch.zeros(5, 4)).shape
+            >>> with net.using([torch.ones(*shape) for shape in net.hyper_shapes_learned]):
+            ...     net(torch.zeros(5, 4)).shape
             torch.Size([5, 2])
         """
         single = self._read(weights).sets is None
-        yield partial(self, weights=weights if single else Stacked(weights), condition=condition)
+        given = {"weights": weights if single else Stacked(weights), "condition": condition}
+        if self._call is None:
+            self._call = {"given": None}
+        with lending.lend([(self, "_call", {"given": given})], self):
+            yield partial(self, **given)
+
+    def lent(self, condition: Any) -> tuple[Any, Any]:
+        """Weights and condition of a call that has no weights: what the block has in which it stands, if it is in one.
+
+        Args:
+            condition: The condition of the call, which comes first.
+        """
+        given = self._call["given"]
+        if given is None:
+            return None, condition
+        return given["weights"], given["condition"] if condition is None else condition
 
     def materialize(self, weights: Any) -> Any:
         """An independent network that holds these weights itself.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hypnettorch.core import trees
 from hypnettorch.hnets import HMLP
+from hypnettorch.mnets.module_net import ModuleNet
 from hypnettorch.testing import ContractViolation, check_hypernetwork, check_main_network
 from hypnettorch.testing.cases import SETS, Case, HyperCase, MainCase, copy_of, give_statistics, same, statistics_layers
 from tests.conformance.registry import HYPERNETWORKS, MAIN_NETWORKS, Entry, target_network
@@ -51,6 +52,25 @@ def check(entry: Entry, limits: dict[str, str]) -> None:
 
 def public_limits(entry: Entry) -> dict[str, str]:
     return {law: reason for law, reason in entry.limits.items() if law not in EXPENSIVE}
+
+
+@pytest.mark.parametrize("entry", [*MAIN_NETWORKS, *HYPERNETWORKS], ids=lambda entry: entry.name)
+def test_a_block_lends_weights(entry: Entry) -> None:
+    """Within a block of ``using`` a call without weights has those of the block; they stay those of the function."""
+    case = case_of(entry)
+    net, own = case.net, case.complete()
+    values = case.weights or [torch.randn_like(value) for value in own or ()]
+    expected = case(weights=values)
+    before = None if case.weights else case(weights=None)
+    with net.using(values) as function:
+        same(case(weights=None), expected, "a call in the block")
+        same(case(copy.deepcopy(net), weights=values), expected, "a call of a copy")
+    if not isinstance(net, ModuleNet):
+        inputs = (case.x,) if isinstance(case, MainCase) else ()
+        options = {**case.inputs, "ret_format": "flattened"} if isinstance(case, HyperCase) else {}
+        same(function(*inputs, **options), expected, "the function after the block")
+    if before is not None:
+        same(case(weights=None), before, "a call after the block")
 
 
 def random_in_training(net: nn.Module) -> bool:

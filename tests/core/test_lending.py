@@ -17,9 +17,11 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hypnettorch.core.lending import Block, LentDict, groups_of
 from hypnettorch.core.trees import tensors_within
+from hypnettorch.mnets.mlp import MLP
 from hypnettorch.mnets.module_net import ModuleNet
 
 X = torch.ones(1, 2)
@@ -372,3 +374,65 @@ def test_what_is_relied_on_of_torch() -> None:
     assert torch.compile(told, backend="eager")(torch.ones(1)).item() == 2
     assert calls == [False]
     torch._dynamo.reset()
+
+
+def two_layers() -> tuple[MLP, Tensor, list[Tensor], list[Tensor]]:
+    """A network with weights of its own, an input, and other weights with the leaves that they are made of."""
+    net = MLP(n_in=4, n_out=2, hidden_layers=[5], verbose=False)
+    leaves = [torch.randn(*shape, requires_grad=True) for shape in net.param_shapes]
+    return net, torch.randn(3, 4, requires_grad=True), [2 * leaf for leaf in leaves], leaves
+
+
+def test_blocks_of_a_network_nest_and_end() -> None:
+    net, x, weights, _ = two_layers()
+    own, other = net(x), [torch.ones_like(weight) for weight in weights]
+    seen: list[Tensor] = []
+    with net.using(weights):
+        with net.using(other):
+            torch.testing.assert_close(net(x), net(x, weights=other))
+        torch.testing.assert_close(net(x), net(x, weights=weights))
+        torch.testing.assert_close(net.forward(x, other), net(x, weights=other))
+        torch.testing.assert_close(pickle.loads(pickle.dumps(net))(x), own)
+        thread = threading.Thread(target=lambda: seen.append(net(x).detach()))
+        thread.start()
+        thread.join()
+    torch.testing.assert_close(seen[0], net(x, weights=weights).detach())
+    torch.testing.assert_close(net(x), own)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_what_a_network_evaluates_again_has_the_weights_of_its_block(stacked: bool) -> None:
+    net, x, weights, leaves = two_layers()
+    given = [torch.stack([weight, -weight]) for weight in weights] if stacked else weights
+    inputs = x.expand(2, *x.shape) if stacked else x
+    with net.using(given):
+        output = checkpoint(net, inputs, use_reentrant=False)
+    found = torch.autograd.grad(output.sum(), leaves, retain_graph=True)
+    expected = net.batched_forward(inputs, given) if stacked else net(x, weights=weights)
+    torch.testing.assert_close(found, torch.autograd.grad(expected.sum(), leaves))
+
+
+def test_a_network_in_a_block_is_compiled() -> None:
+    net, x, weights, _ = two_layers()
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def within(x: Tensor, *weights: Tensor) -> Any:
+        with net.using(list(weights)):
+            return net(x)
+
+    torch.testing.assert_close(within(x, *weights), net(x, weights=weights))
+    compiled = torch.compile(net, backend="eager")
+    own = compiled(x)
+    with net.using(weights):
+        torch.testing.assert_close(compiled(x), net(x, weights=weights))
+    torch.testing.assert_close(compiled(x), own)
+
+
+def test_a_call_of_a_module_net_in_its_block() -> None:
+    net = ModuleNet(nn.Linear(2, 1))
+    weights = [torch.randn(1, 2), torch.randn(1)]
+    with net.using(weights) as module:
+        x = torch.randn(3, 2)
+        torch.testing.assert_close(net(x), module(x))
+    with pytest.raises(ValueError, match=r"weights: expected tensors for \['weight', 'bias'\], got None"):
+        net(x)

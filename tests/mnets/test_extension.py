@@ -298,8 +298,8 @@ def test_using_and_materialize_for_one_set_and_many(kind: str) -> None:
         torch.cat([w.flatten(1) for w in many], 1),
     ):
         plains = net.materialize(given)
-        with net.using(given) as function:
-            batched = function(x.expand(3, *shape))
+        with net.using(given):
+            batched = net(x.expand(3, *shape))
         for b, plain in enumerate(plains):
             one = [w[b] for w in many]
             expected = net(x, weights=one)
