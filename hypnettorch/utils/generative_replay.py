@@ -60,7 +60,7 @@ class ReplayVAE(nn.Module):
         return Gaussian(mean, log_std)
 
     def loss(self, x: Tensor, task: int) -> Tensor:
-        """Negative evidence lower bound of images, their mean: cross entropy of all pixels plus divergence of the code.
+        """Negative evidence lower bound of images, per pixel: their cross entropy plus the divergence of the code.
 
         Args:
             x: Images ``[N, D]``, pixels in [0, 1].
@@ -68,8 +68,20 @@ class ReplayVAE(nn.Module):
         """
         code = self.code(x)
         logits = self.mnet(code.sample(1)[0], weights=self.hnet(cond_id=task))
-        pixels = functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
-        return (pixels + code.kl(zero_mean(code.mean))).mean()
+        divergence = code.kl(zero_mean(code.mean)).mean() / x.shape[1]
+        return functional.binary_cross_entropy_with_logits(logits, x) + divergence
+
+    def reconstruct(self, x: Tensor, task: int) -> Tensor:
+        """Images ``[N, D]`` as they would be if they were replayed, without gradient.
+
+        Args:
+            x: Images ``[N, D]`` of the task.
+            task: The task.
+        """
+        with torch.no_grad():
+            latent = self.code(x).sample(1)[0]
+            images: Tensor = self.mnet(latent, weights=self.hnet(cond_id=task)).sigmoid()
+        return images
 
     def sample(self, task: int, count: int) -> Tensor:
         """Images ``[count, D]`` of a task, without gradient.

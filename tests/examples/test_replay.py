@@ -64,7 +64,7 @@ def test_each_task_counts_the_same_for_the_classifier_of_tasks() -> None:
     found = learner.recognition_loss(BATCH)
     torch.manual_seed(3)
     replayed = learner._model.vae.sample(0, 6)
-    inputs, tasks = torch.cat([replayed, X]), torch.tensor([0] * 6 + [1] * 6)
+    inputs, tasks = torch.cat([replayed, learner._model.vae.reconstruct(X, 1)]), torch.tensor([0] * 6 + [1] * 6)
     torch.testing.assert_close(found, functional.cross_entropy(learner._model.recogniser(inputs)[:, :2], tasks))
 
 

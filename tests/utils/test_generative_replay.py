@@ -30,7 +30,18 @@ def test_loss_is_the_negative_evidence_lower_bound() -> None:
     logits = vae.mnet(mean + log_std.exp() * torch.randn(1, 5, 2)[0], weights=vae.hnet(cond_id=0))
     likelihood = -functional.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum(1)
     divergence = distributions.kl_divergence(code, distributions.Normal(0.0, 1.0)).sum(1)
-    torch.testing.assert_close(found, (divergence - likelihood).mean())
+    torch.testing.assert_close(found, (divergence - likelihood).mean() / 9)
+
+
+def test_reconstructions_are_what_the_decoder_makes_of_codes() -> None:
+    vae, x = make_vae(), torch.rand(5, 9)
+    torch.manual_seed(1)
+    found = vae.reconstruct(x, task=0)
+    torch.manual_seed(1)
+    mean, log_std = vae.encoder(x).chunk(2, dim=1)
+    logits = vae.mnet(mean + log_std.exp() * torch.randn(1, 5, 2)[0], weights=vae.hnet(cond_id=0))
+    torch.testing.assert_close(found, logits.sigmoid())
+    assert not found.requires_grad
 
 
 def test_samples_are_like_the_images_of_their_task() -> None:

@@ -10,7 +10,7 @@ class OfReplay:
     """Options of ``hnet_tir`` and ``hnet_r``.
 
     Attributes:
-        replay_beta: Strength of the regulariser of the replay model's hypernetwork.
+        replay_beta: Strength of the regulariser of the replay model's hypernetwork, beside a loss per pixel.
         replay_enc_arch: Hidden layers of the encoder.
         replay_dec_arch: Hidden layers of the decoder.
         replay_latent_size: Size of a latent vector.

@@ -23,8 +23,9 @@ from hypnettorch.examples.hypercl.tasks import Batch
 class TaskRecognitionLearner(HypernetworkLearner):
     """HNET+TIR: adds to the loss of ``hnet`` those of a replay model and of a classifier of tasks.
 
-    The classifier learns from samples of the task and from replayed samples of earlier ones; the decoder of the replay
-    model has weights from a hypernetwork of its own, which is held like the other one. The parts share no parameters.
+    The classifier learns from samples of the task, as the replay model reconstructs them, and from replayed samples of
+    earlier tasks: with samples as they are it would learn what replayed ones look like. The decoder of the replay model
+    has weights from a hypernetwork of its own, which is held like the other one. The parts share no parameters.
 
     Args:
         make_model: Makes a :class:`~hypnettorch.examples.hypercl.replay_networks.RecognitionModel`.
@@ -57,7 +58,7 @@ class TaskRecognitionLearner(HypernetworkLearner):
         """Cross entropy of the task of samples and of replayed ones, each task with the same weight."""
         known = batch.task + 1
         replayed = self._model.vae.sample_all(batch.task, len(batch.inputs) * batch.task) if batch.task else []
-        inputs = [*replayed, batch.inputs]
+        inputs = [*replayed, self._model.vae.reconstruct(batch.inputs, batch.task)]
         tasks = torch.cat([torch.full((len(x),), task, device=x.device) for task, x in enumerate(inputs)])
         return functional.cross_entropy(self._model.recogniser(torch.cat(inputs))[:, :known], tasks)
 
