@@ -76,7 +76,8 @@ class HyperModel(nn.Module):
             checks.fail("hnet", "target_shapes equal to mnet.hyper_shapes_learned or mnet.param_shapes", produced)
         self.hnet = hnet
         self.mnet = mnet
-        self._names = _target_names(mnet, produced)
+        rows = mnet.table.learned if produced == mnet.hyper_shapes_learned else mnet.table.rows
+        self._names = [row.name for row in rows]
         self._joint = _Joint()
 
     @classmethod
@@ -183,17 +184,16 @@ class HyperModel(nn.Module):
         if regularizer is not None:
             checks.function("regularizer", regularizer)
         one_by_one = condition is not None or uncond_input is not None or ITEMS in kwargs or self._returns_factors
-        groups = None if one_by_one else self._groups(cond_id)
+        groups = None if one_by_one or cond_id is None else self._groups(cond_id)
         many, inputs = self._inputs(cond_id if groups is None else list(groups), cond_input, uncond_input)
-        if condition is None and cond_id is not None and self.mnet.depends_on_condition:
+        if cond_id is not None and condition is None and self.mnet.depends_on_condition:
             condition = cond_id
         if isinstance(condition, Tensor) and not torch.compiler.is_compiling():
             condition = condition.tolist()  # what is compiled chooses by numbers
-        produced = None
         if groups is None or share_input:
             output, produced = self._joint(self, args, kwargs, inputs, many, share_input, condition)
         else:
-            output = self._grouped(list(groups.values()), self._produce(many, inputs), args, kwargs)
+            output, produced = self._grouped(list(groups.values()), self._produce(many, inputs), args, kwargs), None
         if groups is not None:
             order = torch.tensor([b for group in groups.values() for b in group]).argsort()
             of_set = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group])
@@ -228,30 +228,29 @@ class HyperModel(nn.Module):
         """Whether many weight sets are meant, and arguments of the hypernetwork."""
         arguments: dict[str, Any] = {}
         many = False
-        sizes = {"cond_input": getattr(self.hnet, "condition_dims", 1), "uncond_input": 1}
+        hnet = self.hnet
         for name, value in (("cond_input", cond_input), ("uncond_input", uncond_input)):
             if value is not None:
-                single = inputs.is_single(value, sizes[name])
+                single = inputs.is_single(value, getattr(hnet, "condition_dims", 1) if name == "cond_input" else 1)
                 many = many or not single
                 arguments[name] = value.unsqueeze(0) if single and isinstance(value, Tensor) else value
         if cond_id is not None:
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
-            none = False
-            if not isinstance(cond_id, int):
-                listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
-                none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
-                many = many or listed
-            if hasattr(next(self.hnet.parameters(), None), "full_tensor"):
+            listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
+            none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
+            many = many or listed
+            held = next((row for row in hnet.table.rows if row.owner is not None), None)
+            if held is not None and hasattr(held.owner._parameters.get(held.key), "full_tensor"):
                 arguments["cond_id"] = cond_id  # a sharded network has its embeddings only while it is called
             else:
-                arguments.update(_no_condition(self.hnet) if none else self.hnet.condition_inputs(cond_id))
+                arguments.update(_no_condition(hnet) if none else hnet.condition_inputs(cond_id))
         return many, arguments
 
     def _groups(self, cond_id: Any) -> dict[int, list[int]] | None:
         """Positions of equal ids; ``None`` if each input is to be evaluated with weights of its own."""
-        compiled = torch.compiler.is_compiling() or self._joint._compiled_call_impl is not None
-        if compiled or self.mnet.depends_on_condition or not isinstance(cond_id, (list, tuple, Tensor)):
+        several = isinstance(cond_id, (list, tuple, Tensor)) and not self.mnet.depends_on_condition
+        if not several or torch.compiler.is_compiling() or self._joint._compiled_call_impl is not None:
             return None
         ids = cond_id.tolist() if isinstance(cond_id, Tensor) else cond_id
         if not isinstance(ids, (list, tuple)) or set(map(type, ids)) != {int}:
@@ -280,8 +279,9 @@ class HyperModel(nn.Module):
 
     def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:
         """Weights in the order of the targets, or updates by the key of their target."""
-        updates = getattr(self.hnet, "makes_updates", False) and isinstance(self.mnet, ModuleNet)
-        weights = self.hnet(**inputs, ret_format="factors" if updates else "stacked" if many else "squeezed")
+        hnet = self.hnet
+        updates = isinstance(self.mnet, ModuleNet) and getattr(hnet, "makes_updates", False)
+        weights = hnet(**inputs, ret_format="factors" if updates else "stacked" if many else "squeezed")
         return trees.map_tensors(lambda w: w.squeeze(0), weights) if updates and not many else weights
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -331,9 +331,3 @@ def _no_condition(hnet: Any) -> dict[str, Any]:
     if "cond_id" in found:
         checks.fail("cond_id", f"at least one id, since {type(hnet).__name__} looks them up itself", "none")
     return trees.map_tensors(lambda tensor: tensor[:0], found)
-
-
-def _target_names(mnet: Any, shapes: list[list[int]]) -> list[str]:
-    """The names of the tensors of a main network that a hypernetwork produces."""
-    rows = mnet.table.learned if shapes == mnet.hyper_shapes_learned else mnet.table.rows
-    return [row.name for row in rows]

@@ -94,7 +94,7 @@ def _views(flat: Tensor, shapes: Shapes) -> list[Tensor]:
     sizes = list(map(math.prod, shapes))
     surplus = flat.shape[-1] - sum(sizes)
     lead = flat.shape[:-1]
-    parts = flat.split([*sizes, surplus] if surplus else sizes, dim=-1)
+    parts = torch.split_with_sizes(flat, [*sizes, surplus] if surplus else sizes, dim=-1)
     views = []
     for part, shape in zip(parts[: len(sizes)], shapes, strict=True):
         views.append(part if len(shape) == 1 else part.view((*lead, *shape)))

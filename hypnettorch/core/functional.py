@@ -79,18 +79,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         torch.Size([3, 5, 2])
     """
     if weight.dim() == 2:
-        if bias is not None and bias.dim() > 1:
-            y = F.linear(x, weight)
-            return y + per_set(bias, y, 1)
-        return F.linear(x, weight, bias)
-    rows = x if x.dim() == 3 else x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
-    if bias is None:
+        shared = bias is None or bias.dim() == 1
+        y = F.linear(x, weight, bias if shared else None)
+        return y if shared else y + per_set(bias, y, 1)  # type: ignore[arg-type]
+    dims = x.dim()
+    rows = x if dims == 3 else x.unsqueeze(1) if dims == 2 else x.flatten(1, -2)
+    row = bias if bias is None or bias.dim() == 1 else bias.unsqueeze(1)
+    if row is None:
         y = torch.bmm(rows, weight.mT)
-    elif torch.is_autocast_enabled(x.device.type):
-        y = torch.bmm(rows, weight.mT) + (bias.unsqueeze(1) if bias.dim() == 2 else bias)
+    elif torch._C._is_any_autocast_enabled():  # baddbmm would want three tensors of one dtype
+        y = torch.bmm(rows, weight.mT) + row
     else:
-        y = torch.baddbmm(bias.unsqueeze(1) if bias.dim() == 2 else bias, rows, weight.mT)
-    return y if x.dim() == 3 else y.view(*x.shape[:-1], y.shape[-1])
+        y = torch.baddbmm(row, rows, weight.mT)
+    return y if dims == 3 else y.view(*x.shape[:-1], y.shape[-1])
 
 
 def add_product(a: Tensor, x: Tensor, matrix: Tensor) -> Tensor:

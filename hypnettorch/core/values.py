@@ -65,7 +65,7 @@ def _inside(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     return {full[len(prefix) :]: entry for full, entry in entries.items() if full.startswith(prefix)}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Stacked:
     """Weights of many sets: ``net(x, weights=Stacked(w))`` is ``net.batched_forward(x, w)``, as a call of the network.
 
@@ -161,11 +161,12 @@ def _from_list(weights: list[Any], forms: Any, stacked: bool) -> dict[str, Tenso
 
 
 def _are(weights: list[Any], shapes: Sequence[tuple[int, ...]], stacked: bool, dtype: torch.dtype | None) -> bool:
-    """Whether these are tensors of exactly these shapes, and of this dtype."""
-    if len(weights) != len(shapes):
+    """Whether these are tensors of exactly these shapes, stacked of one number of sets, and of this dtype."""
+    if len(weights) != len(shapes) or not isinstance(weights[0], Tensor) or weights[0].dim() < stacked:
         return False
+    lead = tuple(weights[0].shape[:stacked])
     for tensor, shape in zip(weights, shapes, strict=True):
-        if not isinstance(tensor, Tensor) or (tensor.shape[1:] if stacked else tensor.shape) != shape:
+        if not isinstance(tensor, Tensor) or tensor.shape != lead + shape:
             return False
         if dtype is not None and tensor.dtype != dtype:
             return False

@@ -42,7 +42,7 @@ Pairs = list[LowRank]
 """The update of each target, ``A [N, r, n]`` and ``B [N, out, r]``."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Request:
     """What a hypernetwork is asked for; with many parameter sets tensors are ``[B, N, ...]``.
 
@@ -504,7 +504,7 @@ class HyperNetwork(Network):
             inputs.check_combination(request.uncond, cond, None, required=True)
         if (request.uncond is not None) + (known or (cond is not None) + len(given)) > 1:
             request = self._joined(request, cond, given, 0 if values.sets is None else 1)
-        else:
+        elif known:
             request = Request(request.uncond, cond, None, given)
         self.check_inputs(request)
         return request

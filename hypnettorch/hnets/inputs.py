@@ -22,11 +22,13 @@ def check_combination(uncond_input: Any, cond_input: Any, cond_id: Any, required
     if cond_input is not None and cond_id is not None:
         checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
     for name, value in (("uncond_input", uncond_input), ("cond_input", cond_input)):
+        if value is None or (isinstance(value, Tensor) and value.dim() >= 2):
+            continue
         if isinstance(value, (Mapping, list, tuple)):
             for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
                 for leaf in trees.flatten(part)[0]:
                     checks.tensor(f"{name}[{key!r}]", leaf)
-        elif value is not None and not (isinstance(value, Tensor) and value.dim() >= 2):
+        else:
             checks.tensor(name, value)
             checks.fail(name, "a batch of inputs [N, size]", f"shape {tuple(value.shape)}")
 
@@ -73,8 +75,6 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
         ValueError: If an id is out of range, or none is given.
         TypeError: If an id is no integer.
     """
-    if type(cond_id) is int and 0 <= cond_id < num_conds:
-        return [cond_id]
     if isinstance(cond_id, Tensor):
         if cond_id.is_floating_point() or cond_id.dtype == torch.bool:
             raise TypeError(f"cond_id: expected integers, got a tensor of {cond_id.dtype}")
@@ -95,11 +95,8 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
     ids = [cond_id] if single else cond_id
     if len(ids) == 0:
         checks.fail("cond_id", "at least one id", "none")
-    found = []
-    for i in ids:
-        plain = type(i) is int and 0 <= i < num_conds
-        found.append(i if plain else checks.integer("cond_id", i, 0, num_conds - 1))
-    return found
+    last = num_conds - 1
+    return [i if type(i) is int and 0 <= i <= last else checks.integer("cond_id", i, 0, last) for i in ids]
 
 
 def select(values: Sequence[Tensor | None], ids: Ids, dim: int = 0) -> Tensor:

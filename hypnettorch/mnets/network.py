@@ -415,9 +415,11 @@ class Network(nn.Module):
             TypeError: If an argument has the wrong type.
         """
         tensors, given = resolve(self.table, weights, self, stacked, x)
-        if given is not tensors:
+        exact = given is tensors  # a list of what is needed, checked as a whole
+        if not exact:
             self.check_complete(tensors, weights)
-        values = Values(tensors, given, count_sets(list(given.values())) if stacked else None)
+        sets = None if not stacked else weights[0].shape[0] if exact else count_sets(list(given.values()))
+        values = Values(tensors, given, sets)
         if condition is not None:
             values.stats_id, values.ckpt_id = self._parse_condition(condition, values.sets)
         if distilled_params is not None:
