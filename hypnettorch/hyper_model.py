@@ -237,9 +237,11 @@ class HyperModel(nn.Module):
         if cond_id is not None:
             if cond_input is not None:
                 checks.fail("cond_input", "only one of 'cond_input' and 'cond_id'", "both")
-            listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
-            none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
-            many = many or listed
+            none = False
+            if not isinstance(cond_id, int):
+                listed = cond_id.dim() > 0 if isinstance(cond_id, Tensor) else hasattr(cond_id, "__len__")
+                none = listed and not isinstance(cond_id, (str, dict, set)) and len(cond_id) == 0
+                many = many or listed
             held = next((row for row in hnet.table.rows if row.owner is not None), None)
             if held is not None and hasattr(held.owner._parameters.get(held.key), "full_tensor"):
                 arguments["cond_id"] = cond_id  # a sharded network has its embeddings only while it is called

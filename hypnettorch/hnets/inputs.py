@@ -91,7 +91,7 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
         raise TypeError(f"cond_id: expected an id or a sequence of ids, got {type(cond_id).__name__}")
     if num_conds == 0:
         checks.fail("cond_id", "cond_input instead, since no conditions are known (num_cond_embs=0)", cond_id)
-    single = not hasattr(cond_id, "__len__") or getattr(cond_id, "ndim", None) == 0
+    single = isinstance(cond_id, int) or not hasattr(cond_id, "__len__") or getattr(cond_id, "ndim", None) == 0
     ids = [cond_id] if single else cond_id
     if len(ids) == 0:
         checks.fail("cond_id", "at least one id", "none")
