@@ -283,13 +283,21 @@ def _is_special(part: nn.Module) -> bool:
     return bool(part._buffers) or watched or "forward" in own or not _of_torch(part) or isinstance(part, _TAKEN_APART)
 
 
-def layers_in_a_row(module: nn.Module, arguments: Sequence[Any]) -> list[Any]:
-    """The layers of a ``Sequential`` of linear layers and activations that gets tensors; of others none."""
+def layers_in_a_row(module: nn.Module, args: Sequence[Any], values: Sequence[Any], lead: int) -> list[Any]:
+    """The layers of a ``Sequential`` of linear layers and activations that gets one tensor; of others none.
+
+    Args:
+        module: Any module.
+        args: Its positional arguments.
+        values: Its weights.
+        lead: How many dimensions of an argument are in front of those that the module sees.
+    """
     row: list[Any] = [*module._modules.values()]
     known = type(module) is nn.Sequential and row and type(row[0]) is nn.Linear and _IN_A_ROW.issuperset(map(type, row))
-    plain = known and TENSORS.issuperset(map(type, arguments)) and not torch._C._is_any_autocast_enabled()
-    watched = plain and (nn.modules.module._has_any_global_hook() or any(map(_is_special, (module, *row))))
-    return row if plain and not watched else []
+    one = known and len(args) == 1 and TENSORS.issuperset(map(type, [*args, *values]))
+    fits = one and args[0].dim() > lead and args[0].shape[-1] == row[0].in_features
+    plain = fits and not (torch._C._is_any_autocast_enabled() or nn.modules.module._has_any_global_hook())
+    return row if plain and not any(map(_is_special, (module, *row))) else []
 
 
 def _has_no_rule(part: nn.Module) -> bool:

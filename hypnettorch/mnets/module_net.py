@@ -344,7 +344,7 @@ class ModuleNet(Network):
         for label, value in labelled.items():
             for leaf in filter(has_sets, trees.flatten(value)[0]):
                 check_sets(label, leaf, sets)
-        row = layers_in_a_row(self.module, [*args, *values])
+        row = layers_in_a_row(self.module, args, values, lead=not share_input)
         if row and sets and not kwargs:
             return self._by_products(row, args[0].expand(sets, *args[0].shape) if share_input else args[0], named)
 
@@ -363,9 +363,8 @@ class ModuleNet(Network):
             if names is None:
                 x = layer(x)
             else:
-                x = functional.linear(
-                    x, *(named.get(names.get(key, ""), getattr(layer, key)) for key in ("weight", "bias"))
-                )
+                tensors = (named.get(names.get(key, ""), getattr(layer, key)) for key in ("weight", "bias"))
+                x = functional.linear(x, *tensors)
         return x
 
     def distillation_targets(self) -> list[Tensor] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -216,6 +216,17 @@ def test_global_hooks_see_layers_in_a_row() -> None:
     finally:
         hook.remove()
     assert seen.count(nn.Linear) == 3
+
+
+@pytest.mark.parametrize("shapes", [(), ((3, 2, 4), (3, 2, 4)), ((),), ((3,),)], ids=str)
+@pytest.mark.parametrize("share", [True, False])
+def test_layers_in_a_row_refuse_what_one_call_refuses(shapes: Sequence[tuple[int, ...]], share: bool) -> None:
+    net = ModuleNet(perceptron())
+    args, weights = [torch.zeros(shape) for shape in shapes], stacked(net, 3)
+    with pytest.raises((TypeError, RuntimeError)) as one:
+        net(*(x if share or not x.dim() else x[0] for x in args), weights=[w[0] for w in weights])
+    with pytest.raises(type(one.value), match=r"argument|size|shape"):
+        net.batched_forward(*args, weights=weights, share_input=share)
 
 
 def test_layers_in_a_row_under_autocast() -> None:
