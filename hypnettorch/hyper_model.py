@@ -170,7 +170,9 @@ class HyperModel(nn.Module):
             condition: ``condition`` of the main network; by default ``cond_id`` where the network depends on it (it
                 keeps statistics per condition, or the condition fixes which of several networks is meant).
             regularizer: Called with the hypernetwork inside of this forward pass.
-            share_input: Whether all of several weight sets see the same input ``[N, ...]``.
+            share_input: Whether all of several weight sets see the same input ``[N, ...]``. Without it the first
+                dimension of the input is that of the sets, also where there are as many samples as sets:
+                ``model(torch.randn(3, 4), cond_id=[0, 1, 2])`` gives each of three networks one sample of four entries.
             **kwargs: Keyword arguments of the main network. Where a trainer of Hugging Face says by
                 ``num_items_in_batch`` what losses are divided by, the ``loss`` of all weight sets is one number.
 
@@ -281,9 +283,8 @@ class HyperModel(nn.Module):
 
     def _produce(self, many: bool, inputs: dict[str, Any]) -> Any:
         """Weights in the order of the targets, or updates by the key of their target."""
-        hnet = self.hnet
-        updates = isinstance(self.mnet, ModuleNet) and getattr(hnet, "makes_updates", False)
-        weights = hnet(**inputs, ret_format="factors" if updates else "stacked" if many else "squeezed")
+        updates = isinstance(self.mnet, ModuleNet) and getattr(self.hnet, "makes_updates", False)
+        weights = self.hnet(**inputs, ret_format="factors" if updates else "stacked" if many else "squeezed")
         return trees.map_tensors(lambda w: w.squeeze(0), weights) if updates and not many else weights
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

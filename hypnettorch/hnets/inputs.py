@@ -87,7 +87,7 @@ def parse_cond_id(cond_id: Any, num_conds: int) -> Ids:
             cond_id = cond_id.tolist()
         except RuntimeError:  # vmap hides the values
             return cond_id
-    if isinstance(cond_id, (Mapping, set)):
+    elif isinstance(cond_id, (Mapping, set)):
         raise TypeError(f"cond_id: expected an id or a sequence of ids, got {type(cond_id).__name__}")
     if num_conds == 0:
         checks.fail("cond_id", "cond_input instead, since no conditions are known (num_cond_embs=0)", cond_id)
@@ -135,7 +135,7 @@ def read_rows(table: Tensor | None, ids: Ids, dim: int = 0) -> Tensor:
             return table.narrow(dim, ids[0], 1)
         ids = torch.tensor(ids, device=table.device)
     if dim == 0 and table.dim() == 2:
-        return torch.nn.functional.embedding(ids, table)
+        return torch.embedding(table, ids)
     return table.index_select(dim, ids.to(table.device))
 
 

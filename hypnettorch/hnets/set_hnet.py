@@ -30,6 +30,7 @@ def max_of_set(encoded: Tensor, mask: Tensor | None = None) -> Tensor:
     return (encoded if mask is None else torch.where(mask.unsqueeze(-1), encoded, -torch.inf)).amax(dim=-2)
 
 
+NOT_EMPTY = "at least one in each set (the mean or maximum of none is not defined; let a marked one stand for nothing)"
 POOLS: dict[str, Callable[..., Tensor]] = {"mean": mean_of_set, "max": max_of_set}
 
 
@@ -45,6 +46,9 @@ class HSetInput(Wrapper):
     - a list of sets (tensors or tuples) of different size;
     - ``{'elements': ..., 'mask': mask}`` with a tensor or tuple, and a Boolean tensor ``[N, S]`` that says which
       elements count. The others are zeros for the encoder.
+
+    A set has at least one element, since the mean of none is not defined. Where there may be nothing, let a marked
+    element stand for it: one more entry of each element, 1 there and 0 elsewhere.
 
     Conditions that ``h`` knows by id still can be chosen by ``cond_id``, instead of a set; then encoder and pooling
     have no part in the result, and get no gradient. Their parameters are unconditional ones, published after those of
@@ -193,7 +197,7 @@ class HSetInput(Wrapper):
             leads.add(part.shape[: part.dim() - own] if part.dim() >= own else part.shape[:0])
         lead = next(iter(leads), torch.Size())
         if len(leads) != 1 or len(lead) - first not in (1, 2) or any(0 in part.shape for part in parts):
-            wanted = f"a set [S, ...] or [N, S, ...] of elements with {self._element_dims} dimensions"
+            wanted = f"a set [S, ...] or [N, S, ...] of elements with {self._element_dims} dimensions, {NOT_EMPTY}"
             checks.fail(name, wanted, f"shape {', '.join(str(tuple(part.shape[first:])) for part in parts)}")
         return lead, len(lead) - first == 1
 
@@ -214,7 +218,7 @@ def _check_mask(mask: Tensor, lead: torch.Size) -> None:
     if mask.dtype != torch.bool:
         raise TypeError(f"{name}: expected dtype torch.bool, got {mask.dtype}")
     if functional.any_value(~mask.any(-1)):
-        checks.fail(name, "an element in each set", "a set without")
+        checks.fail(name, f"elements that count, {NOT_EMPTY}", "a set without")
 
 
 def _blank(part: Tensor, mask: Tensor) -> Tensor:
