@@ -151,10 +151,10 @@ class LoRATable(nn.Module):
         self.A = nn.ParameterList(start[key].A.repeat(count, 1, 1) for key in shapes)
         self.B = nn.ParameterList(start[key].B.repeat(count, 1, 1) for key in shapes)
 
-    def forward(self, ids: Sequence[int]) -> dict[Key, LowRank]:
-        """The adapters of some conditions, stacked."""
-        pairs = zip(self._keys, self.A, self.B, strict=True)
-        return {key: LowRank(A[list(ids)], B[list(ids)]) for key, A, B in pairs}
+    def forward(self, ids: Sequence[int], ids_of_B: Sequence[int] | None = None) -> dict[Key, LowRank]:
+        """The adapters of some conditions, stacked; ``B`` may be that of other ones."""
+        pairs, others = zip(self._keys, self.A, self.B, strict=True), ids if ids_of_B is None else ids_of_B
+        return {key: LowRank(A[list(ids)], B[list(others)]) for key, A, B in pairs}
 
     def adapter(self, number: int) -> dict[Key, LowRank]:
         """One adapter as it is, not to be trained."""

@@ -90,12 +90,12 @@ class LanguageModel:
         return self.decode(written[: written.index(self.end)] if self.end in written else written).strip()
 
 
-def adapted(module: Any, kinds: Sequence[str]) -> ModuleNet:
-    """A model with the weights of some kinds selected, in the second half of its layers.
+def adapted(module: Any, kinds: Sequence[str], part: float = 1 / 2) -> ModuleNet:
+    """A model with the weights of some kinds selected, in the last part of its layers.
 
-    As no gradient goes further down, a step of training costs half.
+    No gradient goes further down, so that a step of training costs less.
     """
-    first = module.config.num_hidden_layers // 2
+    first = int(module.config.num_hidden_layers * (1 - part))
     names = "|".join(kinds)
 
     def chosen(name: str, parameter: Tensor) -> bool:
@@ -105,11 +105,12 @@ def adapted(module: Any, kinds: Sequence[str]) -> ModuleNet:
     return ModuleNet(module.requires_grad_(False).eval(), include=chosen)
 
 
-def smollm2(kinds: Sequence[str]) -> LanguageModel:
+def smollm2(kinds: Sequence[str], part: float = 1 / 2) -> LanguageModel:
     """SmolLM2-135M-Instruct, and MiniLM as the encoder of descriptions.
 
     Args:
         kinds: Which weights are adapted, as ``['q_proj', 'v_proj']``.
+        part: In which part of the layers, the last ones.
 
     Raises:
         ImportError: If a package is missing.
@@ -123,7 +124,7 @@ def smollm2(kinds: Sequence[str]) -> LanguageModel:
     module = transformers.AutoModelForCausalLM.from_pretrained(**files, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(**files)
     return LanguageModel(
-        adapted(module, kinds),
+        adapted(module, kinds, part),
         "HuggingFaceTB/SmolLM2-135M-Instruct",
         lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
         tokenizer.decode,

@@ -250,7 +250,7 @@ def targets_by_key(target: Any) -> dict[Key, list[int]]:
         shapes = dict(enumerate(checks.shapes("target", target)))
     for key, shape in shapes.items():
         if module is not None and len(shape) == 3 and not is_described(module, str(key)):
-            wanted = "matrices, and kernels of layers that register_layer describes (exclude= leaves others out)"
+            wanted = "matrices, and kernels that register_layer describes (adapters.experts takes stacks apart)"
             checks.fail("target", wanted, f"{key!r} of shape {tuple(shape)}, which may be a stack of matrices")
     return shapes
 

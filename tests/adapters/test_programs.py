@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnettorch.adapters import HDocToLoRA, HTextToLoRA
+from hypnettorch.adapters.experts import separate_experts
 from hypnettorch.core.low_rank import LowRank
 from hypnettorch.hnets import HMLP, HLowRank, HyperNetwork
 from hypnettorch.hyper_model import HyperModel
@@ -163,6 +164,61 @@ def test_experts_of_a_mixture(tmp_path: Path) -> None:
     adapted.save_pretrained(tmp_path / "again")
     loaded = load_peft_adapter(tmp_path / "again", net)
     torch.testing.assert_close(net(input_ids=ids, weights=loaded).logits, expected)
+
+
+def mixture(kind: str) -> Any:
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "head_dim": 8}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_experts_per_tok": 2, "pad_token_id": 0}
+    more = {
+        "Mixtral": {"num_local_experts": 4, "intermediate_size": 24},
+        "Qwen3Moe": {"num_experts": 4, "moe_intermediate_size": 24, "decoder_sparse_step": 1},
+        "GptOss": {"num_local_experts": 4, "intermediate_size": 24},
+    }[kind]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**sizes, **heads, **more)
+    return getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+
+
+@pytest.mark.parametrize("kind", ["Mixtral", "Qwen3Moe", "GptOss"])
+def test_each_expert_has_a_pair_of_its_own(kind: str) -> None:
+    """What the model computes then is what it computes with the sums in its fused weights."""
+    module, fused = mixture(kind), mixture(kind)
+    ids = texts(2)
+    memory = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    taken = separate_experts(module)
+    assert len(taken) == 4, "two in each layer"
+    assert {p.untyped_storage().data_ptr() for p in module.parameters()} == memory
+    torch.testing.assert_close(module(ids).logits, fused(ids).logits)
+    net = ModuleNet(module, include="*experts*.weight")
+    assert len(net.selected_shapes) == 16
+    hnet = opened(HTextToLoRA(net, SIZE, rank=2))
+    factors = hnet.factors(cond_input=torch.randn(1, SIZE))
+    sizes = {key: sum(factor.numel() for factor in pair) for key, pair in factors.items()}
+    assert all(sizes[key] == 2 * sum(shape) for key, shape in net.selected_shapes.items())
+    with torch.no_grad():
+        for name in taken:
+            stack = fused.get_parameter(name)
+            for e in range(4):
+                stack[e] += factors[f"{name}.{e}.weight"].product(stack[e].shape)
+    with net.using(factors) as adapted:
+        logits = adapted(ids).logits
+        written = adapted.generate(ids, max_new_tokens=3, do_sample=False)
+    torch.testing.assert_close(logits, fused(ids).logits)
+    assert torch.equal(written, fused.generate(ids, max_new_tokens=3, do_sample=False))
+    logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in hnet.parameters())
+    rows = hnet.factors(cond_input=torch.randn(2, SIZE))
+    with pytest.raises(ValueError, match="different updates to the rows"), net.using(rows) as adapted:
+        adapted(ids)
+
+
+def test_experts_are_read() -> None:
+    with pytest.raises(ValueError, match=r"module: expected parameters \[E, out, in\].*, got none"):
+        separate_experts(llama().module)
+    module = mixture("Mixtral")
+    name = separate_experts(module)[0]
+    weights = module.get_submodule(name)
+    assert weights[torch.tensor(2)] is weights[2] is module.get_parameter(f"{name}.2.weight")
 
 
 def test_frozen_base_is_no_buffer() -> None:

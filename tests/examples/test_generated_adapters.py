@@ -62,7 +62,15 @@ def test_doc_to_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     doc_to_lora.main(["--smoke", "--steps", "9", "--run", str(run)])
     results = results_of(run)
     assert results["columns"][:2] == ["1 paragraph", "2 paragraphs"]
-    assert results["accuracy"]["LoRA per document"][1:] == [None] * 4
+    assert list(results["accuracy"]) == [
+        "the model itself",
+        "the document in context",
+        "one LoRA for all documents",
+        "generated",
+        "adapters of the facts",
+    ]
+    assert results["questions"] == [6, 6, 6, 4, 6, 8]
+    assert [*map(len, results["losses"].values())] == [9, 54, 9]
     text, question = "Anna keeps a lamp.\n\nThe sky is grey today. Ben keeps a key.", "What does Anna keep?"
     document.write_text(text)
     capsys.readouterr()
@@ -219,13 +227,71 @@ def test_tasks_have_answers(task: int) -> None:
 def test_documents_hold_their_facts() -> None:
     queries = doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 5, [3])
     assert len(queries) == 15
-    for query in queries:
-        person = query.question.split()[2]
-        assert f"{person} keeps a{query.answer}." in query.condition
-        assert len(query.condition.splitlines()) == 3
-        assert all(paragraph.count(".") == 3 for paragraph in query.condition.splitlines())
-    for query in doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 5, [3], bare=True):
-        assert all(paragraph.count(".") == 1 for paragraph in query.condition.splitlines())
+    for i, query in enumerate(queries):
+        text, facts = query.condition
+        assert len(facts) == len(text.splitlines()) == 3
+        person, thing = facts[i % 3]
+        assert query.question == f"What does {person} keep?"
+        assert query.answer == f" {thing}"
+        paragraph = text.splitlines()[i % 3]
+        assert f"{person} keeps a {thing}." in paragraph
+        assert paragraph.count(".") == 3
+        assert query.context.startswith(text)
+
+
+def test_adapters_of_facts() -> None:
+    """``A`` of who, ``B`` of what; what a document does not speak of is not trained by it."""
+    model = doc_to_lora.language_model(SMOKE)
+    facts = doc_to_lora.AdaptersOfFacts(model, 0)
+    for parameter in facts.parameters():
+        nn.init.normal_(parameter)
+    told = (("Ben", "map"), ("Anna", "key"))
+    documents = [doc_to_lora.Document("", told), doc_to_lora.Document("", told[1:])]
+    for key, (A, B) in facts.of_documents(documents).items():
+        place = list(model.net.selected_shapes).index(key)
+        own = [
+            (facts.A[place][doc_to_lora.PEOPLE.index(who)], facts.B[place][doc_to_lora.THINGS.index(what)])
+            for who, what in told
+        ]
+        torch.testing.assert_close(B[0] @ A[0], sum(b @ a for a, b in own))
+        torch.testing.assert_close(B[1] @ A[1], own[1][1] @ own[1][0])
+    queries = doc_to_lora.draw_queries(doc_to_lora.random.Random(0), 1, [2])
+    runs.answer_loss(model, queries, facts.of_documents).backward()
+    reached = [facts.A[0].grad[:10].abs().sum((1, 2)) > 0, facts.B[0].grad.abs().sum((1, 2)) > 0]
+    of_document = [*zip(*queries[0].condition.facts, strict=True)]
+    assert [name for name, hit in zip(doc_to_lora.PEOPLE, reached[0], strict=True) if hit] == sorted(of_document[0])
+    assert {name for name, hit in zip(doc_to_lora.THINGS, reached[1], strict=True) if hit} == set(of_document[1])
+
+
+def test_generator_learns_the_adapters_of_facts() -> None:
+    """It starts at their mean; a paragraph that was not read in training has the adapter of its fact afterwards."""
+    model = doc_to_lora.language_model(SMOKE)
+    facts = doc_to_lora.AdaptersOfFacts(model, 0)
+    with torch.no_grad():
+        for parameter in facts.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    hnet = doc_to_lora.new_generator(model, facts, 0)
+    told = doc_to_lora.FACTS[5::24]
+    texts = [doc_to_lora.draw_paragraph(doc_to_lora.random.Random(7), fact) for fact in told]
+    wanted, every = facts.of_facts(told), facts.of_facts(doc_to_lora.FACTS)
+    for key, (A, B) in doc_to_lora.read_documents(model, hnet, texts).items():
+        torch.testing.assert_close(A, every[key].A.mean(0).expand_as(A))
+        torch.testing.assert_close(B, every[key].B.mean(0).expand_as(B))
+
+    def distance() -> float:
+        with torch.no_grad():
+            made = doc_to_lora.read_documents(model, hnet, texts)
+        return sum(
+            (own - to).square().sum().item() for key in made for own, to in zip(made[key], wanted[key], strict=True)
+        )
+
+    before, loss_at = distance(), doc_to_lora.reconstruction(model, hnet, facts, 0)
+    optimizer = torch.optim.AdamW(hnet.parameters(), lr=3e-4)
+    for step in range(150):
+        optimizer.zero_grad()
+        loss_at(step).backward()
+        optimizer.step()
+    assert distance() < 0.3 * before
 
 
 def test_features_of_documents() -> None:
