@@ -267,7 +267,7 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         self.users -= 1
         if block.spans and (block.repeated or (block._followed is not None and not block.called)):
             keys = set(block.values[self])
-            self.lost = [*self.lost, *((first, end, keys) for first, end in block.spans.values() if end is not None)]
+            self.lost = [*self.lost, *((first, end, keys) for first, end in block.spans.values() if first < (end or 0))]
             if len(self.lost) > _MOST_LOST:  # the old ones are no more told apart
                 (first, _, keys), (_, end, more), *rest = self.lost
                 self.lost = [(first, end, keys | more), *rest]

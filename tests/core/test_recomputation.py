@@ -406,6 +406,16 @@ def test_the_dictionary_comes_back_when_the_graph_is_gone() -> None:
     assert layer._parameters is plain
 
 
+def test_a_block_that_computed_nothing_leaves_nothing() -> None:
+    net = ModuleNet(nn.Linear(2, 1))
+    plain, weights = net.module._parameters, [torch.ones(shape, requires_grad=True) for shape in ([1, 2], [1])]
+    with net.using(weights) as module:
+        assert module.weight is weights[0]
+    with pytest.raises(KeyError), net.using(weights):
+        raise KeyError
+    assert net.module._parameters is plain
+
+
 def test_what_is_relied_on_of_torch() -> None:
     """Private functions of torch: numbers of nodes and of backward passes, the running node, the end of a pass."""
     assert recomputation.current_pass() == -1
