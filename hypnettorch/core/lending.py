@@ -74,8 +74,8 @@ class Block:
         ident: Number of the thread that opened it.
         spans: Numbers of the autograd nodes made within the block, for each thread ``(first, end)``.
         based: Numbers of the nodes of layers that computed with the base of their weight, by their dictionaries.
-        passes: The backward passes that came through an output of the block; ``None`` if no other
-            thread or task had blocks then.
+        passes: The backward passes that came through an output of the block; ``None`` if there was no other thread
+            then, and no other task had blocks.
         number: How many blocks there were before it.
         below: Numbers of the blocks that were open in its context before.
         opened_in: The backward pass in which it was opened, or -1.
@@ -116,7 +116,7 @@ class Block:
             recomputation.forget_failed_passes()
         if torch.is_grad_enabled():
             self.spans[self.ident] = (next_number(), None)
-            if recomputation.several_threads(self.ident):
+            if threading.active_count() > 1:
                 self.passes = set()
             if self._followed is not None:
                 self._hook = self._followed.register_forward_hook(_keep_returned)
@@ -266,8 +266,8 @@ class LentDict(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc, 
         """A block is gone; without another one the module gets its dictionary again."""
         self.users -= 1
         if block.spans and (block.repeated or (block._followed is not None and not block.called)):
-            keys = set(block.values[self])
-            self.lost = [*self.lost, *((first, end, keys) for first, end in block.spans.values() if first < (end or 0))]
+            keys, spans = set(block.values[self]), block.spans.values()
+            self.lost = [*self.lost, *((first, end, keys) for first, end in spans if end is not None and first < end)]
             if len(self.lost) > _MOST_LOST:  # the old ones are no more told apart
                 (first, _, keys), (_, end, more), *rest = self.lost
                 self.lost = [(first, end, keys | more), *rest]

@@ -2,8 +2,8 @@
 
 Checkpointing, adjoint solvers and custom functions call modules during the backward pass, when the block that lent
 them weights has ended, or another one is open. The autograd node that is running tells which block it comes from: nodes
-are numbered in the order in which a thread makes them, and a block knows the numbers of its own. Blocks of different
-threads may have equal numbers; once several threads open blocks, a backward pass notes through which blocks' outputs it
+are numbered in the order in which a thread makes them, and a block knows the numbers of its own. Nodes of different
+threads may have equal numbers; where there are several threads, a backward pass notes through which blocks' outputs it
 comes.
 
 Only this module calls private functions of torch; ``tests/core/test_recomputation.py`` checks what it relies on.
@@ -65,13 +65,6 @@ class _Passes(threading.local):
 
 
 _passes = _Passes()
-_opening: set[int] = set()
-
-
-def several_threads(thread: int) -> bool:
-    """Whether more threads than this one open blocks."""
-    _opening.add(thread)
-    return len(_opening) > 1
 
 
 def forget_failed_passes() -> None:
@@ -103,7 +96,8 @@ def block_of_running_node(
         _when_it_ends(partial(_end, entries, current))
     entries[:] = [*outer, (current, number)]
     passes = {backward for backward, _ in entries}
-    own = [block for block in blocks if block.thread is threading.current_thread()]
+    thread = threading.current_thread()
+    own = [block for block in blocks if block.thread is thread]
     for node in [entry[1] for entry in reversed(outer)] + [-1]:
         again = [block for block in blocks if block.opened_in in passes and block.made(number)]
         if again:
@@ -115,8 +109,11 @@ def block_of_running_node(
         return None
     matching = [block for block in blocks if block.made(number)]
     reached = [block for block in matching if block.passes is None or not passes.isdisjoint(block.passes)]
-    if reached or any(block in own for block in matching):
-        return _innermost(reached or [block for block in matching if block in own])
+    if isinstance(thread, threading._DummyThread):  # torch has such threads for the backward passes of other devices
+        own = matching
+    near = reached or [block for block in matching if block in own]
+    if near:
+        return _innermost(near)
     if matching or any(first <= number < end for first, end in lost):
         entries.clear()
         raise checks.StateError(

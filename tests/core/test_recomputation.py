@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import functools
 import threading
@@ -129,6 +130,22 @@ def test_blocks_open_and_nested_while_it_runs(way: str) -> None:
 
 
 @every
+@pytest.mark.parametrize(
+    "test",
+    [
+        functools.partial(test_each_forward_pass_has_its_own_weights, order=(2, 0, 1)),
+        test_in_one_backward_pass,
+        test_within_and_after_a_block,
+        test_blocks_open_and_nested_while_it_runs,
+    ],
+)
+def test_without_other_threads(test: Callable[..., None], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of nodes say it all; pytest itself has threads."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    test(way=way)
+
+
+@every
 def test_a_whole_call_that_is_evaluated_again(way: str) -> None:
     """The block itself is opened in the backward pass."""
     net, x, w = ModuleNet(Recomputing(way)), ones(), weight(4.0)
@@ -169,6 +186,48 @@ def test_threads_at_the_same_time(way: str) -> None:
     for thread in threads:
         thread.join()
     assert found == {(k, step): k + 10.0 * step for k in range(3) for step in range(5)}
+
+
+@every
+def test_own_values_in_a_thread_without_blocks(way: str) -> None:
+    """Nodes of two threads have the same numbers: they are not taken for each other's."""
+    net, found = ModuleNet(Recomputing(way)), {}
+
+    def lent() -> None:
+        found["x"] = ones()
+        found["y"] = net(found["x"], weights=[weight(5.0)])
+
+    def own() -> None:
+        with pytest.raises(RuntimeError, match="expected those of the forward pass"):
+            net.module(ones()).sum().backward()
+
+    for work in (lent, own):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    found["y"].sum().backward()
+    assert found["x"].grad.item() == 5.0
+
+
+def test_a_thread_of_torch() -> None:
+    """Backward passes of a GPU run in threads that Python did not make: they belong to whoever asks for them."""
+    net, x, done, idle = ModuleNet(Recomputing("custom function")), ones(), threading.Event(), threading.Event()
+    other = threading.Thread(target=idle.wait)
+    other.start()
+    try:
+        with net.using([weight(5.0)]) as module:
+            y = module.forward(x)
+
+            def work() -> None:
+                y.sum().backward()
+                done.set()
+
+            _thread.start_new_thread(work, ())
+            assert done.wait(60)
+    finally:
+        idle.set()
+        other.join()
+    assert x.grad.item() == 5.0
 
 
 def test_results_of_threads_that_meet_in_one_backward_pass_are_right_or_refused() -> None:
