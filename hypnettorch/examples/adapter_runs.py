@@ -275,7 +275,7 @@ def main(
     parser.add_argument("--steps", type=int, help=f"steps of training [{steps}; {SMOKE_STEPS} with --smoke]")
     parser.add_argument("--seed", type=int, default=Options.seed, help="of all that is drawn [%(default)s]")
     parser.add_argument("--smoke", action="store_true", help="a tiny random model, to see that the command works")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)  # options may stand between what has no name
     with shell(parser.prog, "; the same command goes on"):
         if given.steps is not None and given.steps < 1:
             raise UsageError(f"--steps: expected at least 1, got {given.steps}")

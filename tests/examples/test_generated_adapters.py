@@ -79,6 +79,8 @@ def test_doc_to_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     hnet = runs.load_generator(run, model)
     adapter = doc_to_lora.read_documents(model, hnet, [text])
     assert capsys.readouterr().out == model.answer(question, adapter) + "\n"
+    doc_to_lora.main(["ask", "--document", str(document), question, "--run", str(run)])
+    assert capsys.readouterr().out == model.answer(question, adapter) + "\n"
     alone = doc_to_lora.read_documents(model, hnet, ["Anna keeps a lamp.", "Ben keeps a lamp."])
     for key, pair in adapter.items():
         assert pair.rank == 2 * alone[key].rank, "two paragraphs side by side"
