@@ -58,7 +58,7 @@ def parse_weights(
     if isinstance(weights, Tensor):
         return dict(zip(shapes, formats.of_flat(weights, list(shapes.values()), stacked), strict=True))
     if weights is None:
-        checks.fail("weights", f"tensors for {list(shapes)}", None)
+        checks.fail("weights", f"tensors for {list(shapes)}, by this keyword", None)
     if not isinstance(weights, Mapping):
         if not hasattr(weights, "__getitem__") or not hasattr(weights, "__len__"):
             raise TypeError(f"weights: expected a list, a dict or a flat tensor, got {type(weights).__name__}")
