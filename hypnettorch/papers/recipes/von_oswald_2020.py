@@ -37,6 +37,11 @@ NO_LOOK_AHEAD = (
     "hypernetwork."
 )
 
+PER_PIXEL = (
+    "The loss of the replay model counts per pixel beside its regulariser; beside what the published one counts is not "
+    "known. As a sum over pixels it left the replay of earlier tasks behind."
+)
+
 SPLIT: dict[str, Any] = {
     "cl_exp": "splitmnist",
     "cl_scenario": 3,
@@ -161,9 +166,11 @@ RECIPES: list[Recipe] = [
         also=("task inference",),
         quick={**ON_DIGITS, **QUICK_REPLAY},
         seeds=5,
-        minutes=12,
+        minutes=8,
         data="MNIST",
-        remarks=NO_LOOK_AHEAD,
+        remarks=f"{NO_LOOK_AHEAD} {PER_PIXEL} The classifier of tasks sees the samples of the present task as the "
+        "replay model reconstructs them. With samples as they are, and losses that are sums over pixels, it took real "
+        "samples for those of the last task (task inference 46.8, CL3 46.6 in one run).",
     ),
     *(
         Recipe(
@@ -184,9 +191,9 @@ RECIPES: list[Recipe] = [
             published=(Published(f"CL{scenario}", value, source=TABLE),),
             quick={**ON_DIGITS, **QUICK_REPLAY},
             seeds=5,
-            minutes=10,
+            minutes=6,
             data="MNIST",
-            remarks=NO_LOOK_AHEAD,
+            remarks=PER_PIXEL,
         )
         for scenario, value in ((1, 99.83), (2, 98.00), (3, 95.30))
     ),
