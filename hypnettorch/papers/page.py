@@ -91,7 +91,8 @@ def list_table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 def paper_page(paper: Paper, recipes: Sequence[Recipe], place: Place) -> str:
     """The page of one paper."""
     title = f"{paper.key}"
-    parts = [f"{title}\n{'=' * len(title)}\n", f"{paper.citation}, {paper.link}\n", paper.claim + "\n"]
+    authors = f"\\{paper.citation}"  # with a backslash, since "A. Name" would begin a numbered list
+    parts = [f"{title}\n{'=' * len(title)}\n", f"{authors}, {paper.link}\n", paper.claim + "\n"]
     parts.append(f".. math::\n\n   {paper.equation}\n")
     cells = [(row[0].removeprefix(f"{paper.key}-"), *row[1:]) for row in rows(place, recipes)]
     parts.append(list_table(COLUMNS, cells))

@@ -175,6 +175,7 @@ def test_a_page_shows_published_ours_and_verdict(tmp_path: Path, monkeypatch: py
     assert "Not run yet." in page.paper_page(recipe.paper, [recipe], place)
     list(runner.run_all([recipe], place))
     text = page.paper_page(recipe.paper, [recipe], place)
+    assert f"\n\\{recipe.paper.citation}, " in text, "an initial at the start of a line would begin a numbered list"
     cells = ["   * - part", "     - accuracy", "     - 90.00", "     - 82.00 ± 1.00", "     - 3", "     - worse"]
     assert "\n".join(cells) in text
     assert "$ python -m hypnettorch.papers run smith2020-part" in text
