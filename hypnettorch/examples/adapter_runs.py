@@ -366,7 +366,7 @@ def write_results(
     for i, (name, values) in enumerate(rows.items()):
         places = [(j + i * width, value) for j, value in enumerate(values) if value is not None]
         axes.bar(*zip(*places, strict=True), width=width, label=name)
-    axes.set_xticks([j + 0.4 for j in range(len(columns))], columns)
+    axes.set_xticks([j + 0.4 for j in range(len(columns))], [column.replace(" ", "\n") for column in columns])
     axes.set(ylabel="answers right (%)", ylim=(0, 100))
     axes.legend(fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, folder / "accuracy.png")
