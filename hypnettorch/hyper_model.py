@@ -312,7 +312,7 @@ class _Joint(nn.Module):
             if isinstance(condition, (list, tuple)) or (isinstance(condition, Tensor) and condition.dim() > 0):
                 condition = int(condition[0])
             return mnet(*args, weights=weights, condition=condition, **kwargs), returned
-        if isinstance(mnet, Network) and computes(type(mnet)):
+        if isinstance(mnet, ModuleNet) or (isinstance(mnet, Network) and computes(type(mnet))):
             output = mnet(*args, weights=Stacked(weights, share_input), condition=condition, **kwargs)
         else:
             output = mnet.batched_forward(

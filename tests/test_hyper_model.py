@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -498,9 +498,17 @@ def test_vectors_as_conditions_of_a_module() -> None:
         model(torch.randn(7, 4), cond_input=torch.randn(3, 5))
 
 
+AROUND: dict[str, Callable[[], Any]] = {
+    "network": lambda: MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False),
+    "products": lambda: ModuleNet(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))),
+    "vmap": lambda: ModuleNet(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))),
+}
+
+
+@pytest.mark.parametrize("kind", AROUND)
 @pytest.mark.parametrize("cond_id", [0, [0, 1]])
-def test_both_networks_are_called_as_modules(cond_id: Any) -> None:
-    net = MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False)
+def test_both_networks_are_called_as_modules(cond_id: Any, kind: str) -> None:
+    net = AROUND[kind]()
     model = HyperModel(HMLP(net.hyper_shapes_learned, num_cond_embs=2, verbose=False), net)
     fired: list[str] = []
     for name in ("hnet", "mnet"):
@@ -509,14 +517,16 @@ def test_both_networks_are_called_as_modules(cond_id: Any) -> None:
     assert fired == ["hnet", "mnet"]
 
 
-def test_the_main_network_may_be_compiled_by_itself() -> None:
-    net = MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False)
+@pytest.mark.parametrize("kind", AROUND)
+@pytest.mark.parametrize("cond_id", [1, [1, 0]])
+def test_the_main_network_may_be_compiled_by_itself(cond_id: Any, kind: str) -> None:
+    net = AROUND[kind]()
     model = HyperModel(HMLP(net.hyper_shapes_learned, num_cond_embs=2, verbose=False), net)
     x = torch.randn(5, 3)
-    expected = model(x, cond_id=1)
+    expected = model(x, cond_id=cond_id, share_input=cond_id != 1)
     graphs: list[int] = []
     model.mnet.compile(backend=lambda graph, _: graphs.append(1) or graph.forward)
-    torch.testing.assert_close(model(x, cond_id=1), expected)
+    torch.testing.assert_close(model(x, cond_id=cond_id, share_input=cond_id != 1), expected)
     assert graphs
 
 
