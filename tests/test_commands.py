@@ -30,6 +30,17 @@ def test_a_command_gets_its_arguments(capsys: pytest.CaptureFixture[str], monkey
     assert "python -m hypnettorch.data fetch" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_says_how_it_is_used(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hypnettorch"])
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code in (None, 0)
+    assert capsys.readouterr().out.startswith("usage: ")
+
+
 def test_a_wrong_command_is_told_with_what_may_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["serch"])

@@ -268,7 +268,7 @@ def main(
         action: What else it does.
     """
     parser = argparse.ArgumentParser(prog=f"python -m hypnettorch.examples.{module}", description=summary)
-    parser.add_argument("action", nargs="?", choices=("train", action.name), default="train", help="[%(default)s]")
+    parser.add_argument("action", nargs="?", choices=("train", action.name), default="train", help="[train]")
     parser.add_argument("text", nargs="?", metavar=action.text, help=f"{action.name}: the {action.text}")
     parser.add_argument(action.option, dest="path", type=Path, help=f"{action.name}: {action.help}")
     parser.add_argument("--run", type=Path, default=Path("out") / module, help="folder of the run [%(default)s]")

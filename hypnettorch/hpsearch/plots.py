@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import argparse
 import math
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -135,8 +135,10 @@ def write_figure(path: Path, figure: Callable[[Any, SearchConfig], Any], study: 
 
 def main() -> None:
     """Draw the pictures of the searches in some folders."""
-    for name in sys.argv[1:]:
-        for picture in draw(Path(name), Search(Path(name)).config):
+    parser = argparse.ArgumentParser(prog="python -m hypnettorch.hpsearch.plots", description=main.__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="the folder of a search")
+    for folder in parser.parse_args().folders:
+        for picture in draw(folder, Search(folder).config):
             print(picture)
 
 
