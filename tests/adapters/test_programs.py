@@ -123,6 +123,7 @@ def test_streamed_text() -> None:
 
 def test_accelerate(tmp_path: Path) -> None:
     accelerate = pytest.importorskip("accelerate")
+    torch.manual_seed(0)
     net = llama()
     model = HyperModel(HTextToLoRA(net, SIZE, rank=2), net)
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
