@@ -59,6 +59,11 @@ class ReplayVAE(nn.Module):
         mean, log_std = self.encoder(x).chunk(2, dim=1)
         return Gaussian(mean, log_std)
 
+    def _decode(self, latent: Tensor, task: int) -> Tensor:
+        """Logits ``[N, D]`` of the pixels for latent vectors."""
+        logits: Tensor = self.mnet(latent, weights=self.hnet(cond_id=task))
+        return logits
+
     def loss(self, x: Tensor, task: int) -> Tensor:
         """Negative evidence lower bound of images, per pixel: their cross entropy plus the divergence of the code.
 
@@ -67,7 +72,7 @@ class ReplayVAE(nn.Module):
             task: The task that they belong to.
         """
         code = self.code(x)
-        logits = self.mnet(code.sample(1)[0], weights=self.hnet(cond_id=task))
+        logits = self._decode(code.sample(1)[0], task)
         divergence = code.kl(zero_mean(code.mean)).mean() / x.shape[1]
         return functional.binary_cross_entropy_with_logits(logits, x) + divergence
 
@@ -79,9 +84,7 @@ class ReplayVAE(nn.Module):
             task: The task.
         """
         with torch.no_grad():
-            latent = self.code(x).sample(1)[0]
-            images: Tensor = self.mnet(latent, weights=self.hnet(cond_id=task)).sigmoid()
-        return images
+            return self._decode(self.code(x).sample(1)[0], task).sigmoid()
 
     def sample(self, task: int, count: int) -> Tensor:
         """Images ``[count, D]`` of a task, without gradient.
@@ -93,8 +96,7 @@ class ReplayVAE(nn.Module):
         checks.integer("count", count, 0)
         with torch.no_grad():
             latent = next(self.hnet.parameters()).new_empty(count, self.mnet.param_shapes[0][1]).normal_()
-            images: Tensor = self.mnet(latent, weights=self.hnet(cond_id=task)).sigmoid()
-        return images
+            return self._decode(latent, task).sigmoid()
 
     def sample_all(self, number: int, count: int) -> list[Tensor]:
         """Images of each of the first ``number`` tasks, about equally many, ``count`` in all."""
