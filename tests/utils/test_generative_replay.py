@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import distributions
+from torch import Tensor, distributions
 from torch.nn import functional
 
 from hypnettorch.hnets import HMLP
@@ -20,14 +20,19 @@ def make_vae(pixels: int = 9, latent: int = 2) -> ReplayVAE:
     return ReplayVAE(hnet, decoder, MLP(pixels, 2 * latent, [20], verbose=False))
 
 
+def code_and_logits(vae: ReplayVAE, x: Tensor, seed: int) -> tuple[distributions.Normal, Tensor]:
+    """The code of images of the first task, and what the decoder makes of a draw from it."""
+    torch.manual_seed(seed)
+    mean, log_std = vae.encoder(x).chunk(2, dim=1)
+    latent = mean + log_std.exp() * torch.randn(1, *mean.shape)[0]
+    return distributions.Normal(mean, log_std.exp()), vae.mnet(latent, weights=vae.hnet(cond_id=0))
+
+
 def test_loss_is_the_negative_evidence_lower_bound() -> None:
     vae, x = make_vae(), torch.rand(5, 9)
     torch.manual_seed(1)
     found = vae.loss(x, task=0)
-    torch.manual_seed(1)
-    mean, log_std = vae.encoder(x).chunk(2, dim=1)
-    code = distributions.Normal(mean, log_std.exp())
-    logits = vae.mnet(mean + log_std.exp() * torch.randn(1, 5, 2)[0], weights=vae.hnet(cond_id=0))
+    code, logits = code_and_logits(vae, x, seed=1)
     likelihood = -functional.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum(1)
     divergence = distributions.kl_divergence(code, distributions.Normal(0.0, 1.0)).sum(1)
     torch.testing.assert_close(found, (divergence - likelihood).mean() / 9)
@@ -37,9 +42,7 @@ def test_reconstructions_are_what_the_decoder_makes_of_codes() -> None:
     vae, x = make_vae(), torch.rand(5, 9)
     torch.manual_seed(1)
     found = vae.reconstruct(x, task=0)
-    torch.manual_seed(1)
-    mean, log_std = vae.encoder(x).chunk(2, dim=1)
-    logits = vae.mnet(mean + log_std.exp() * torch.randn(1, 5, 2)[0], weights=vae.hnet(cond_id=0))
+    _, logits = code_and_logits(vae, x, seed=1)
     torch.testing.assert_close(found, logits.sigmoid())
     assert not found.requires_grad
 
